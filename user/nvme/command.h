@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NVMe commands and completions as values: reading SQEs, checking them, building them, building CQEs, naming
+ * both. Pure; the target and the initiator share it. "status" is the 15-bit form of enum nvme_status, perhaps
+ * with NVME_STATUS_DNR; 0 is success.
+ */
+#ifndef SLUICE_NVME_COMMAND_H
+#define SLUICE_NVME_COMMAND_H
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <sluice/nvme_tcp.h>
+
+/* ---- names, for logs; never NULL ---- */
+
+const char *nvme_opcode_name(const struct nvme_sqe *sqe, bool admin);
+const char *nvme_status_name(__u16 status);	/* ignores DNR and More */
+
+/* ---- reading ---- */
+
+enum nvme_direction {	/* which way a command's data go; the low two bits of its opcode or fctype */
+	NVME_DIR_NONE	= 0,
+	NVME_DIR_H2C	= 1,
+	NVME_DIR_C2H	= 2,
+	NVME_DIR_BIDI	= 3,
+};
+
+enum nvme_direction nvme_direction(const struct nvme_sqe *sqe);
+
+/* Where a command's data are, from its SGL. */
+struct nvme_transfer {
+	bool	in_capsule;	/* in the capsule, at `offset` of its data; else by R2T / C2H_DATA */
+	__u32	offset;
+	__u32	len;		/* bytes; 0: no data */
+};
+
+/*
+ * capsule_len: data bytes that the capsule carried. max_len: most bytes that one command may transfer (MDTS),
+ * 0 for no limit. Statuses: INVALID_FIELD (fused, PSDT), SGL_TYPE, SGL_OFFSET (in-capsule data past the
+ * capsule's), SGL_DATA_LEN (over max_len). A command of direction NONE has no transfer whatever its SGL says.
+ */
+__u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 max_len,
+			 struct nvme_transfer *ret_transfer);
+
+/* A namespace as commands see it. */
+struct nvme_space {
+	__u64	blocks;		/* capacity in logical blocks */
+	__u8	block_shift;	/* log2 of the logical block's bytes: 9 or 12 */
+	bool	readonly;
+};
+
+/* A run of logical blocks, within the namespace once checked. */
+struct nvme_extent {
+	__u64	slba;
+	__u32	blocks;		/* NOT 0-based */
+	__u64	offset;		/* bytes from the start of the namespace */
+	__u64	len;		/* bytes */
+};
+
+/*
+ * Read, Write, Compare, Write Zeroes, Verify: LBA_RANGE past the end, INVALID_FIELD for protection information,
+ * NS_WRITE_PROTECTED for Write and Write Zeroes on a read-only namespace. Statuses are with DNR.
+ */
+__u16 nvme_rw_check(const struct nvme_sqe *sqe, const struct nvme_space *space,
+		    struct nvme_extent *ret_extent);
+
+/* As nvme_rw_check(), and that `transfer` covers exactly the extent, else SGL_DATA_LEN: Read, Write, Compare. */
+__u16 nvme_rw_check_data(const struct nvme_sqe *sqe, const struct nvme_space *space,
+			 const struct nvme_transfer *transfer, struct nvme_extent *ret_extent);
+
+/* Dataset Management: number of ranges (1 .. 256), and whether it asks to deallocate. */
+__u32 nvme_dsm_ranges(const struct nvme_sqe *sqe);
+bool nvme_dsm_deallocates(const struct nvme_sqe *sqe);
+/* One range, which may have length 0; LBA_RANGE past the end, NS_WRITE_PROTECTED. */
+__u16 nvme_dsm_check(const struct nvme_dsm_range *range, const struct nvme_space *space,
+		     struct nvme_extent *ret_extent);
+
+/* Get Log Page: bytes asked for (NUMD, dwords 0-based, spread over cdw10 and cdw11) and the offset. */
+__u64 nvme_log_len(const struct nvme_sqe *sqe);
+__u64 nvme_log_offset(const struct nvme_sqe *sqe);
+
+/* ---- completions ---- */
+
+/* `result` is DW0 and DW1 in host order; sqhd in host order; cid as in the SQE. */
+struct nvme_cqe nvme_cqe_make(__le16 cid, __u16 sqhd, __u16 status, __u64 result);
+
+static inline __u16 nvme_cqe_status(const struct nvme_cqe *cqe)
+{
+	return le16toh(cqe->status) >> 1;
+}
+
+/* ---- building commands (initiator); cid, nsid and numbers in host order ---- */
+
+struct nvme_sgl nvme_sgl_in_capsule(__u32 len);
+struct nvme_sgl nvme_sgl_transport(__u32 len);
+
+/* General: opcode, PSDT, cid, nsid, cdw10 and cdw11, and an empty transport SGL; the rest 0. */
+struct nvme_sqe nvme_sqe_make(__u8 opcode, __u16 cid, __u32 nsid, __u32 cdw10, __u32 cdw11);
+struct nvme_sqe nvme_sqe_identify(__u16 cid, __u8 cns, __u32 nsid);		/* 4096 bytes, transport */
+struct nvme_sqe nvme_sqe_get_log(__u16 cid, __u8 lid, __u64 offset, __u32 len);	/* len: whole dwords */
+struct nvme_sqe nvme_sqe_features(__u8 opcode, __u16 cid, __u8 fid, __u32 cdw11);
+struct nvme_sqe nvme_sqe_keep_alive(__u16 cid);
+struct nvme_sqe nvme_sqe_flush(__u16 cid, __u32 nsid);
+/* Read, Write, Compare, Write Zeroes, Verify of `blocks` (1 .. 65536); the caller sets sqe.sgl for data. */
+struct nvme_sqe nvme_sqe_rw(__u8 opcode, __u16 cid, __u32 nsid, __u64 slba, __u32 blocks);
+/* Deallocate `ranges` (1 .. 256), which go as data of ranges * 16 bytes; the caller sets sqe.sgl. */
+struct nvme_sqe nvme_sqe_deallocate(__u16 cid, __u32 nsid, __u32 ranges);
+
+#endif /* SLUICE_NVME_COMMAND_H */
