@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract between the kernel half (bpf/) and the userspace half (user/): map keys, map values, events, limits.
+ *
+ * Both halves include this file and nothing of each other. Every struct that lives in a map or crosses the ring buffer
+ * has explicit zeroed padding and an asserted size. A change of any of them, or of the meaning of a field, bumps
+ * SLUICE_ABI_VERSION: a pinned folder of another version is refused, not adopted (DESIGN, decision 4).
+ *
+ * Byte order: addresses and ports are network order (__be16, __be32 or byte arrays); everything else is host order.
+ */
+#ifndef SLUICE_ABI_H
+#define SLUICE_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/bpf.h>
+#include <linux/types.h>
+#endif
+
+#define SLUICE_ABI_VERSION 1
+#define SLUICE_ABI_MAGIC   0x43554c53 /* "SLUC" little endian */
+
+#define SLUICE_NAME_LEN	      64     /* names of rules, tenants, policies, NUL included */
+#define SLUICE_MAX_INTERFACES 64     /* slots; one bit each in struct sluice_class.antispoof */
+#define SLUICE_MAX_TENANTS    4096   /* per policy; tenant 0 is the host's */
+#define SLUICE_MAX_RULES      131072 /* per policy, and counter slots */
+#define SLUICE_MAX_QUEUES     4096   /* steered NVMe/TCP queues */
+#define SLUICE_FLOWS_DEFAULT  (1 << 20)
+
+/* ------------------------------------------------------------------ reasons */
+
+enum sluice_reason {
+#define R(NAME, name, kind, text) SLUICE_R_##NAME,
+#include <sluice/reasons.def>
+#undef R
+	SLUICE_REASON_COUNT
+};
+
+/* What the packet got. REJECT is DROP plus an answer. */
+enum sluice_verdict {
+	SLUICE_PASS = 0,
+	SLUICE_DROP = 1,
+	SLUICE_REJECT = 2,
+};
+
+/* Which hook judged it. */
+enum sluice_hook {
+	SLUICE_HOOK_XDP = 0,
+	SLUICE_HOOK_TC_INGRESS = 1,
+	SLUICE_HOOK_TC_EGRESS = 2,
+};
+
+/* ------------------------------------------------------------ control words */
+
+/*
+ * Map `control`: ARRAY of one, mmapable; the one word that says which bank is live. Writer: dataplane (apply), except
+ * attached_ns. Reader: every program, once a packet. bank = generation & 1; generation 0 = no policy yet, all passes.
+ */
+struct sluice_control {
+	__u32 magic;	   /* SLUICE_ABI_MAGIC */
+	__u32 abi_version; /* SLUICE_ABI_VERSION */
+	__u64 generation;  /* flipped by one aligned 8-byte store */
+	__u64 attached_ns; /* CLOCK_MONOTONIC of the first attach: start of conntrack pickup */
+	__u32 key_size;	   /* sizeof(struct sluice_flow_key), checked before adoption */
+	__u32 flow_size;   /* sizeof(struct sluice_flow), likewise */
+};
+_Static_assert(sizeof(struct sluice_control) == 32, "sluice_control is pinned; resizing bumps the ABI");
+
+/* --------------------------------------------------------------- bank tables */
+
+/*
+ * The flat tables of a policy are arrays of __u32, stored in pages of 256 so that an ARRAY map wastes nothing and one
+ * element is a trie node: word i of a table is page i >> 8, entry i & 255. Each table is an ARRAY_OF_MAPS of two, one
+ * inner array per bank, sized to the policy. A packet reads control.generation once and uses one bank throughout.
+ */
+#define SLUICE_PAGE_WORDS 256
+struct sluice_page {
+	__u32 word[SLUICE_PAGE_WORDS];
+};
+_Static_assert(sizeof(struct sluice_page) == 1024, "sluice_page is a map value; resizing bumps the ABI");
+
+/*
+ * Prefix tables `prefix4`, `prefix6`: multibit tries (16-bit root, then 8-bit strides), one root a tenant.
+ * A trie word is a leaf (bit 31 clear: address class) or a child (bit 31 set: number of the page that is the node,
+ * indexed with the next address byte). A root is itself such a word: a leaf when the tenant has no prefix in the
+ * family, else a child whose number is the first of 256 consecutive pages, indexed with the first two address bytes:
+ * word (page << 8 | byte0 << 8 | byte1), that is page + byte0, entry byte1.
+ */
+#define SLUICE_TRIE_CHILD 0x80000000u
+
+struct sluice_tenant {
+	__u32 root4; /* trie word, see above */
+	__u32 root6;
+	char name[SLUICE_NAME_LEN];
+};
+_Static_assert(sizeof(struct sluice_tenant) == 72, "sluice_tenant is a map value; resizing bumps the ABI");
+
+/* Table `classes`, indexed by address class (an equivalence class: the set of segments that contain the address). */
+struct sluice_class {
+	__u32 source;	 /* class of the address as a source, row of `pairs` */
+	__u32 dest;	 /* class of the address as a destination, column of `pairs` */
+	__u64 antispoof; /* bit i: the source may enter at the interface of slot i (unset only if slot i lists antispoof) */
+};
+_Static_assert(sizeof(struct sluice_class) == 16, "sluice_class is a map value; resizing bumps the ABI");
+
+/*
+ * Table `protocols`, 256 entries, indexed by IP protocol. For protocols with ports, the two port tables give port
+ * classes, and the service class is word (service + dport_class * source_classes + sport_class) of table `services`.
+ * ICMP and ICMPv6 use dport_table with (type << 8 | code) in place of a port, and source_classes 1.
+ * Protocols without ports have both tables SLUICE_NO_TABLE: the service class is word `service` of `services`.
+ * Table `ports` holds the port tables: word (table << 16 | port in host order).
+ */
+#define SLUICE_NO_TABLE 0xffffffffu
+struct sluice_protocol {
+	__u32 dport_table;
+	__u32 sport_table; /* SLUICE_NO_TABLE: sport_class is 0 */
+	__u32 service;
+	__u32 source_classes;
+};
+_Static_assert(sizeof(struct sluice_protocol) == 16, "sluice_protocol is a map value; resizing bumps the ABI");
+
+/*
+ * Verdict tables. `pairs`: word (source * dest_classes + dest) is a pair class; `verdicts`: word
+ * (pair * service_classes + service class) is the number of the first matching rule: an index into `rules`. The
+ * default is the last entry of `rules`, so that every lookup ends in a rule. Audit-only rules that a packet passes on
+ * its way are table `audits`, see struct sluice_rule.
+ */
+enum sluice_action {
+	SLUICE_ACTION_DENY = 0,
+	SLUICE_ACTION_ALLOW = 1,
+	SLUICE_ACTION_REJECT = 2,
+};
+
+#define SLUICE_RULE_STATEFUL (1u << 0)
+#define SLUICE_RULE_DEFAULT  (1u << 1) /* the pseudo rule at the end */
+#define SLUICE_RULE_LOG	     (1u << 2) /* log_period_ns says how often */
+#define SLUICE_RULE_AUDIT    (1u << 3) /* counts as it would have judged; matching has gone on to `next` */
+
+struct sluice_rule {
+	__u32 action;	     /* enum sluice_action */
+	__u32 flags;	     /* SLUICE_RULE_* */
+	__u32 slot;	     /* counter slot, below SLUICE_MAX_RULES: stays with an unchanged rule across policies */
+	__u32 reserved;	     /* 0 */
+	__u64 log_period_ns; /* least time between two events of the rule; 0: every packet that is judged anew */
+	__u64 identity;	     /* hash of what the rule says; same name and identity: same rule, slot and counters */
+	char name[SLUICE_NAME_LEN];
+};
+_Static_assert(sizeof(struct sluice_rule) == 96, "sluice_rule is a map value; resizing bumps the ABI");
+
+/*
+ * A verdict word: bit 31 clear, rule index. Bit 31 set: index into table `audits`, a list of verdict chains: words
+ * rule, rule, ..., rule, the last without bit 31, each earlier one an audit rule with bit 31 set.
+ */
+#define SLUICE_VERDICT_CHAIN 0x80000000u
+#define SLUICE_AUDITS_MAX    8 /* audit rules that one packet may pass; the compiler refuses more */
+
+#define SLUICE_NO_RULE 0xffffffffu
+
+#define SLUICE_MODE_AUDIT	 (1u << 0) /* sluice_policy.flags */
+#define SLUICE_ON_FULL_STATELESS (1u << 1)
+
+enum sluice_timeout {
+	SLUICE_T_TCP_OPENING,	  /* SYN seen, handshake unfinished */
+	SLUICE_T_TCP_ESTABLISHED,
+	SLUICE_T_TCP_CLOSING,	  /* FIN or RST seen */
+	SLUICE_T_UDP,
+	SLUICE_T_UDP_STREAM,	  /* answered */
+	SLUICE_T_ICMP,
+	SLUICE_T_OTHER,
+	SLUICE_T_PICKUP,	  /* not a flow timeout: how long after attach strays may become flows */
+	SLUICE_TIMEOUT_COUNT
+};
+
+/* Table `policy`: one entry a bank, the head of the policy. */
+struct sluice_policy {
+	__u64 generation;
+	__u32 flags;		/* SLUICE_MODE_*, SLUICE_ON_FULL_* */
+	__u32 default_action;	/* enum sluice_action: also for other ethertypes */
+	__u32 rules;		/* entries of `rules`, the default included as the last */
+	__u32 dest_classes;
+	__u32 service_classes;
+	__u32 failsafes;	/* entries used of failsafe[] */
+	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
+	struct {
+		__u8 protocol;
+		__u8 any_port;	     /* 1: port is ignored */
+		__be16 port;	     /* destination port at this host; type << 8 | code for ICMP, as __be16 */
+		__be16 port_last;    /* inclusive */
+		__u16 reserved;
+	} failsafe[16];
+	__u8 digest[32];	     /* SHA-256 of the normalised policy */
+	char name[SLUICE_NAME_LEN];
+};
+_Static_assert(sizeof(struct sluice_policy) == 320, "sluice_policy is a map value; resizing bumps the ABI");
+
+/*
+ * Every banked table: T(map name, value type). bpf/maps.h makes the outer maps of it, user/dataplane/bank.c fills them.
+ * All indices are __u32.
+ */
+#define SLUICE_BANK_TABLES(T)                \
+	T(policy, struct sluice_policy)       \
+	T(tenants, struct sluice_tenant)      \
+	T(prefix4, struct sluice_page)        \
+	T(prefix6, struct sluice_page)        \
+	T(classes, struct sluice_class)       \
+	T(protocols, struct sluice_protocol)  \
+	T(ports, struct sluice_page)          \
+	T(services, struct sluice_page)       \
+	T(pairs, struct sluice_page)          \
+	T(verdicts, struct sluice_page)       \
+	T(audits, struct sluice_page)         \
+	T(rules, struct sluice_rule)
+
+/* ----------------------------------------------------------------- interfaces */
+
+/*
+ * Map `interfaces`: HASH, one for both banks (the bank is in the key). Writer: dataplane. Reader: tenant.h.
+ * A VLAN id that an interface does not list has no entry: reason unknown-tenant.
+ */
+#define SLUICE_VLAN_NONE 0xffff /* untagged traffic */
+struct sluice_interface_key {
+	__u32 ifindex;
+	__u16 vlan;	/* VLAN id in host order, or SLUICE_VLAN_NONE */
+	__u16 bank;	/* generation & 1 */
+};
+_Static_assert(sizeof(struct sluice_interface_key) == 8, "sluice_interface_key is a map key; resizing bumps the ABI");
+
+struct sluice_interface {
+	__u32 slot;	 /* bit in sluice_class.antispoof */
+	__u16 tenant;
+	__u16 flags;	 /* SLUICE_IF_* */
+};
+#define SLUICE_IF_ANTISPOOF (1u << 0)
+_Static_assert(sizeof(struct sluice_interface) == 8, "sluice_interface is a map value; resizing bumps the ABI");
+
+/* ----------------------------------------------------------------------- flows */
+
+/*
+ * One entry a connection, both directions: the end with the lower (address, port) comes first. IPv4 addresses are
+ * IPv4-mapped (::ffff:a.b.c.d). For ICMP queries both ports hold the identifier; for protocols without ports both are 0.
+ */
+struct sluice_flow_key {
+	__u8 addr[2][16];
+	__be16 port[2];
+	__u16 tenant;
+	__u8 protocol;
+	__u8 reserved; /* 0 */
+};
+_Static_assert(sizeof(struct sluice_flow_key) == 40, "flow_key is the map key; resizing bumps the ABI");
+
+/* Facts seen, only ever added (by atomic or): the TCP state is derived from them. Direction 0 is the originator's. */
+#define SLUICE_FLOW_SYN(dir)	(1u << (0 + (dir)))
+#define SLUICE_FLOW_ACK(dir)	(1u << (2 + (dir))) /* the end acknowledged something */
+#define SLUICE_FLOW_FIN(dir)	(1u << (4 + (dir)))
+#define SLUICE_FLOW_RST		(1u << 6)
+#define SLUICE_FLOW_REPLIED	(1u << 7)
+#define SLUICE_FLOW_PICKED_UP	(1u << 8)
+#define SLUICE_FLOW_AUDIT_DENY	(1u << 9) /* mode audit: would have been denied */
+
+struct sluice_flow_side {
+	__u64 packets;
+	__u64 bytes; /* frame bytes as seen at the hook, Ethernet header included */
+};
+
+struct sluice_flow {
+	struct bpf_timer timer; /* expiry: re-arms itself while the flow is live */
+	__u64 generation;	/* under which rule was decided */
+	__u64 created_ns;	/* CLOCK_MONOTONIC */
+	__u64 last_seen_ns;
+	struct sluice_flow_side side[2]; /* 0: originator to responder */
+	__u32 seen;			 /* SLUICE_FLOW_* */
+	__u32 rule;			 /* counter slot of the deciding rule */
+	__u8 originator;		 /* index in key.addr of the end that sent the first packet */
+	__u8 reserved[7];		 /* 0 */
+};
+_Static_assert(sizeof(struct sluice_flow) == 88, "sluice_flow is a map value; resizing bumps the ABI");
+
+/* -------------------------------------------------------------------- fragments */
+
+struct sluice_fragment_key {
+	__u8 addr[2][16]; /* source, destination; IPv4-mapped */
+	__be32 id;
+	__u16 tenant;
+	__u8 protocol;
+	__u8 reserved; /* 0 */
+};
+_Static_assert(sizeof(struct sluice_fragment_key) == 40, "fragment_key is a map key; resizing bumps the ABI");
+
+struct sluice_fragment {
+	__u64 seen_ns;	  /* first fragment; dead after SLUICE_FRAGMENT_NS */
+	__u64 generation; /* a policy change forgets it */
+	__u32 verdict;	  /* enum sluice_verdict */
+	__u32 rule;	  /* counter slot */
+};
+#define SLUICE_FRAGMENT_NS 30000000000ull
+#define SLUICE_FRAGMENTS   65536
+_Static_assert(sizeof(struct sluice_fragment) == 24, "sluice_fragment is a map value; resizing bumps the ABI");
+
+/* ---------------------------------------------------------------------- counters */
+
+/* Map `rule_counters`: PERCPU_ARRAY by counter slot. Map `reason_counters`: PERCPU_ARRAY by enum sluice_reason. */
+struct sluice_rule_counter {
+	__u64 packets;	     /* every packet that the rule decided, those of its flows included */
+	__u64 bytes;
+	__u64 audit_packets; /* would have been dropped, but the rule or the policy is in audit mode */
+};
+_Static_assert(sizeof(struct sluice_rule_counter) == 24, "sluice_rule_counter is a map value; resizing bumps the ABI");
+
+struct sluice_reason_counter {
+	__u64 packets;
+	__u64 bytes;
+	__u64 audit_packets;	   /* would have been dropped for this reason */
+	enum sluice_reason reason; /* for bpftool: BTF prints the name */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sluice_reason_counter) == 32, "sluice_reason_counter is a map value; resizing bumps the ABI");
+
+/* ------------------------------------------------------------------------- events */
+
+/* Map `events`: RINGBUF, 1 MiB. One record a logged verdict. */
+struct sluice_event {
+	__u64 time_ns;	  /* CLOCK_MONOTONIC */
+	__u64 generation;
+	__u8 source[16];  /* as the packet has them; IPv4-mapped */
+	__u8 dest[16];
+	__be16 source_port;
+	__be16 dest_port; /* ICMP: type << 8 | code */
+	__u32 rule;	  /* counter slot; SLUICE_NO_RULE: no rule was asked */
+	__u32 ifindex;
+	__u32 length;	  /* frame bytes */
+	__u16 tenant;
+	__u16 vlan;	  /* SLUICE_VLAN_NONE: untagged */
+	__u8 protocol;
+	__u8 hook;	  /* enum sluice_hook */
+	__u8 verdict;	  /* enum sluice_verdict: what the policy says */
+	__u8 audited;	  /* 1: passed in spite of it */
+	__u32 reason;	  /* enum sluice_reason */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sluice_event) == 80, "sluice_event is read from the ring buffer; resizing bumps the ABI");
+
+/* ----------------------------------------------------------------------- steering */
+
+/*
+ * Map `steering`: HASH from the initiator-to-target direction of a queue's connection to the CPU of its reactor.
+ * Writer: sluice target, on accept and close. Reader: steer.h.
+ */
+struct sluice_steer_key {
+	__u8 source[16]; /* initiator, IPv4-mapped */
+	__u8 dest[16];	 /* portal */
+	__be16 source_port;
+	__be16 dest_port;
+	__u32 reserved;	 /* 0 */
+};
+_Static_assert(sizeof(struct sluice_steer_key) == 40, "steer_key is a map key; resizing bumps the ABI");
+
+struct sluice_steer {
+	__u32 cpu;	/* of the reactor */
+	__u32 slot;	/* index into queue_packets */
+	__u32 redirect; /* 1: move by cpumap; 0: only count */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sluice_steer) == 16, "sluice_steer is a map value; resizing bumps the ABI");
+
+/* Map `queue_packets`: PERCPU_ARRAY by slot: packets of the queue by the CPU that processed them. */
+struct sluice_queue_packets {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct sluice_queue_packets) == 16, "sluice_queue_packets is a map value; resizing bumps the ABI");
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel half as userspace sees it. The only folder that knows skeletons, maps and descriptors of BPF objects.
+ *
+ * A `dataplane` is one pinned folder (default /sys/fs/bpf/sluice): programs, links and maps that outlive this process.
+ * Opening adopts what is pinned if the ABI matches; applying loads the spare bank and flips the generation.
+ */
+#ifndef SLUICE_DATAPLANE_DATAPLANE_H
+#define SLUICE_DATAPLANE_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+#include "base/error.h"
+#include "policy/policy.h"
+
+#define DATAPLANE_ROOT "/sys/fs/bpf/sluice"
+
+struct dataplane;
+
+/*
+ * Adopts the pinned folder. -ENOENT: nothing is applied here. -EPROTO: pinned by another ABI version (err says which and what
+ * to do). -EPERM, -errno: the kernel refused.
+ */
+int dataplane_open(const char *root, struct error *err, struct dataplane **ret_dp);
+
+/* Adopts, or loads and pins afresh with room for `max_flows` flows. Mounts bpffs if /sys/fs/bpf is none. */
+int dataplane_open_or_load(const char *root, uint32_t max_flows, struct error *err, struct dataplane **ret_dp);
+
+void dataplane_close(struct dataplane *dp); /* descriptors only: what is pinned stays in force */
+void dataplane_closep(struct dataplane **dp);
+
+/* What an apply did. */
+struct dataplane_applied {
+	uint64_t generation;
+	uint64_t load_ns; /* filling the spare bank */
+	uint64_t flip_ns; /* the flip and the wait for packets under way */
+	size_t rules_kept; /* rules that kept slot and counters */
+	size_t rules_new;
+	size_t interfaces; /* attached in this network namespace now */
+};
+
+/*
+ * Loads `tables` into the spare bank, assigns counter slots by name and identity, resolves the policy's interfaces in
+ * the caller's network namespace, flips, waits until no packet uses the old bank, attaches new interfaces and detaches
+ * those that the policy no longer names. On failure before the flip nothing has changed.
+ */
+int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_tables *tables, struct error *err,
+		    struct dataplane_applied *ret_applied);
+
+/* Detaches everything and removes the pinned folder. Works on a half-made folder and on one of another ABI version. */
+int dataplane_detach(const char *root, struct error *err);
+
+/* ----------------------------------------------------------------- reading back */
+
+struct dataplane_rule {
+	struct sluice_rule rule;
+	struct sluice_rule_counter counter; /* summed over CPUs */
+};
+
+struct dataplane_interface {
+	char name[16];
+	uint32_t ifindex;
+	char mode[24]; /* "xdp native", "xdp native, frags", "xdp generic", "tcx", "clsact" ... as it is really attached */
+	bool dispatcher; /* libxdp's dispatcher is in use */
+	bool egress;	 /* TC egress program attached */
+	char egress_mode[16];
+};
+
+struct dataplane_status {
+	struct sluice_control control;
+	struct sluice_policy policy;
+	struct dataplane_rule *rules; /* live bank, the default last; owned */
+	size_t n_rules;
+	struct sluice_reason_counter reasons[SLUICE_REASON_COUNT]; /* summed over CPUs */
+	struct dataplane_interface *interfaces; /* owned */
+	size_t n_interfaces;
+	uint32_t flows;	    /* live entries */
+	uint32_t max_flows;
+};
+
+int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status);
+void dataplane_status_done(struct dataplane_status *s);
+
+/* Calls fn for each logged verdict until it returns non-zero (which is returned), or *stop is set. timeout_ms: -1 waits. */
+typedef int (*dataplane_event_fn)(void *arg, const struct sluice_event *event);
+int dataplane_events(struct dataplane *dp, dataplane_event_fn fn, void *arg, int timeout_ms, const volatile bool *stop,
+		     struct error *err);
+
+/* Calls fn for each live flow. */
+typedef int (*dataplane_flow_fn)(void *arg, const struct sluice_flow_key *key, const struct sluice_flow *flow);
+int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struct error *err);
+
+/* ------------------------------------------------------------------- test runs */
+
+/*
+ * Runs one frame through a program as if it had arrived on (or, for egress, was leaving by) `ifindex`, changing
+ * nothing on the wire. `ret_reason`, `ret_verdict` come from the program's event or from counters. Used by tests and replay.
+ */
+int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
+		       int *ret_action);
+
+/* -------------------------------------------------------------------- steering */
+
+/* Owned by a running target: the sk_reuseport program, its socket array, and entries of the pinned steering map. */
+struct dataplane_steering;
+
+struct dataplane_steering_options {
+	uint32_t reactors;	     /* listeners a portal has, at most 256 */
+	const unsigned int *cpus;    /* CPU of each reactor */
+	enum policy_steering wanted; /* what the policy says */
+	struct dataplane *dp;	     /* NULL: no pinned programs in this namespace, only reuseport is possible */
+};
+
+/* `ret_mode` is what was chosen and `ret_why` (a static text) the reason, for status and the log. */
+int dataplane_steering_open(const struct dataplane_steering_options *options, struct error *err,
+			    struct dataplane_steering **ret_s, enum policy_steering *ret_mode, const char **ret_why);
+void dataplane_steering_close(struct dataplane_steering *s); /* also removes its queues from the pinned map */
+
+/* Puts reactor's listening socket of portal number `portal` (0..15) under the program. */
+int dataplane_steering_listener(struct dataplane_steering *s, unsigned int portal, unsigned int reactor, int fd,
+				struct error *err);
+
+/* Adds and removes a connection; thread-safe. `ret_slot` names it in dataplane_steering_packets(). */
+int dataplane_steering_add(struct dataplane_steering *s, const struct sluice_steer_key *key, unsigned int reactor,
+			   uint32_t *ret_slot);
+void dataplane_steering_remove(struct dataplane_steering *s, const struct sluice_steer_key *key, uint32_t slot);
+
+/* Packets of a queue on the given CPU and on all CPUs. */
+int dataplane_steering_packets(struct dataplane_steering *s, uint32_t slot, unsigned int cpu, uint64_t *ret_there,
+			       uint64_t *ret_all);
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A policy from text to tables: parse (yaml.c) → model (this file) → check (check.c) → compile (compile.c), and the
+ * questions asked of it (explain.c, lookup.c). Pure: no descriptors but the files that are read, no root, no kernel.
+ * The language is docs/policy-language.md.
+ */
+#ifndef SLUICE_POLICY_POLICY_H
+#define SLUICE_POLICY_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <sluice/abi.h>
+
+#include "base/error.h"
+
+/* ----------------------------------------------------------------- diagnostics */
+
+/* A place in a policy file; line and column count from 1; file is owned by the policy or the diagnostics. */
+struct policy_place {
+	const char *file;
+	unsigned int line;
+	unsigned int column;
+};
+
+enum policy_severity { POLICY_ERROR, POLICY_WARNING };
+
+struct policy_diagnostic {
+	enum policy_severity severity;
+	struct policy_place place;
+	char *text; /* fact and remedy, without the place; owned */
+};
+
+/* All that is wrong with a policy, not just the first. Zero-initialise; policy_diagnostics_done() frees the contents. */
+struct policy_diagnostics {
+	struct policy_diagnostic *items;
+	size_t count;
+	size_t errors;
+};
+
+void policy_diagnostics_done(struct policy_diagnostics *d);
+
+/* Writes "file:line:column: error: text" lines. */
+void policy_diagnostics_print(const struct policy_diagnostics *d, FILE *out);
+
+/* ----------------------------------------------------------------------- model */
+
+/* A prefix; addr is IPv4-mapped for IPv4, and `length` counts in the family's own bits (0..32, 0..128). Host bits are 0. */
+struct policy_prefix {
+	uint8_t addr[16];
+	uint8_t length;
+	bool ipv4;
+};
+
+enum policy_attach { POLICY_ATTACH_AUTO, POLICY_ATTACH_XDP, POLICY_ATTACH_XDP_GENERIC, POLICY_ATTACH_TC };
+
+struct policy_vlan {
+	uint16_t id;
+	uint16_t tenant; /* number, index into policy.tenants */
+};
+
+struct policy_interface {
+	struct policy_place place;
+	char *name; /* exact, or a glob if is_glob */
+	bool is_glob;
+	enum policy_attach attach;
+	uint16_t tenant; /* of untagged traffic */
+	struct policy_vlan *vlans;
+	size_t n_vlans;
+	bool antispoof; /* only the segments of the policy's antispoof list may enter: compiled into slot's class bits */
+	size_t *antispoof_segments; /* indices into policy.segments */
+	size_t n_antispoof_segments;
+};
+
+struct policy_conntrack {
+	uint32_t max;			/* flows */
+	bool on_full_stateless;
+	uint64_t timeout_ns[SLUICE_TIMEOUT_COUNT];
+};
+
+enum policy_steering { POLICY_STEER_AUTO, POLICY_STEER_REUSEPORT, POLICY_STEER_CPUMAP, POLICY_STEER_NONE };
+
+struct policy_portal {
+	struct policy_place place;
+	char *address; /* literal IPv4 or IPv6 */
+	uint16_t port;
+};
+
+enum policy_backend { POLICY_BACKEND_NULL, POLICY_BACKEND_MEMORY, POLICY_BACKEND_FILE };
+
+struct policy_namespace {
+	struct policy_place place;
+	uint32_t id; /* NSID, 1.. */
+	enum policy_backend backend;
+	char *path;	/* file: file or block device; else NULL */
+	uint64_t size;	/* bytes; 0: the file's own size */
+	uint32_t block; /* bytes: 512 or 4096 (default) */
+	bool readonly;
+};
+
+struct policy_subsystem {
+	struct policy_place place;
+	char *nqn;
+	bool any_host;
+	char **hosts; /* host NQNs allowed, if !any_host */
+	size_t n_hosts;
+	struct policy_namespace *namespaces;
+	size_t n_namespaces;
+};
+
+/* The `storage:` section; what `sluice target` serves. */
+struct policy_storage {
+	bool present;
+	struct policy_portal *portals;
+	size_t n_portals;
+	enum policy_steering steering;
+	bool reactors_auto;
+	unsigned int *reactors; /* CPU numbers, if !reactors_auto */
+	size_t n_reactors;
+	struct policy_subsystem *subsystems;
+	size_t n_subsystems;
+};
+
+struct policy_segment; /* model.h */
+struct policy_service;
+struct policy_rule;
+
+struct policy {
+	char *name;
+	bool audit;
+	bool default_allow;
+	char **tenants; /* [0] is "" : the host's */
+	size_t n_tenants;
+	struct policy_interface *interfaces;
+	size_t n_interfaces;
+	struct policy_segment *segments;
+	size_t n_segments;
+	struct policy_service *services;
+	size_t n_services;
+	struct policy_rule *rules;
+	size_t n_rules;
+	struct policy_service *failsafe; /* one nameless service */
+	struct policy_conntrack conntrack;
+	struct policy_storage storage;
+	char **files; /* names that places point into */
+	size_t n_files;
+};
+
+/*
+ * Reads one file, or all *.yaml of a directory in name order, parses and checks. On success *ret_policy is the
+ * caller's (policy_free) and `diagnostics` may hold warnings. -EINVAL: rejected, diagnostics has at least one error.
+ * -errno of the file system: could not be read, and diagnostics says which file.
+ */
+int policy_load(const char *path, struct policy_diagnostics *diagnostics, struct policy **ret_policy);
+
+/* The same for text in memory; `name` stands for the file in places. Used by tests and the fuzzer. */
+int policy_load_text(const char *name, const char *text, size_t length, struct policy_diagnostics *diagnostics,
+		     struct policy **ret_policy);
+
+void policy_free(struct policy *p);
+void policy_freep(struct policy **p);
+
+/* --------------------------------------------------------------------- tables */
+
+/*
+ * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Flat word tables are padded with
+ * zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same policy
+ * gives the same bytes on every machine. rules[i].slot is i until the dataplane assigns slots.
+ */
+struct policy_words {
+	uint32_t *word;
+	size_t words;
+};
+
+struct policy_tables {
+	struct sluice_policy head; /* generation 0 until loaded */
+	struct sluice_tenant *tenants;
+	size_t n_tenants;
+	struct policy_words prefix4;
+	struct policy_words prefix6;
+	struct sluice_class *classes;
+	size_t n_classes;
+	struct sluice_protocol protocols[256];
+	struct policy_words ports;
+	struct policy_words services;
+	struct policy_words pairs;
+	struct policy_words verdicts;
+	struct policy_words audits;
+	struct sluice_rule *rules; /* the default last */
+	size_t n_rules;
+};
+
+/*
+ * -E2BIG: does not fit; err says which limit and by how much. -ENOMEM. Interface i of the policy has antispoof slot i.
+ */
+int policy_compile(const struct policy *p, struct error *err, struct policy_tables **ret_tables);
+void policy_tables_free(struct policy_tables *t);
+void policy_tables_freep(struct policy_tables **t);
+
+/* What classification asks about: one packet's addresses (IPv4-mapped) and service, ports in host order. */
+struct policy_query {
+	uint8_t source[16];
+	uint8_t dest[16];
+	uint16_t tenant;
+	uint8_t protocol;
+	uint16_t source_port; /* 0 for ICMP */
+	uint16_t dest_port;   /* ICMP: type << 8 | code */
+};
+
+/* The userspace twin of bpf/classify.h: same tables, same steps. Returns the index of the deciding rule. */
+size_t policy_tables_lookup(const struct policy_tables *t, const struct policy_query *q);
+
+/* ------------------------------------------------------------------- questions */
+
+/* Why an earlier rule did not match, in evaluation order; the first thing that failed. */
+enum policy_mismatch {
+	POLICY_MATCHED,
+	POLICY_MISMATCH_TENANT,
+	POLICY_MISMATCH_SOURCE,
+	POLICY_MISMATCH_DEST,
+	POLICY_MISMATCH_SERVICE,
+	POLICY_MATCHED_AUDIT, /* matched, only counts, matching went on */
+};
+
+struct policy_answer {
+	size_t rule; /* index of the deciding rule; policy.n_rules: the default */
+	enum sluice_action action;
+	bool by_default;
+	enum policy_mismatch *earlier; /* one per rule before `rule`; owned, free() */
+};
+
+/* Walks the rules of the model (not the tables), so that it also checks the compiler. */
+int policy_explain(const struct policy *p, const struct policy_query *q, struct policy_answer *ret_answer);
+
+/* Name of rule i, "default" for n_rules; owned by the policy. And where it stands. */
+const char *policy_rule_name(const struct policy *p, size_t i);
+struct policy_place policy_rule_place(const struct policy *p, size_t i);
+
+/*
+ * Parses what `explain --service` takes (one item: tcp/4420, udp/53, icmp/echo-request, icmp/3.4, gre, 47) and an
+ * address literal into the query's fields. -EINVAL with err saying what is understood.
+ */
+int policy_query_service(const char *text, struct policy_query *q, struct error *err);
+int policy_query_address(const char *text, uint8_t ret_addr[16], struct error *err);
+
+/* Name and text of a reason ("antispoof", "source address may not ..."), and whether it drops; from reasons.def. */
+const char *reason_name(enum sluice_reason r);
+const char *reason_text(enum sluice_reason r);
+bool reason_drops(enum sluice_reason r);
+
+#endif
