@@ -1,11 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs those of the named Debian packages that are missing; says nothing and asks no server when none is.
+# Installs those of the named Debian or Ubuntu packages that are missing; says nothing and asks no server when none is.
 set -euo pipefail
+
+# Ubuntu ships bpftool within the tools of its kernels; everywhere else the package has the program's name.
+provided() {
+	dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed && return
+	[[ $1 == bpftool ]] && PATH=$PATH:/usr/sbin bpftool version >/dev/null 2>&1
+}
+
+installable() {
+	if [[ $1 == bpftool ]] && ! apt-cache policy bpftool | grep -q 'Candidate: [^(]'; then
+		echo linux-tools-generic
+	else
+		echo "$1"
+	fi
+}
 
 missing=()
 for package in "$@"; do
-	dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+	provided "$package" || missing+=("$package")
 done
 ((${#missing[@]})) || exit 0
 
@@ -13,7 +27,11 @@ if ((EUID)); then
 	echo "sluice: deps: missing packages: ${missing[*]}; run 'make deps' as root" >&2
 	exit 3
 fi
-echo "sluice: deps: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+names=()
+for package in "${missing[@]}"; do
+	names+=("$(installable "$package")")
+done
+echo "sluice: deps: installing ${names[*]}"
+apt-get install -y -qq --no-install-recommends "${names[@]}" >/dev/null
