@@ -16,7 +16,8 @@
 /* ---- names, for logs; never NULL ---- */
 
 const char *nvme_opcode_name(const struct nvme_sqe *sqe, bool admin);
-const char *nvme_status_name(__u16 status);	/* ignores DNR and More */
+/* Ignores DNR and More. 0x180 .. 0x184 mean other things in I/O commands; they are named as Connect's. */
+const char *nvme_status_name(__u16 status);
 
 /* ---- reading ---- */
 
@@ -38,8 +39,9 @@ struct nvme_transfer {
 
 /*
  * capsule_len: data bytes that the capsule carried. max_len: most bytes that one command may transfer (MDTS),
- * 0 for no limit. Statuses: INVALID_FIELD (fused, PSDT), SGL_TYPE, SGL_OFFSET (in-capsule data past the
- * capsule's), SGL_DATA_LEN (over max_len). A command of direction NONE has no transfer whatever its SGL says.
+ * 0 for no limit. Statuses, with DNR: INVALID_FIELD (fused, PSDT), SGL_TYPE (also in-capsule for data to the
+ * host), SGL_OFFSET (past the capsule's data), SGL_DATA_LEN (over max_len). A command of direction NONE has no
+ * transfer, whatever its SGL says.
  */
 __u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 max_len,
 			 struct nvme_transfer *ret_transfer);

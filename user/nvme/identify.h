@@ -171,7 +171,6 @@ struct nvme_ns_desc {
 	__u64		blocks;
 	__u8		block_shift;	/* 9 or 12 */
 	bool		readonly;
-	bool		thin;		/* deallocation frees room */
 	bool		zeroes;		/* deallocated blocks read as zeroes */
 	__u32		max_transfer;	/* optimal I/O size in bytes; 0: not reported */
 };
@@ -181,7 +180,7 @@ void nvme_identify_ctrl(void *out, const struct nvme_ctrl_desc *ctrl);		/* CNS 0
 void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns);		/* CNS 00h; NULL: inactive, zeros */
 void nvme_identify_descs(void *out, const struct nvme_ns_desc *ns);		/* CNS 03h: NGUID, UUID, CSI */
 void nvme_identify_csi_ns(void *out);						/* CNS 05h, CSI 0: NVM */
-void nvme_identify_csi_ctrl(void *out, const struct nvme_ctrl_desc *ctrl);	/* CNS 06h, CSI 0: NVM */
+void nvme_identify_csi_ctrl(void *out);						/* CNS 06h, CSI 0: NVM */
 void nvme_identify_ns_indep(void *out, const struct nvme_ns_desc *ns);		/* CNS 08h */
 void nvme_identify_command_sets(void *out);					/* CNS 1Ch: NVM alone */
 /*
