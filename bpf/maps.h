@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every map of the kernel half. All are pinned by name and outlive whoever made them; "Writer" and "Reader" say which side
+ * touches a map, so that nobody has to search. Sizes that userspace may change before load say so.
+ */
+#ifndef SLUICE_BPF_MAPS_H
+#define SLUICE_BPF_MAPS_H
+
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <sluice/abi.h>
+
+/* Which bank is live. Writer: dataplane (attach, apply). Reader: pkt.h, once a packet. One entry, mmapable. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_control);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} control SEC(".maps");
+
+/*
+ * The policy, twice. Outer maps: one inner array a bank. Writer: dataplane (apply), the spare bank only. Readers:
+ * prefix.h, tenant.h, failsafe.h, classify.h, flow.h. The inner map here is the template that the kernel holds real ones
+ * against: type, flags and value must match, the number of entries need not (that is what BPF_F_INNER_MAP says).
+ */
+#define BANK_TABLE(table, value_type)                                      \
+	struct bank_##table {                                              \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                          \
+		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);       \
+		__uint(max_entries, 1);                                    \
+		__type(key, __u32);                                        \
+		__type(value, value_type);                                 \
+	};                                                                 \
+	struct {                                                           \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                  \
+		__uint(max_entries, 2);                                    \
+		__type(key, __u32);                                        \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                       \
+		__array(values, struct bank_##table);                      \
+	} table SEC(".maps");
+SLUICE_BANK_TABLES(BANK_TABLE)
+#undef BANK_TABLE
+
+/* Tenant of an interface and VLAN, both banks. Writer: dataplane (apply). Reader: tenant.h. 8192: interfaces times VLANs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct sluice_interface_key);
+	__type(value, struct sluice_interface);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} interfaces SEC(".maps");
+
+/* Live flows. Writer: flow.h (creation, expiry by timer). Readers: flow.h, dataplane. Userspace sets the size before load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SLUICE_FLOWS_DEFAULT);
+	__type(key, struct sluice_flow_key);
+	__type(value, struct sluice_flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flows SEC(".maps");
+
+/*
+ * Number of live flows: the sum over CPUs, single CPUs may be negative. Writer: flow.h; whoever else deletes a flow owes
+ * it the decrement. Reader: dataplane (status).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __s64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flow_count SEC(".maps");
+
+/* What the first fragment of a datagram got. Writer, reader: fragment.h. 64 Ki: 30 s of datagrams, oldest evicted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SLUICE_FRAGMENTS);
+	__type(key, struct sluice_fragment_key);
+	__type(value, struct sluice_fragment);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fragments SEC(".maps");
+
+/* By counter slot. Writer: account.h. Reader: dataplane (status). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct sluice_rule_counter);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} rule_counters SEC(".maps");
+
+/* By reason. Writer: account.h. Readers: dataplane (status), tests. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_REASON_COUNT);
+	__type(key, __u32);
+	__type(value, struct sluice_reason_counter);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} reason_counters SEC(".maps");
+
+/* Time of a rule's last event by counter slot, CLOCK_MONOTONIC ns. Writer, reader: account.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLUICE_MAX_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} rule_logs SEC(".maps");
+
+/* Logged verdicts, struct sluice_event. Writer: account.h. Reader: dataplane (events). 1 MiB: some 11,000 events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} events SEC(".maps");
+
+/* Events that found the ring full. Writer: account.h. Reader: dataplane (status). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} lost_events SEC(".maps");
+
+/* Reactor of a connection. Writer: sluice target. Reader: steer.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SLUICE_MAX_QUEUES);
+	__type(key, struct sluice_steer_key);
+	__type(value, struct sluice_steer);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} steering SEC(".maps");
+
+/* Packets of a queue by the CPU that processed them. Writer: steer.h. Reader: dataplane (steering). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, struct sluice_queue_packets);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} queue_packets SEC(".maps");
+
+/*
+ * Where steered packets move to, by CPU number; an entry's program is sluice_cpumap. Writer: dataplane (steering). Reader:
+ * steer.h. Userspace sets the size to the number of possible CPUs: the kernel refuses more than it has.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, struct bpf_cpumap_val);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} cpus SEC(".maps");
+
+#endif
