@@ -43,6 +43,17 @@ struct {
 SLUICE_BANK_TABLES(BANK_TABLE)
 #undef BANK_TABLE
 
+/*
+ * Keeps the value types whole in BTF. clang 14 emits a struct that is reached only through a member of an inner map's template
+ * as a forward declaration, and libbpf then says "map 'policy.inner': can't determine value size". Never read.
+ */
+union bank_values {
+#define BANK_VALUE(table, value_type) value_type table;
+	SLUICE_BANK_TABLES(BANK_VALUE)
+#undef BANK_VALUE
+};
+union bank_values *const bank_values_in_btf __attribute__((used)) = 0;
+
 /* Tenant of an interface and VLAN, both banks. Writer: dataplane (apply). Reader: tenant.h. 8192: interfaces times VLANs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
