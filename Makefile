@@ -70,7 +70,7 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 
 # ---- library and binary --------------------------------------------------------------------------------------------
 
-$(LIB_OBJS) $(CLI_OBJS) $(TEST_LIB): | $(SKELETONS) $(TEST_SKELS)
+$(LIB_OBJS) $(CLI_OBJS) $(TEST_LIB) $(UNIT:=.o) $(BPF_TESTS:=.o) $(BENCHES:=.o): | $(SKELETONS) $(TEST_SKELS)
 
 $(BUILD)/%.o: %.c
 	$(call say,CC,$@)

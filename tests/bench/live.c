@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The bench's traffic, on one CPU: `live send` measures how many frames a second a receiving interface gets through, `live
+ * drop` puts the floor (a bare XDP_DROP) on an interface. run.sh calls it, once a measurement.
+ *
+ * A frame goes generator → sender's veth → peer's NAPI → whatever is under test there, all on the CPU of the caller, so
+ * frames a second is one over the cost of generator and receiver together, the same for every candidate. What got through is
+ * counted at the receiver, never at the sender: frames that its NAPI took, and frames that reached its UDP socket.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <ifaddrs.h>
+#include <linux/filter.h>
+#include <linux/if_link.h>
+#include <linux/sock_diag.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "live.h"
+#include "tests/bench/live.skel.h"
+
+#define BATCH	   64	     /* frames between two visits to the receiver's NAPI */
+#define FRAMES_RUN (1 << 16) /* frames a test-run call: some 10 ms */
+
+struct live_options {
+	const char *from_namespace, *from_device;
+	const char *to_namespace, *to_device;
+	const char *source, *dest;
+	unsigned int sources, ports; /* powers of two */
+	unsigned int port;	     /* destination port */
+	double seconds;
+	bool sink;  /* a UDP socket at the destination, which throws away all it gets */
+	bool reply; /* it answers once to each flow, so that a connection tracker takes them for established */
+	int cpu;
+};
+
+static void die(const char *what, int err)
+{
+	fprintf(stderr, "live: %s: %s\n", what, strerror(err));
+	exit(1);
+}
+
+static void namespace_enter(const char *name)
+{
+	_cleanup_close_ int fd = -1;
+	char path[256];
+
+	snprintf(path, sizeof(path), "/run/netns/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		die(path, errno);
+}
+
+/* Frames that the device's NAPI has taken so far. In the namespace of the caller. Wraps at 32 bits. */
+static uint32_t device_received(const char *device)
+{
+	struct ifaddrs *all, *a;
+	uint32_t received = 0;
+
+	if (getifaddrs(&all))
+		die("getifaddrs", errno);
+	for (a = all; a; a = a->ifa_next)
+		if (a->ifa_addr && a->ifa_addr->sa_family == AF_PACKET && a->ifa_data && !strcmp(a->ifa_name, device))
+			received = ((struct rtnl_link_stats *)a->ifa_data)->rx_packets;
+	freeifaddrs(all);
+	return received;
+}
+
+static void device_address(const char *device, uint8_t ret_address[ETH_ALEN])
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {};
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", device);
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &ifr))
+		die(device, errno);
+	memcpy(ret_address, ifr.ifr_hwaddr.sa_data, ETH_ALEN);
+}
+
+/* -------------------------------------------------------------------- the sink */
+
+/* A filter that accepts nothing: a frame costs the whole way up to its socket, and no reader is needed to keep it empty. */
+static int sink_open(const struct live_options *o)
+{
+	struct sock_filter nothing[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+	struct sock_fprog program = {.len = ARRAY_SIZE(nothing), .filter = nothing};
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(o->port)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
+		die("socket filter", errno);
+	inet_pton(AF_INET, o->dest, &address.sin_addr);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		die("bind", errno);
+	return fd;
+}
+
+static uint32_t sink_received(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {};
+	socklen_t length = sizeof(info);
+
+	if (fd < 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length))
+		die("SO_MEMINFO", errno);
+	return info[SK_MEMINFO_DROPS];
+}
+
+static void sink_reply(const struct live_options *o, int fd)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	unsigned int i;
+
+	inet_pton(AF_INET, o->source, &to.sin_addr);
+	for (i = 0; i < o->ports; i++) {
+		to.sin_port = htons(1024 + i);
+		if (sendto(fd, "", 1, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+			die("reply", errno);
+	}
+}
+
+/* --------------------------------------------------------------- the generator */
+
+static void config_fill(const struct live_options *o, unsigned int ifindex, const uint8_t to[ETH_ALEN],
+			const uint8_t from[ETH_ALEN], struct live_config *c)
+{
+	struct ether_header *ethernet = (void *)c->frame;
+	struct iphdr *ip = (void *)(c->frame + sizeof(*ethernet));
+	struct udphdr *udp = (void *)(c->frame + sizeof(*ethernet) + sizeof(*ip));
+	uint16_t words[sizeof(*ip) / 2];
+	size_t i;
+
+	memcpy(ethernet->ether_dhost, to, ETH_ALEN);
+	memcpy(ethernet->ether_shost, from, ETH_ALEN);
+	ethernet->ether_type = htons(ETHERTYPE_IP);
+	*ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP};
+	ip->tot_len = htons(LIVE_FRAME - sizeof(*ethernet));
+	inet_pton(AF_INET, o->dest, &ip->daddr);
+	memcpy(words, ip, sizeof(words));
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		c->checksum += words[i];
+	udp->dest = htons(o->port);
+	udp->len = htons(LIVE_FRAME - sizeof(*ethernet) - sizeof(*ip)); /* checksum 0: none, as IPv4 permits */
+	inet_pton(AF_INET, o->source, &c->source);
+	c->source = ntohl(c->source);
+	c->source_mask = o->sources - 1;
+	c->port = 1024;
+	c->port_mask = o->ports - 1;
+	c->ifindex = ifindex;
+}
+
+static void frames_send(int program, uint32_t frames)
+{
+	uint8_t start[LIVE_FRAME] = {};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = start, .data_size_in = sizeof(start), .repeat = frames,
+			    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = BATCH);
+	int r = bpf_prog_test_run_opts(program, &opts);
+
+	if (r)
+		die("live-frame test run", -r);
+}
+
+static struct live_bpf *generator_open(const struct live_options *o, const uint8_t to[ETH_ALEN])
+{
+	struct live_bpf *skel = live_bpf__open();
+	uint8_t from[ETH_ALEN];
+	int r;
+
+	if (!skel)
+		die("live.bpf.o", errno);
+	device_address(o->from_device, from);
+	config_fill(o, if_nametoindex(o->from_device), to, from, &skel->bss->shape);
+	r = live_bpf__load(skel);
+	if (r)
+		die("live.bpf.o", -r);
+	return skel;
+}
+
+/* Prints: seconds, frames sent, frames taken by the receiving device, frames that reached the socket. */
+static void send_measured(const struct live_options *o)
+{
+	uint8_t to[ETH_ALEN];
+	struct live_bpf *skel;
+	uint32_t device, socket_;
+	uint64_t start, now, sent = 0;
+	int sink = -1, program;
+
+	namespace_enter(o->to_namespace);
+	device_address(o->to_device, to);
+	if (o->sink)
+		sink = sink_open(o);
+	namespace_enter(o->from_namespace);
+	skel = generator_open(o, to);
+	program = bpf_program__fd(skel->progs.generate);
+
+	frames_send(program, max(o->sources, o->ports) * 2); /* warms caches, creates the flows */
+	if (o->reply)
+		sink_reply(o, sink);
+	frames_send(program, FRAMES_RUN);
+	namespace_enter(o->to_namespace);
+	device = device_received(o->to_device);
+	socket_ = sink_received(sink);
+	namespace_enter(o->from_namespace);
+	start = now = time_now_ns();
+	while (now - start < o->seconds * NSEC_PER_SEC) {
+		frames_send(program, FRAMES_RUN);
+		sent += FRAMES_RUN;
+		now = time_now_ns();
+	}
+	namespace_enter(o->to_namespace);
+	device = device_received(o->to_device) - device;
+	socket_ = sink_received(sink) - socket_;
+	printf("%.6f %lu %u %u\n", (double)(now - start) / NSEC_PER_SEC, sent, device, socket_);
+	live_bpf__destroy(skel);
+}
+
+/* ---------------------------------------------------------------------- the floor */
+
+/* Stays attached after this process: the namespace's end takes it away. */
+static void drop_attach(const struct live_options *o)
+{
+	struct live_bpf *skel = live_bpf__open_and_load();
+	int r;
+
+	if (!skel)
+		die("live.bpf.o", errno);
+	namespace_enter(o->to_namespace);
+	r = bpf_xdp_attach(if_nametoindex(o->to_device), bpf_program__fd(skel->progs.drop), XDP_FLAGS_DRV_MODE, NULL);
+	if (r)
+		die(o->to_device, -r);
+	live_bpf__destroy(skel);
+}
+
+static const struct option long_options[] = {
+	{"from-namespace", required_argument, NULL, 'n'},
+	{"from-device", required_argument, NULL, 'd'},
+	{"to-namespace", required_argument, NULL, 'N'},
+	{"to-device", required_argument, NULL, 'D'},
+	{"source", required_argument, NULL, 's'},
+	{"dest", required_argument, NULL, 'a'},
+	{"sources", required_argument, NULL, 'S'},
+	{"ports", required_argument, NULL, 'P'},
+	{"port", required_argument, NULL, 'p'},
+	{"seconds", required_argument, NULL, 't'},
+	{"cpu", required_argument, NULL, 'c'},
+	{"sink", no_argument, NULL, 'k'},
+	{"reply", no_argument, NULL, 'r'},
+	{},
+};
+
+static int option_take(struct live_options *o, int option)
+{
+	switch (option) {
+	case 'n': o->from_namespace = optarg; return 0;
+	case 'd': o->from_device = optarg; return 0;
+	case 'N': o->to_namespace = optarg; return 0;
+	case 'D': o->to_device = optarg; return 0;
+	case 's': o->source = optarg; return 0;
+	case 'a': o->dest = optarg; return 0;
+	case 'S': o->sources = atoi(optarg); return 0;
+	case 'P': o->ports = atoi(optarg); return 0;
+	case 'p': o->port = atoi(optarg); return 0;
+	case 't': o->seconds = atof(optarg); return 0;
+	case 'c': o->cpu = atoi(optarg); return 0;
+	case 'k': o->sink = true; return 0;
+	case 'r': o->reply = true; return 0;
+	default: return -EINVAL;
+	}
+}
+
+static bool options_complete(const struct live_options *o, const char *verb)
+{
+	if (!o->to_namespace || !o->to_device)
+		return false;
+	if (!strcmp(verb, "drop"))
+		return true;
+	return !strcmp(verb, "send") && o->from_namespace && o->from_device && o->source && o->dest && o->port &&
+	       o->sources && !(o->sources & (o->sources - 1)) && o->ports && !(o->ports & (o->ports - 1)) &&
+	       (o->sink || !o->reply);
+}
+
+int main(int argc, char **argv)
+{
+	struct live_options o = {.sources = 1, .ports = 1, .seconds = 1, .cpu = 0};
+	const char *verb = argc > 1 ? argv[1] : "";
+	cpu_set_t cpus;
+	int option, r = 0;
+
+	while (!r && (option = getopt_long(argc - 1, argv + 1, "", long_options, NULL)) != -1)
+		r = option_take(&o, option);
+	if (r || !options_complete(&o, verb)) {
+		fprintf(stderr, "usage: live drop --to-namespace NS --to-device DEV\n"
+				"       live send --from-namespace NS --from-device DEV --to-namespace NS --to-device DEV\n"
+				"                 --source ADDRESS --dest ADDRESS --port N [--sources 2^N] [--ports 2^N]\n"
+				"                 [--seconds S] [--cpu N] [--sink [--reply]]\n");
+		return 2;
+	}
+	CPU_ZERO(&cpus);
+	CPU_SET(o.cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		die("cpu", errno);
+	if (!strcmp(verb, "drop"))
+		drop_attach(&o);
+	else
+		send_measured(&o);
+	return 0;
+}
