@@ -159,8 +159,8 @@ struct nvme_ctrl_desc {
 	__u32		in_capsule;	/* bytes of in-capsule data on I/O queues, a multiple of 16 */
 	__u16		max_cmds;	/* per I/O queue */
 	__u16		kas_100ms;
-	__u8		aborts;		/* concurrent Aborts */
-	__u8		events;		/* concurrent Asynchronous Event Requests */
+	__u8		aborts;		/* concurrent Aborts, at least 1 */
+	__u8		events;		/* concurrent Asynchronous Event Requests, at least 1 */
 	__u32		oaes;		/* NVME_OAES_* that the target does send */
 	bool		write_cache;	/* Flush matters: some backend has a volatile cache */
 };
