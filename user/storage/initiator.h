@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An NVMe/TCP host: connects to a controller, asks what it has, and drives I/O queues, each over an io_uring of its own.
+ *
+ *	initiator_open()		admin queue: ICReq, Connect, enable, Identify
+ *	initiator_namespace() ...	what is there
+ *	initiator_queue_open()		one I/O queue; the calling thread drives it from then on
+ *	initiator_queue_submit()	queues one command; nothing is sent yet
+ *	initiator_queue_poll()		sends, receives, calls io->done for what has completed
+ *	initiator_close()
+ *
+ * Nothing is allocated per command, and data are received straight into the caller's buffer where they are long. Every
+ * wait is bounded by options.timeout_ms. Specification: NVM Express TCP Transport 1.0 and Base 2.0.
+ */
+#ifndef SLUICE_STORAGE_INITIATOR_H
+#define SLUICE_STORAGE_INITIATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "nvme/command.h"
+#include "nvme/fabrics.h"
+#include "nvme/identify.h"
+
+#define INITIATOR_PORT		 4420
+#define INITIATOR_DISCOVERY_PORT 8009
+#define INITIATOR_DEPTH_MAX	 1024
+#define INITIATOR_TRANSFER_MAX	 (1u << 20) /* most bytes of one command, whatever the controller allows */
+
+struct initiator_addr {
+	struct sockaddr_storage sa;
+	socklen_t len;
+	char text[64]; /* "10.0.0.1:4420", "[fd00::1]:4420" */
+};
+
+/* "A.B.C.D[:PORT]", "[IPV6][:PORT]" or a bare IPv6 address; numeric, no name is resolved. -EINVAL with remedy. */
+int initiator_addr_parse(const char *text, uint16_t default_port, struct initiator_addr *ret_addr, struct error *err);
+
+struct initiator_options {
+	struct initiator_addr addr;
+	char subnqn[NVME_NQN_MAX + 1];
+	char hostnqn[NVME_NQN_MAX + 1];
+	uint8_t hostid[16];
+	bool header_digest, data_digest; /* asked for; the controller may decline, see initiator_queue_info() */
+	uint8_t hpda;			 /* alignment of received data: 0-based dwords, at most PDU_PDA_MAX */
+	uint32_t timeout_ms;		 /* connecting, and each command */
+	uint32_t kato_ms;		 /* keep-alive timeout that the controller is told; 0: none */
+};
+
+/*
+ * This host's NQN and identifier: /etc/nvme/hostnqn and hostid where they are valid, else derived from
+ * /etc/machine-id, so that they stay the same. -ENOENT when there is neither.
+ */
+int initiator_identity(char ret_hostnqn[NVME_NQN_MAX + 1], uint8_t ret_hostid[16], struct error *err);
+
+/* Host identifier for an NQN that the user chose: the uuid in it, else one derived from it. */
+void initiator_hostid(const char *hostnqn, uint8_t ret_hostid[16]);
+
+/* ---- one command ---- */
+
+/* The caller's, from submit until done. Data go the way that the opcode says. */
+struct initiator_io {
+	struct nvme_sqe sqe; /* from nvme_sqe_*(); the queue sets cid and sgl */
+	void *data;	     /* len bytes; 8-byte aligned is best */
+	uint32_t len;
+	/*
+	 * Called once from initiator_queue_poll(), also when the connection is lost. May submit, to this queue too;
+	 * must not close or poll it. NULL: the caller looks at `finished`.
+	 */
+	void (*done)(struct initiator_io *io);
+	void *owner; /* the caller's */
+
+	/* set before done() */
+	int error;	 /* 0, or -errno: connection lost, data digest wrong (-EBADMSG), data missing (-EPROTO) */
+	uint16_t status; /* of the CQE, as enum nvme_status; valid if error is 0 */
+	uint64_t result; /* of the CQE */
+	uint64_t submitted_ns, finished_ns; /* CLOCK_MONOTONIC */
+	bool finished;
+};
+
+/* Whether it went wrong, in words: "Read: LBA out of range (0x080)". 0, or -EIO / io->error with err set. */
+int initiator_io_check(const struct initiator_io *io, const char *place, bool admin, struct error *err);
+
+/* ---- a queue ---- */
+
+struct initiator_queue;
+
+struct initiator_queue_info {
+	uint16_t qid;
+	unsigned int depth; /* commands that may be outstanding */
+	bool header_digest, data_digest;
+	uint32_t max_h2c;    /* MAXH2CDATA */
+	uint32_t in_capsule; /* bytes of in-capsule data */
+	uint64_t pdus_in, pdus_out;
+	uint64_t bytes_copied, bytes_placed; /* received data: through the staging buffer, straight into place */
+	uint64_t waits;			     /* calls into the kernel */
+};
+
+void initiator_queue_info(const struct initiator_queue *q, struct initiator_queue_info *ret_info);
+
+/* -EAGAIN: depth commands are outstanding. -ENOTCONN: the queue has failed; io is untouched in both cases. */
+int initiator_queue_submit(struct initiator_queue *q, struct initiator_io *io);
+
+/* Commands between submit and done. */
+unsigned int initiator_queue_outstanding(const struct initiator_queue *q);
+
+/*
+ * Sends what was submitted and handles what has arrived. With wait it blocks until something arrives, at most some 100
+ * ms. On a failure of the connection every outstanding command is done with an error and err says why; the queue is
+ * then good for initiator_queue_close() alone.
+ */
+int initiator_queue_poll(struct initiator_queue *q, bool wait, struct error *err);
+
+/*
+ * Before it sleeps, a waiting poll looks for up to spin_us microseconds whether something has arrived: saves the
+ * wake-up at the price of the CPU. 0, the default: sleep at once.
+ */
+void initiator_queue_spin(struct initiator_queue *q, unsigned int spin_us);
+
+/* Submits io and polls until it is done; its done() must be NULL. Error as initiator_io_check(). */
+int initiator_queue_execute(struct initiator_queue *q, struct initiator_io *io, struct error *err);
+
+/* NULL is fine. Outstanding commands are done with -ECANCELED; no buffer is touched afterwards. */
+void initiator_queue_close(struct initiator_queue *q);
+
+/* ---- a controller ---- */
+
+struct initiator;
+
+/* Connects the admin queue and makes the controller ready. options is copied. */
+int initiator_open(const struct initiator_options *options, struct initiator **ret_initiator, struct error *err);
+
+/* Shutdown notification (bounded), then the connection ends. Close the I/O queues first. NULL is fine. */
+void initiator_close(struct initiator *i);
+
+const struct nvme_ctrl_view *initiator_controller(const struct initiator *i);
+struct initiator_queue *initiator_admin(struct initiator *i);
+uint64_t initiator_cap(const struct initiator *i); /* CAP property */
+
+/* Bytes that one command of a queue may carry: MDTS, and at most INITIATOR_TRANSFER_MAX. */
+uint32_t initiator_max_transfer(const struct initiator *i);
+
+/* Asks for `wanted` I/O queues; -EIO if not a single one is granted. Also checks that they are enough. */
+int initiator_set_queues(struct initiator *i, unsigned int wanted, unsigned int *ret_granted, struct error *err);
+
+/* Active namespaces, ascending; *ret_nsids is the caller's to free. */
+int initiator_namespaces(struct initiator *i, uint32_t **ret_nsids, size_t *ret_n, struct error *err);
+
+/* -ENOENT: not active. Namespaces with metadata are refused. */
+int initiator_namespace(struct initiator *i, uint32_t nsid, struct nvme_ns_view *ret_ns, struct error *err);
+
+/* UUID of a namespace; -ENOENT: it has none. */
+int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uuid[16], struct error *err);
+
+/* The discovery log of a discovery controller; *ret_entries is the caller's to free. Entries of other transports
+ * than TCP are left out and counted in *ret_skipped. */
+int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
+		       size_t *ret_skipped, struct error *err);
+
+/* Sends a Keep Alive when half of the timeout has passed since the last admin command. Call it at least that often. */
+int initiator_tend(struct initiator *i, struct error *err);
+
+/*
+ * Opens I/O queue qid (from 1) for `depth` outstanding commands (at most INITIATOR_DEPTH_MAX, and what CAP.MQES
+ * allows). Only the calling thread may use it. Different threads may open queues of one initiator at the same time.
+ */
+int initiator_queue_open(const struct initiator *i, uint16_t qid, unsigned int depth,
+			 struct initiator_queue **ret_queue, struct error *err);
+
+#endif

@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * An initiator's controller: Connect, properties, Identify, features, discovery log, keep-alive, shutdown. Called by the
+ * command line, one command at a time on the admin queue; the I/O queues are opened from here too, because their
+ * Connect needs what the admin queue learned. After initiator_open() the controller is ready and identified.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "storage/initiator.h"
+#include "storage/initiator_internal.h"
+
+#define ADMIN_DEPTH	  31
+#define DISCOVERY_RETRIES 3
+#define DISCOVERY_MAX	  4096 /* entries; more is a broken controller */
+
+struct initiator {
+	struct initiator_options options;
+	struct initiator_queue *admin;
+	uint64_t cap;
+	uint16_t cntlid;
+	struct nvme_ctrl_view view;
+	uint64_t last_admin_ns;
+	/* for admin commands with data, one at a time */
+	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
+};
+
+/* ---- what went wrong, in words ---- */
+
+static const struct {
+	uint16_t status;
+	const char *remedy;
+} status_remedies[] = {
+	{NVME_ST_CONNECT_HOST, "add this host's NQN to the subsystem's hosts, or use --hostnqn"},
+	{NVME_ST_CONNECT_BUSY, "the target is out of controllers or queues; try again later"},
+	{NVME_ST_AUTH_REQUIRED, "the target wants authentication, which sluice does not have"},
+	{NVME_ST_INVALID_NS, "`sluice io connect --identify` lists the namespaces"},
+	{NVME_ST_LBA_RANGE, "the range ends past the namespace; `sluice io connect --identify` shows its size"},
+	{NVME_ST_NS_WRITE_PROTECTED, "the namespace is read-only"},
+	{NVME_ST_ACCESS_DENIED, "the target's access rules do not allow it to this host"},
+	{NVME_ST_TRANSIENT_TRANSPORT, "data were damaged on the way to the target"},
+};
+
+static const char *io_error_text(int error)
+{
+	switch (error) {
+	case -EBADMSG:
+		return "the data digest is wrong: data were damaged on the way here";
+	case -EPROTO:
+		return "the target reports success, but not all data were transferred";
+	default:
+		return strerror(-error);
+	}
+}
+
+int initiator_io_check(const struct initiator_io *io, const char *place, bool admin, struct error *err)
+{
+	const char *name = nvme_opcode_name(&io->sqe, admin);
+	uint16_t code = io->status & NVME_STATUS_CODE;
+
+	if (io->error)
+		return error_set(err, -io->error, "%s: %s: %s", place, name, io_error_text(io->error));
+	if (!code)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(status_remedies); i++) {
+		if (status_remedies[i].status == code)
+			return error_set(err, EIO, "%s: %s: %s (status 0x%03x); %s", place, name,
+					 nvme_status_name(code), code, status_remedies[i].remedy);
+	}
+	return error_set(err, EIO, "%s: %s: %s (status 0x%03x)", place, name, nvme_status_name(code), code);
+}
+
+/* ---- one admin command ---- */
+
+static int execute(struct initiator *i, struct initiator_io *io, struct error *err)
+{
+	i->last_admin_ns = time_now_ns();
+	return initiator_queue_execute(i->admin, io, err);
+}
+
+static int property_get(struct initiator *i, uint32_t offset, uint8_t size, uint64_t *ret_value, struct error *err)
+{
+	struct initiator_io io = {.sqe = nvme_property_get_make(0, offset, size)};
+	int r = execute(i, &io, err);
+
+	if (!r)
+		*ret_value = size == 8 ? io.result : io.result & UINT32_MAX;
+	return r;
+}
+
+static int property_set(struct initiator *i, uint32_t offset, uint32_t value, struct error *err)
+{
+	const struct nvme_property property = {.offset = offset, .size = 4, .value = value};
+	struct initiator_io io = {.sqe = nvme_property_set_make(0, &property)};
+
+	return execute(i, &io, err);
+}
+
+/* Fills i->page. */
+static int identify(struct initiator *i, uint8_t cns, uint32_t nsid, struct error *err)
+{
+	struct initiator_io io = {
+		.sqe = nvme_sqe_identify(0, cns, nsid),
+		.data = i->page,
+		.len = NVME_IDENTIFY_LEN,
+	};
+
+	return execute(i, &io, err);
+}
+
+/* ---- Connect ---- */
+
+/* Names what a refused Connect's result points at, and the remedy for the two that are the user's. */
+static int connect_refused(const struct initiator_options *o, const struct initiator_io *io, struct error *err)
+{
+	const char *field = nvme_connect_fault(io->result);
+
+	if (io->result == NVME_REFUSE_DATA(subnqn))
+		return error_set(err, EIO, "%s: Connect: no subsystem '%s' there for this host; `sluice io discover --to "
+				 "%s` lists what there is", o->addr.text, o->subnqn, o->addr.text);
+	if (io->result == NVME_REFUSE_DATA(hostnqn))
+		return error_set(err, EIO, "%s: Connect: the target refuses host '%s'; use --hostnqn", o->addr.text,
+				 o->hostnqn);
+	return error_set(err, EIO, "%s: Connect: the target refuses parameter %s", o->addr.text, field);
+}
+
+static int fabrics_connect(const struct initiator_options *o, struct initiator_queue *q, struct nvme_connect *connect,
+			   uint64_t *ret_result, struct error *err)
+{
+	struct nvme_connect_data data;
+	struct initiator_io io = {.sqe = nvme_connect_sqe_make(0, connect), .data = &data, .len = sizeof(data)};
+	int r;
+
+	nvme_connect_data_make(connect, &data);
+	r = initiator_queue_execute(q, &io, err);
+	if (r && !io.error && io.finished && (io.status & NVME_STATUS_CODE) == NVME_ST_CONNECT_PARAM)
+		return connect_refused(o, &io, err);
+	if (r)
+		return r;
+	if (io.result >> 16 & 3)
+		return error_set(err, EACCES, "%s: the target wants authentication, which sluice does not have",
+				 o->addr.text);
+	*ret_result = io.result;
+	return 0;
+}
+
+static void connect_fill(const struct initiator_options *o, uint16_t qid, unsigned int depth, uint16_t cntlid,
+			 struct nvme_connect *ret_connect)
+{
+	*ret_connect = (struct nvme_connect){
+		.qid = qid,
+		.entries = depth + 1, /* a full queue of n entries holds n - 1 commands */
+		.cntlid = cntlid,
+		.kato_ms = qid ? 0 : o->kato_ms,
+		.no_sq_flow = true, /* commands are counted here; and it lets the target leave responses out */
+	};
+	memcpy(ret_connect->hostid, o->hostid, sizeof(ret_connect->hostid));
+	strcpy(ret_connect->subnqn, o->subnqn);
+	strcpy(ret_connect->hostnqn, o->hostnqn);
+}
+
+/* ---- bring-up ---- */
+
+static int wait_ready(struct initiator *i, struct error *err)
+{
+	uint64_t to_ms = NVME_CAP_TO(i->cap) * 500, limit_ms = max(to_ms, (uint64_t)i->options.timeout_ms);
+	uint64_t until = time_now_ns() + limit_ms * 1000000;
+	struct timespec pause = {.tv_nsec = 1000000};
+	uint64_t csts;
+	int r;
+
+	for (;;) {
+		r = property_get(i, NVME_PROP_CSTS, 4, &csts, err);
+		if (r)
+			return r;
+		if (csts & NVME_CSTS_CFS)
+			return error_set(err, EIO, "%s: the controller reports a fatal status (CSTS 0x%" PRIx64 "); reset "
+					 "or restart the target", i->options.addr.text, csts);
+		if (csts & NVME_CSTS_RDY)
+			return 0;
+		if (time_now_ns() > until)
+			return error_set(err, ETIMEDOUT, "%s: the controller is not ready after %" PRIu64 " ms",
+					 i->options.addr.text, limit_ms);
+		/* readiness comes with no event; a property is the only way to learn of it */
+		nanosleep(&pause, NULL);
+		pause.tv_nsec = min(pause.tv_nsec * 2, 50000000l);
+	}
+}
+
+static int bring_up(struct initiator *i, struct error *err)
+{
+	const uint32_t cc = NVME_CC_EN | 6 << 16 | 4 << 20; /* entries of 64 and 16 bytes */
+	struct nvme_connect connect;
+	uint64_t result, vs;
+	int r;
+
+	connect_fill(&i->options, 0, ADMIN_DEPTH, NVME_CNTLID_DYNAMIC, &connect);
+	r = fabrics_connect(&i->options, i->admin, &connect, &result, err);
+	if (r)
+		return r;
+	i->cntlid = (uint16_t)result;
+	r = property_get(i, NVME_PROP_CAP, 8, &i->cap, err);
+	if (!r)
+		r = property_get(i, NVME_PROP_VS, 4, &vs, err);
+	if (!r)
+		r = property_set(i, NVME_PROP_CC, cc, err);
+	if (!r)
+		r = wait_ready(i, err);
+	if (!r)
+		r = identify(i, NVME_CNS_CTRL, 0, err);
+	if (r)
+		return r;
+	if (nvme_ctrl_read(i->page, &i->view))
+		return error_set(err, EPROTO, "%s: Identify controller: the data contradict the specification",
+				 i->options.addr.text);
+	return 0;
+}
+
+int initiator_open(const struct initiator_options *options, struct initiator **ret_initiator, struct error *err)
+{
+	struct initiator *i;
+	const char *fault = nvme_nqn_fault(options->subnqn);
+	int r;
+
+	if (fault)
+		return error_set(err, EINVAL, "subsystem NQN '%s': %s", options->subnqn, fault);
+	fault = nvme_nqn_fault(options->hostnqn);
+	if (fault)
+		return error_set(err, EINVAL, "host NQN '%s': %s", options->hostnqn, fault);
+	i = aligned_alloc(64, (sizeof(*i) + 63) & ~63ul);
+	if (!i)
+		return error_set(err, ENOMEM, "%s: no memory for a controller", options->addr.text);
+	memset(i, 0, sizeof(*i));
+	i->options = *options;
+	r = queue_connect(options, 0, ADMIN_DEPTH, 0, &i->admin, err);
+	if (!r)
+		r = bring_up(i, err);
+	if (r) {
+		initiator_queue_close(i->admin);
+		free(i);
+		return r;
+	}
+	*ret_initiator = i;
+	return 0;
+}
+
+void initiator_close(struct initiator *i)
+{
+	if (!i)
+		return;
+	/* the target frees the controller when the connection ends; a notification that fails changes nothing */
+	property_set(i, NVME_PROP_CC, NVME_CC_EN | 6 << 16 | 4 << 20 | NVME_CC_SHN_NORMAL, NULL);
+	initiator_queue_close(i->admin);
+	free(i);
+}
+
+/* ---- what there is ---- */
+
+const struct nvme_ctrl_view *initiator_controller(const struct initiator *i)
+{
+	return &i->view;
+}
+
+struct initiator_queue *initiator_admin(struct initiator *i)
+{
+	return i->admin;
+}
+
+uint64_t initiator_cap(const struct initiator *i)
+{
+	return i->cap;
+}
+
+uint32_t initiator_max_transfer(const struct initiator *i)
+{
+	if (!i->view.max_transfer || i->view.max_transfer > INITIATOR_TRANSFER_MAX)
+		return INITIATOR_TRANSFER_MAX;
+	return (uint32_t)i->view.max_transfer;
+}
+
+int initiator_set_queues(struct initiator *i, unsigned int wanted, unsigned int *ret_granted, struct error *err)
+{
+	struct initiator_io io;
+	unsigned int granted;
+	int r;
+
+	if (!wanted || wanted > UINT16_MAX - 1)
+		return error_set(err, EINVAL, "%s: %u I/O queues; use 1-65534", i->options.addr.text, wanted);
+	io = (struct initiator_io){
+		.sqe = nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES,
+					 (wanted - 1) << 16 | (wanted - 1)),
+	};
+	r = execute(i, &io, err);
+	if (r)
+		return r;
+	granted = min((unsigned int)(io.result & 0xffff), (unsigned int)(io.result >> 16 & 0xffff)) + 1;
+	if (granted < wanted)
+		return error_set(err, EIO, "%s: %u I/O queues wanted, the target grants %u; use --queues %u",
+				 i->options.addr.text, wanted, granted, granted);
+	*ret_granted = granted;
+	return 0;
+}
+
+int initiator_namespaces(struct initiator *i, uint32_t **ret_nsids, size_t *ret_n, struct error *err)
+{
+	const size_t page = NVME_IDENTIFY_LEN / sizeof(uint32_t);
+	_cleanup_free_ uint32_t *nsids = NULL;
+	size_t n = 0, got;
+	int r;
+
+	do {
+		uint32_t *more = realloc(nsids, (n + page) * sizeof(*nsids));
+
+		if (!more)
+			return error_set(err, ENOMEM, "%s: no memory for %zu namespaces", i->options.addr.text, n);
+		nsids = more;
+		r = identify(i, NVME_CNS_ACTIVE_NS, n ? nsids[n - 1] : 0, err);
+		if (r)
+			return r;
+		got = nvme_active_read(i->page, nsids + n, page);
+		for (size_t k = max(n, (size_t)1); k < n + got; k++) {
+			if (nsids[k] <= nsids[k - 1])
+				return error_set(err, EPROTO, "%s: the list of active namespaces is not in order",
+						 i->options.addr.text);
+		}
+		n += got;
+	} while (got == page);
+	*ret_nsids = TAKE_PTR(nsids);
+	*ret_n = n;
+	return 0;
+}
+
+int initiator_namespace(struct initiator *i, uint32_t nsid, struct nvme_ns_view *ret_ns, struct error *err)
+{
+	struct nvme_ns_view ns;
+	int r = identify(i, NVME_CNS_NS, nsid, err);
+
+	if (r)
+		return r;
+	if (nvme_ns_read(i->page, &ns))
+		return error_set(err, EPROTO, "%s: namespace %u: Identify data contradict the specification",
+				 i->options.addr.text, nsid);
+	if (!ns.blocks)
+		return error_set(err, ENOENT, "%s: namespace %u is not active; `sluice io connect --identify` lists those "
+				 "that are", i->options.addr.text, nsid);
+	if (ns.metadata)
+		return error_set(err, ENOTSUP, "%s: namespace %u has %u bytes of metadata a block, which sluice io does "
+				 "not support; format it without", i->options.addr.text, nsid, ns.metadata);
+	*ret_ns = ns;
+	return 0;
+}
+
+int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uuid[16], struct error *err)
+{
+	int r = identify(i, NVME_CNS_NS_DESCS, nsid, err);
+
+	if (r)
+		return r;
+	r = nvme_descs_uuid(i->page, ret_uuid);
+	if (r == -EPROTO)
+		return error_set(err, EPROTO, "%s: namespace %u: its list of descriptors is broken", i->options.addr.text,
+				 nsid);
+	return r;
+}
+
+/* ---- discovery ---- */
+
+static int get_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err)
+{
+	struct initiator_io io = {.sqe = nvme_sqe_get_log(0, lid, offset, len), .data = buf, .len = len};
+
+	return execute(i, &io, err);
+}
+
+/* The log's generation and number of entries. */
+static int discovery_header(struct initiator *i, uint64_t *ret_generation, uint64_t *ret_n, struct error *err)
+{
+	const struct nvme_discovery_header *header = (const void *)i->page;
+	int r = get_log(i, NVME_LID_DISCOVERY, 0, i->page, sizeof(*header), err);
+
+	if (r)
+		return r;
+	if (le16toh(header->recfmt) || le64toh(header->numrec) > DISCOVERY_MAX)
+		return error_set(err, EPROTO, "%s: discovery log: format %u with %" PRIu64 " records; sluice reads format 0 "
+				 "with at most %u", i->options.addr.text, le16toh(header->recfmt),
+				 (uint64_t)le64toh(header->numrec), DISCOVERY_MAX);
+	*ret_generation = le64toh(header->genctr);
+	*ret_n = le64toh(header->numrec);
+	return 0;
+}
+
+static int discovery_read(struct initiator *i, struct nvme_discovery_entry *entries, size_t n, size_t *ret_n,
+			  size_t *ret_skipped, struct error *err)
+{
+	const struct nvme_discovery_wire *wire = (const void *)i->page;
+	size_t kept = 0, skipped = 0;
+	int r;
+
+	for (size_t k = 0; k < n; k++) {
+		r = get_log(i, NVME_LID_DISCOVERY, nvme_discovery_log_len(k), i->page, sizeof(*wire), err);
+		if (r)
+			return r;
+		r = nvme_discovery_decode(wire, &entries[kept]);
+		if (r == -EPROTONOSUPPORT)
+			skipped++;
+		else if (r)
+			return error_set(err, EPROTO, "%s: discovery log: record %zu is broken", i->options.addr.text, k);
+		else
+			kept++;
+	}
+	*ret_n = kept;
+	*ret_skipped = skipped;
+	return 0;
+}
+
+int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
+		       size_t *ret_skipped, struct error *err)
+{
+	uint64_t generation, after, n, n_after;
+	int r = discovery_header(i, &generation, &n, err);
+
+	/* a log that changes while it is read is read again (Base 2.0, section 5.16.1.23) */
+	for (int attempt = 0; !r && attempt < DISCOVERY_RETRIES; attempt++) {
+		_cleanup_free_ struct nvme_discovery_entry *entries = calloc(n + 1, sizeof(*entries));
+		size_t kept = 0, skipped = 0;
+
+		if (!entries)
+			return error_set(err, ENOMEM, "%s: no memory for %" PRIu64 " records", i->options.addr.text, n);
+		r = discovery_read(i, entries, n, &kept, &skipped, err);
+		if (!r)
+			r = discovery_header(i, &after, &n_after, err);
+		if (r)
+			return r;
+		if (after == generation && n_after == n) {
+			*ret_entries = TAKE_PTR(entries);
+			*ret_n = kept;
+			*ret_skipped = skipped;
+			return 0;
+		}
+		generation = after;
+		n = n_after;
+	}
+	return r ? r : error_set(err, EAGAIN, "%s: the discovery log changed during each of %d attempts; try again",
+				 i->options.addr.text, DISCOVERY_RETRIES);
+}
+
+/* ---- keep-alive, I/O queues ---- */
+
+int initiator_tend(struct initiator *i, struct error *err)
+{
+	struct initiator_io io = {.sqe = nvme_sqe_keep_alive(0)};
+
+	if (!i->options.kato_ms || time_now_ns() - i->last_admin_ns < i->options.kato_ms * 500000ull)
+		return 0;
+	return execute(i, &io, err);
+}
+
+int initiator_queue_open(const struct initiator *i, uint16_t qid, unsigned int depth,
+			 struct initiator_queue **ret_queue, struct error *err)
+{
+	unsigned int most = min((unsigned int)INITIATOR_DEPTH_MAX, (unsigned int)NVME_CAP_MQES(i->cap));
+	struct initiator_queue *q;
+	struct nvme_connect connect;
+	uint64_t result;
+	int r;
+
+	if (i->view.max_cmds)
+		most = min(most, (unsigned int)i->view.max_cmds);
+	if (!depth || depth > most)
+		return error_set(err, EINVAL, "%s: depth %u; the controller and sluice allow 1-%u", i->options.addr.text,
+				 depth, most);
+	r = queue_connect(&i->options, qid, depth, i->view.in_capsule, &q, err);
+	if (r)
+		return r;
+	connect_fill(&i->options, qid, depth, i->cntlid, &connect);
+	r = fabrics_connect(&i->options, q, &connect, &result, err);
+	if (r) {
+		initiator_queue_close(q);
+		return r;
+	}
+	*ret_queue = q;
+	return 0;
+}

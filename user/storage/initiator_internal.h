@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What initiator_admin.c needs of initiator_queue.c beyond initiator.h: a queue before its Fabrics Connect. */
+#ifndef SLUICE_STORAGE_INITIATOR_INTERNAL_H
+#define SLUICE_STORAGE_INITIATOR_INTERNAL_H
+
+#include "storage/initiator.h"
+
+/*
+ * TCP connection, ICReq, ICResp. in_capsule: most data bytes that a command may carry in its capsule; Connect's
+ * do in any case. depth <= INITIATOR_DEPTH_MAX.
+ */
+int queue_connect(const struct initiator_options *options, uint16_t qid, unsigned int depth, uint32_t in_capsule,
+		  struct initiator_queue **ret_queue, struct error *err);
+
+#endif
