@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NVMe/TCP and NVMe as they stand on the wire: what the tracker in bpf/ and the codec in user/nvme both read.
+ * NVMe/TCP and NVMe as they stand on the wire: what the tracker in bpf/ and the codec in user/nvme
+ * both read.
  *
- * Specifications: NVM Express TCP Transport 1.0 (PDUs), NVM Express Base 2.0 (commands, status, properties,
- * Fabrics), NVM Command Set 1.0 (I/O commands). Every multi-byte field is little endian, as its type says;
- * "0-based" means that the value 0 stands for one. Only layouts and numbers live here, no code.
+ * Specifications: NVM Express TCP Transport 1.0 (PDUs), NVM Express Base 2.0 (commands, status,
+ * properties, Fabrics), NVM Command Set 1.0 (I/O commands). Every multi-byte field is little
+ * endian, as its type says; "0-based" means that the value 0 stands for one. Only layouts and
+ * numbers live here, no code.
  *
- * Names keep clear of the kernel's own (nvme_command, NVME_SC_*, NVME_TCP_F_*): a vmlinux.h taken from a
- * kernel with nvme built in defines those.
+ * Names keep clear of the kernel's own (nvme_command, NVME_SC_*, NVME_TCP_F_*): a vmlinux.h taken
+ * from a kernel with nvme built in defines those.
  */
 #ifndef SLUICE_NVME_TCP_H
 #define SLUICE_NVME_TCP_H
@@ -16,7 +18,7 @@
 #include <linux/types.h>
 #endif
 
-/* ---- PDUs (TCP Transport 1.0, section 3.6) ------------------------------------------------------------- */
+/* ---- PDUs (TCP Transport 1.0, section 3.6) --------------------------------------------------- */
 
 /* "H2C" is host (initiator) to controller (target), "C2H" the reverse. */
 enum pdu_type {
@@ -33,13 +35,13 @@ enum pdu_type {
 
 #define PDU_F_HDGST	(1 << 0)	/* a header digest follows the header */
 #define PDU_F_DDGST	(1 << 1)	/* a data digest follows the data */
-#define PDU_F_LAST	(1 << 2)	/* H2C_DATA, C2H_DATA: last PDU of this R2T / this command */
-#define PDU_F_SUCCESS	(1 << 3)	/* C2H_DATA with LAST: no CAPSULE_RESP follows, the command succeeded */
+#define PDU_F_LAST	(1 << 2)	/* data PDUs: last one of this R2T / this command */
+#define PDU_F_SUCCESS	(1 << 3)	/* C2H_DATA with LAST: success, no CAPSULE_RESP follows */
 
 #define PDU_DIGEST_LEN		4	/* CRC32C, header and data alike */
 #define PDU_PFV_1_0		0	/* PDU format version of ICReq and ICResp */
-#define PDU_PDA_MAX		31	/* HPDA, CPDA: 0-based dwords, so alignments 4 .. 128 bytes */
-#define PDU_TERM_LEN_MAX	152	/* TermReq: 24 bytes and at most 128 of the offending header */
+#define PDU_PDA_MAX		31	/* HPDA, CPDA: 0-based dwords, so 4 .. 128 bytes */
+#define PDU_TERM_LEN_MAX	152	/* TermReq: 24 bytes, at most 128 of the bad header */
 #define PDU_MAXH2CDATA_MIN	4096	/* ICResp.maxh2cdata is at least this, and whole dwords */
 
 /* Bits of ICReq.dgst and ICResp.dgst. */
@@ -50,24 +52,24 @@ enum pdu_type {
 struct pdu_ch {
 	__u8	type;		/* enum pdu_type */
 	__u8	flags;		/* PDU_F_* */
-	__u8	hlen;		/* header length: this and the type-specific part, without digest and padding */
-	__u8	pdo;		/* where data starts, from the start of the PDU; reserved when there is none */
+	__u8	hlen;		/* this and the type-specific part, without digest and padding */
+	__u8	pdo;		/* where data start, from the start of the PDU; else reserved */
 	__le32	plen;		/* the whole PDU: header, digests, padding, data */
 };
 
 struct pdu_icreq {
 	struct pdu_ch	ch;
 	__le16		pfv;		/* PDU_PFV_1_0 */
-	__u8		hpda;		/* alignment of data that the host receives, 0-based dwords */
+	__u8		hpda;		/* alignment of data to the host, 0-based dwords */
 	__u8		dgst;		/* PDU_DGST_* that the host asks for */
-	__le32		maxr2t;		/* outstanding R2Ts per command that the host takes, 0-based */
+	__le32		maxr2t;		/* outstanding R2Ts a command that it takes, 0-based */
 	__u8		reserved[112];
 };
 
 struct pdu_icresp {
 	struct pdu_ch	ch;
 	__le16		pfv;
-	__u8		cpda;		/* alignment of data that the controller receives, 0-based dwords */
+	__u8		cpda;		/* alignment of data to the controller, 0-based dwords */
 	__u8		dgst;		/* PDU_DGST_* in use from here on */
 	__le32		maxh2cdata;	/* most data bytes in one H2C_DATA */
 	__u8		reserved[112];
@@ -77,24 +79,27 @@ struct pdu_icresp {
 struct pdu_term {
 	struct pdu_ch	ch;
 	__le16		fes;		/* enum pdu_fes */
-	__le32		fei;		/* by fes: byte offset in the offending header, or the digest received */
+	__le32		fei;		/* by fes: offset in the bad header, or digest received */
 	__u8		reserved[10];
 } __attribute__((packed));
 
 /* Fatal error status of a TermReq, and what fei then holds. */
 enum pdu_fes {
-	FES_INVALID_HEADER	= 0x01,	/* invalid PDU header field; fei: byte offset of the field */
+	FES_INVALID_HEADER	= 0x01,	/* invalid PDU header field; fei: its byte offset */
 	FES_SEQUENCE		= 0x02,	/* PDU out of order; fei reserved (0) */
 	FES_HEADER_DIGEST	= 0x03,	/* header digest wrong; fei: the digest received */
-	FES_OUT_OF_RANGE	= 0x04,	/* data outside what the R2T or the command covers; fei reserved (0) */
-	FES_LIMIT		= 0x05,	/* C2H: data transfer limit exceeded; H2C: R2T limit exceeded; fei 0 */
+	FES_OUT_OF_RANGE	= 0x04,	/* data outside the R2T or the command; fei reserved (0) */
+	FES_LIMIT		= 0x05,	/* C2H: data transfer limit; H2C: R2T limit; fei 0 */
 	FES_UNSUPPORTED		= 0x06,	/* unsupported parameter; fei: byte offset of the field */
 };
 
-/* ---- SGL descriptor, SQE, CQE (Base 2.0, sections 4.1.2, 3.3.3) ---------------------------------------- */
+/* ---- SGL descriptor, SQE, CQE (Base 2.0, sections 4.1.2, 3.3.3) ------------------------------ */
 
-/* NVMe/TCP uses two kinds of SGL data block; type in the high nibble of `id`, sub type in the low one. */
-#define NVME_SGL_IN_CAPSULE	0x01	/* data block, offset: addr is an offset into the in-capsule data */
+/*
+ * NVMe/TCP uses two kinds of SGL data block; type in the high nibble of `id`, sub type in the low
+ * one.
+ */
+#define NVME_SGL_IN_CAPSULE	0x01	/* data block; addr: offset into the in-capsule data */
 #define NVME_SGL_TRANSPORT	0x5a	/* transport data block: data by R2T/H2C_DATA or C2H_DATA */
 
 struct nvme_sgl {
@@ -110,7 +115,7 @@ struct nvme_sgl {
 
 /* Submission queue entry, the general form. */
 struct nvme_sqe {
-	__u8		opcode;		/* NVME_ADM_* on queue 0, NVME_IO_* elsewhere, NVME_FABRICS on any */
+	__u8		opcode;		/* NVME_ADM_*, NVME_IO_* or NVME_FABRICS */
 	__u8		flags;		/* NVME_SQE_* */
 	__le16		cid;
 	__le32		nsid;
@@ -146,7 +151,7 @@ struct nvme_rw_sqe {
 };
 
 #define NVME_RW_DEAC		(1 << 9)	/* control, Write Zeroes only: deallocate */
-#define NVME_RW_PRINFO_MASK	(0xf << 10)	/* control: protection information; none is supported */
+#define NVME_RW_PRINFO_MASK	(0xf << 10)	/* control: protection information */
 #define NVME_RW_FUA		(1 << 14)	/* control: force unit access */
 #define NVME_RW_LR		(1 << 15)	/* control: limited retry */
 
@@ -169,7 +174,7 @@ struct nvme_cqe {
 	__le16	status;		/* bit 0 phase, bits 15:1 the status as in enum nvme_status */
 };
 
-/* ---- opcodes ------------------------------------------------------------------------------------------- */
+/* ---- opcodes --------------------------------------------------------------------------------- */
 
 enum nvme_adm_op {
 	NVME_ADM_DELETE_SQ	= 0x00,
@@ -223,7 +228,7 @@ enum nvme_fctype {
 	NVME_FC_DISCONNECT	= 0x08,
 };
 
-/* ---- status: SC in bits 7:0, SCT in 10:8, as in CQE.status without its phase bit ------------------------ */
+/* ---- status: SC in bits 7:0, SCT in 10:8, as in CQE.status without its phase bit ------------- */
 
 #define NVME_STATUS_DNR		(1 << 14)	/* do not retry */
 #define NVME_STATUS_MORE	(1 << 13)	/* more in the error log */
@@ -271,7 +276,7 @@ enum nvme_status {
 	NVME_ST_FEATURE_NOT_PER_NS	= 0x10f,
 	NVME_ST_CONNECT_FORMAT		= 0x180,	/* incompatible format (RECFMT) */
 	NVME_ST_CONNECT_BUSY		= 0x181,
-	NVME_ST_CONNECT_PARAM		= 0x182,	/* invalid parameters; IPO and IATTR in the result */
+	NVME_ST_CONNECT_PARAM		= 0x182,	/* the result says where */
 	NVME_ST_CONNECT_RESTART		= 0x183,	/* restart discovery */
 	NVME_ST_CONNECT_HOST		= 0x184,	/* invalid host */
 	NVME_ST_INVALID_QUEUE_TYPE	= 0x185,
@@ -287,7 +292,7 @@ enum nvme_status {
 	NVME_ST_HOST_ABORTED		= 0x371,
 };
 
-/* ---- Fabrics commands (Base 2.0, section 6) ------------------------------------------------------------- */
+/* ---- Fabrics commands (Base 2.0, section 6) -------------------------------------------------- */
 
 /* What all Fabrics commands share; fctype stands where the nsid begins. */
 struct nvme_fabrics_sqe {
@@ -315,7 +320,7 @@ struct nvme_connect_sqe {
 };
 
 #define NVME_CATTR_NO_SQ_FLOW	(1 << 2)	/* the host asks for SQ flow control to be off */
-#define NVME_CNTLID_DYNAMIC	0xffff		/* the only model here: the controller hands out cntlid */
+#define NVME_CNTLID_DYNAMIC	0xffff		/* the controller hands out cntlid */
 #define NVME_NQN_FIELD		256		/* bytes of an NQN field, NUL padded */
 #define NVME_NQN_MAX		223		/* bytes of an NQN, without NUL */
 
@@ -357,7 +362,7 @@ struct nvme_disconnect_sqe {
 	__u8	reserved42[22];
 };
 
-/* ---- controller properties (Base 2.0, section 3.1.3) ---------------------------------------------------- */
+/* ---- controller properties (Base 2.0, section 3.1.3) ----------------------------------------- */
 
 #define NVME_PROP_CAP	0x00	/* 8 bytes */
 #define NVME_PROP_VS	0x08	/* 4 bytes */
@@ -386,7 +391,7 @@ struct nvme_disconnect_sqe {
 #define NVME_CSTS_SHST_MASK	(3 << 2)
 #define NVME_CSTS_SHST_DONE	(2 << 2)
 
-/* ---- selectors of admin commands ------------------------------------------------------------------------ */
+/* ---- selectors of admin commands ------------------------------------------------------------- */
 
 enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_NS		= 0x00,
@@ -428,11 +433,11 @@ enum nvme_fid {		/* Get and Set Features cdw10 bits 7:0 */
 	NVME_FID_WRITE_PROTECT	= 0x84,
 };
 
-/* ---- what a changed size would break -------------------------------------------------------------------- */
+/* ---- what a changed size would break --------------------------------------------------------- */
 
 _Static_assert(sizeof(struct pdu_ch) == 8, "common header: every PDU boundary is found through it");
-_Static_assert(sizeof(struct pdu_icreq) == 128, "ICReq: HLEN is fixed at 128, peers refuse another");
-_Static_assert(sizeof(struct pdu_icresp) == 128, "ICResp: HLEN is fixed at 128, peers refuse another");
+_Static_assert(sizeof(struct pdu_icreq) == 128, "ICReq: peers refuse another HLEN than 128");
+_Static_assert(sizeof(struct pdu_icresp) == 128, "ICResp: peers refuse another HLEN than 128");
 _Static_assert(sizeof(struct pdu_term) == 24, "TermReq: the offending header starts at byte 24");
 _Static_assert(sizeof(struct nvme_sgl) == 16, "SGL: it is bytes 24..39 of every SQE");
 _Static_assert(sizeof(struct nvme_sqe) == 64, "SQE: the capsule header is 8 + 64 bytes");
@@ -443,9 +448,12 @@ _Static_assert(sizeof(struct nvme_property_sqe) == 64, "Property: it overlays th
 _Static_assert(sizeof(struct nvme_disconnect_sqe) == 64, "Disconnect: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_dsm_range) == 16, "DSM range: hosts send them 16 bytes apart");
 _Static_assert(sizeof(struct nvme_cqe) == 16, "CQE: the response header is 8 + 16 bytes");
-_Static_assert(sizeof(struct nvme_connect_data) == 1024, "Connect data: the in-capsule length is fixed");
+_Static_assert(sizeof(struct nvme_connect_data) == 1024, "Connect data: their length is fixed");
 
-/* PDU headers that carry an entry or describe data; below the asserts because they are built from the above. */
+/*
+ * PDU headers that carry an entry or describe data; below the asserts because they are built from
+ * the above.
+ */
 
 struct pdu_capsule_cmd {
 	struct pdu_ch	ch;
@@ -457,17 +465,20 @@ struct pdu_capsule_resp {
 	struct nvme_cqe	cqe;
 };
 
-/* H2C_DATA; in C2H_DATA `ttag` is reserved; in R2T `offset` and `len` say what the controller asks for. */
+/*
+ * H2C_DATA; in C2H_DATA `ttag` is reserved; in R2T `offset` and `len` say what the controller asks
+ * for.
+ */
 struct pdu_data {
 	struct pdu_ch	ch;
 	__le16		cccid;		/* command identifier of the capsule */
-	__le16		ttag;		/* transfer tag: chosen by the controller in R2T, echoed in H2C_DATA */
-	__le32		offset;		/* DATAO, R2TO: from the start of the command's data, whole dwords */
+	__le16		ttag;		/* transfer tag: chosen in R2T, echoed in H2C_DATA */
+	__le32		offset;		/* DATAO, R2TO: within the command's data, whole dwords */
 	__le32		len;		/* DATAL, R2TL: bytes */
 	__u8		reserved[4];
 };
 
-_Static_assert(sizeof(struct pdu_capsule_cmd) == 72, "CapsuleCmd: HLEN is fixed at 72, peers refuse another");
+_Static_assert(sizeof(struct pdu_capsule_cmd) == 72, "CapsuleCmd: HLEN is fixed at 72");
 _Static_assert(sizeof(struct pdu_capsule_resp) == 24, "CapsuleResp: HLEN is fixed at 24");
 _Static_assert(sizeof(struct pdu_data) == 24, "H2CData, C2HData, R2T: HLEN is fixed at 24");
 

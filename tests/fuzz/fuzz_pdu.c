@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Fuzzes the PDU decoder. The first bytes of an input choose role, digests, alignment and the sizes of the
- * pieces; the rest is a stream of PDUs. It is decoded whole and in pieces, each in an allocation of its own so
- * that AddressSanitizer sees a byte read too many. Aborts when the two disagree, or when a decoded PDU does not
- * survive encoding and decoding again.
+ * Fuzzes the PDU decoder. The first bytes of an input choose role, digests, alignment and the sizes
+ * of the pieces; the rest is a stream of PDUs. It is decoded whole and in pieces, each in an
+ * allocation of its own so that AddressSanitizer sees a byte read too many. Aborts when the two
+ * disagree, or when a decoded PDU does not survive encoding and decoding again.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@
 struct options {
 	enum pdu_role		role;
 	bool			ready;		/* past ICReq and ICResp */
-	bool			repair;		/* make digests right, so that the fuzzer gets behind them */
+	bool			repair;		/* make digests right, to get behind them */
 	struct pdu_framing	framing;
 	__u32			seed;		/* of piece sizes */
 };
@@ -99,7 +99,8 @@ static size_t encode_again(__u8 *buf, const struct pdu *pdu, const struct pdu_fr
 
 	switch (pdu->type) {
 	case PDU_ICREQ:
-		return pdu_encode_icreq(buf, h->icreq.hpda, h->icreq.dgst, le32toh(h->icreq.maxr2t));
+		return pdu_encode_icreq(buf, h->icreq.hpda, h->icreq.dgst,
+					le32toh(h->icreq.maxr2t));
 	case PDU_ICRESP:
 		return pdu_encode_icresp(buf, h->icresp.cpda, h->icresp.dgst,
 					 le32toh(h->icresp.maxh2cdata));
@@ -109,7 +110,8 @@ static size_t encode_again(__u8 *buf, const struct pdu *pdu, const struct pdu_fr
 		return pdu_encode_capsule_resp(buf, framing, &h->resp.cqe);
 	case PDU_H2C_DATA:
 		return pdu_encode_h2c_data(buf, framing, h->data.cccid, le16toh(h->data.ttag),
-					   le32toh(h->data.offset), le32toh(h->data.len), pdu->flags);
+					   le32toh(h->data.offset), le32toh(h->data.len),
+					   pdu->flags);
 	case PDU_C2H_DATA:
 		return pdu_encode_c2h_data(buf, framing, h->data.cccid, le32toh(h->data.offset),
 					   le32toh(h->data.len), pdu->flags);
@@ -207,7 +209,8 @@ static bool piece_decode(struct pdu_decoder *d, const struct options *o, const _
 			break;
 		case PDU_DONE:
 			CHECK(n && n <= len);
-			CHECK(pdu.total_len == pdu.data_offset + pdu.data_len + (pdu.ddgst ? 4 : 0));
+			CHECK(pdu.total_len ==
+			      pdu.data_offset + pdu.data_len + (pdu.ddgst ? 4 : 0));
 			trace_bytes(t, &pdu.header, pdu.header.ch.hlen);
 			t->pdus++;
 			round_trip(o, &pdu);
@@ -226,7 +229,8 @@ static bool piece_decode(struct pdu_decoder *d, const struct options *o, const _
 	return true;
 }
 
-static struct trace stream_decode(const struct options *o, const __u8 *stream, size_t len, __u32 seed)
+static struct trace stream_decode(const struct options *o, const __u8 *stream, size_t len,
+				  __u32 seed)
 {
 	struct trace t = { .hash = 0xcbf29ce484222325ULL };
 	struct pdu_decoder d;

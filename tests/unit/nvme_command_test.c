@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * NVMe commands: where their data are, which blocks they touch, what is refused and how; and that built commands
- * read back.
+ * NVMe commands: where their data are, which blocks they touch, what is refused and how; and that
+ * built commands read back.
  */
 #include <criterion/criterion.h>
 #include <stddef.h>
@@ -32,11 +32,11 @@ static const struct transfer_row transfer_rows[] = {
 	{ "write in capsule, offset", NVME_IO_WRITE, SGL, IN, 512, 3584, 4096, 0, 0 },
 	{ "read", NVME_IO_READ, SGL, TR, 0, 131072, 0, 131072, 0 },
 	{ "flush has none", NVME_IO_FLUSH, SGL, 0xff, 7, 4096, 0, 0, 0 },
-	{ "longer than MDTS", NVME_IO_READ, SGL, TR, 0, 131073, 0, 131072, DNR(NVME_ST_SGL_DATA_LEN) },
+	{ "over MDTS", NVME_IO_READ, SGL, TR, 0, 131073, 0, 131072, DNR(NVME_ST_SGL_DATA_LEN) },
 	{ "past the capsule", NVME_IO_WRITE, SGL, IN, 0, 4097, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset past it", NVME_IO_WRITE, SGL, IN, 4097, 0, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset wraps", NVME_IO_WRITE, SGL, IN, ~0ULL, 2, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
-	{ "offset past 32 bits", NVME_IO_WRITE, SGL, IN, 1ULL << 32, 8, 8, 0, DNR(NVME_ST_SGL_OFFSET) },
+	{ "offset 4 GiB", NVME_IO_WRITE, SGL, IN, 1ULL << 32, 8, 8, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "read into a capsule", NVME_IO_READ, SGL, IN, 0, 8, 8, 0, DNR(NVME_ST_SGL_TYPE) },
 	{ "keyed SGL", NVME_IO_READ, SGL, 0x40, 0, 8, 0, 0, DNR(NVME_ST_SGL_TYPE) },
 	{ "segment SGL", NVME_IO_WRITE, SGL, 0x20, 0, 8, 0, 0, DNR(NVME_ST_SGL_TYPE) },
@@ -108,7 +108,8 @@ Test(nvme_command, extent)
 		cr_expect(status == row->status, "%s: status %x", row->name, status);
 		if (status)
 			continue;
-		cr_expect(got.slba == row->slba && got.blocks == row->blocks, "%s: blocks", row->name);
+		cr_expect(got.slba == row->slba && got.blocks == row->blocks, "%s: blocks",
+			  row->name);
 		cr_expect(got.offset == row->slba * 4096, "%s: offset", row->name);
 		cr_expect(got.len == row->blocks * 4096ULL, "%s: length", row->name);
 	}
@@ -168,10 +169,13 @@ Test(nvme_command, log_page_numbers)
 	static const struct {
 		__u64 offset;
 		__u32 len;
-	} rows[] = { { 0, 4 }, { 0, 16 }, { 1024, 1024 }, { 0, 1 << 20 }, { 5ULL << 32, 0xfffffffc } };
+	} rows[] = {
+		{ 0, 4 }, { 0, 16 }, { 1024, 1024 }, { 0, 1 << 20 }, { 5ULL << 32, 0xfffffffc }
+	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct nvme_sqe sqe = nvme_sqe_get_log(9, NVME_LID_DISCOVERY, rows[i].offset, rows[i].len);
+		struct nvme_sqe sqe = nvme_sqe_get_log(9, NVME_LID_DISCOVERY, rows[i].offset,
+						       rows[i].len);
 
 		cr_expect(nvme_log_len(&sqe) == rows[i].len, "row %zu", i);
 		cr_expect(nvme_log_offset(&sqe) == rows[i].offset, "row %zu", i);
@@ -209,7 +213,8 @@ Test(nvme_command, sqe_bytes)
 {
 	struct nvme_sqe sqe = nvme_sqe_rw(NVME_IO_READ, 0x0102, 3, 0x1122334455667788ULL, 16);
 	static const __u8 wire[64] = {
-		2, 0x40, 2, 1, 3, [39] = 0x5a, [40] = 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 15,
+		2, 0x40, 2, 1, 3, [39] = 0x5a,
+		[40] = 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 15,
 	};
 
 	cr_expect_arr_eq(&sqe, wire, 64);

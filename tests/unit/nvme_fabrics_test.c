@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * NVMe over Fabrics: NQNs, Connect (each refusal with the place it points at), properties, discovery records.
+ * NVMe over Fabrics: NQNs, Connect (each refusal with the place it points at), properties,
+ * discovery records.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -32,7 +33,7 @@ static const struct nqn_row nqn_rows[] = {
 	{ "nqn.2026-11", "date" },
 	{ "nqn.2026-11.", "no domain" },
 	{ "nqn.2026-11.:x", "no domain" },
-	{ "nqn.2026-11.io_example:x", "domain with" },
+	{ "nqn.2026-11.io_example:x", "domain of" },
 	{ "nqn.2026-11.io.example:", "ends in" },
 	{ "nqn.2026-11.io.example:a b", "space" },
 	{ "nqn.2026-11.io.example:a\n", "control" },
@@ -49,8 +50,8 @@ Test(nvme_fabrics, nqn)
 		if (!nqn_rows[i].fault)
 			cr_expect(!fault, "%s: %s", nqn_rows[i].nqn, fault);
 		else
-			cr_expect(fault && strstr(fault, nqn_rows[i].fault), "%s: %s", nqn_rows[i].nqn,
-				  fault ? fault : "accepted");
+			cr_expect(fault && strstr(fault, nqn_rows[i].fault), "%s: %s",
+				  nqn_rows[i].nqn, fault ? fault : "accepted");
 	}
 }
 
@@ -176,7 +177,8 @@ static __u16 cc_set(struct nvme_properties *props, __u32 cc)
 	return nvme_properties_set(props, &got);
 }
 
-static __u64 property_get(const struct nvme_properties *props, __u32 offset, __u8 size, __u16 *ret_status)
+static __u64 property_get(const struct nvme_properties *props, __u32 offset, __u8 size,
+			  __u16 *ret_status)
 {
 	struct nvme_sqe sqe = nvme_property_get_make(1, offset, size);
 	struct nvme_property got;
@@ -227,9 +229,11 @@ Test(nvme_fabrics, properties_refused)
 	property_get(&props, 0x30, 4, &status);
 	cr_expect(status == DNR(NVME_ST_INVALID_FIELD), "no such property");
 	cr_expect(nvme_properties_set(&props, &property) == DNR(NVME_ST_INVALID_FIELD), "CSTS");
-	cr_expect(cc_set(&props, NVME_CC_EN | 7 << 16 | 4 << 20) == DNR(NVME_ST_INVALID_FIELD), "SQE");
+	cr_expect(cc_set(&props, NVME_CC_EN | 7 << 16 | 4 << 20) == DNR(NVME_ST_INVALID_FIELD),
+		  "SQE");
 	cr_expect(cc_set(&props, CC_ENABLE | 1 << 7) == DNR(NVME_ST_INVALID_FIELD), "8 KiB pages");
-	cr_expect(cc_set(&props, CC_ENABLE | 1 << 4) == DNR(NVME_ST_INVALID_FIELD), "command set 1");
+	cr_expect(cc_set(&props, CC_ENABLE | 1 << 4) == DNR(NVME_ST_INVALID_FIELD),
+		  "command set 1");
 	cr_expect(props.cc == 0 && props.csts == 0, "nothing changed");
 	((struct nvme_property_sqe *)&sqe)->attrib = 2;
 	cr_expect(nvme_property_read(&sqe, &got) == DNR(NVME_ST_INVALID_FIELD), "16-byte property");
@@ -245,14 +249,25 @@ Test(nvme_fabrics, disconnect_bytes)
 
 static const struct nvme_discovery_entry entries[] = {
 	{
-		.adrfam = NVME_ADRFAM_IPV4, .subtype = NVME_SUBTYPE_CURRENT, .portid = 1,
-		.cntlid = NVME_CNTLID_DYNAMIC, .asqsz = 32, .trsvcid = "8009", .traddr = "10.20.0.5",
+		.adrfam = NVME_ADRFAM_IPV4,
+		.subtype = NVME_SUBTYPE_CURRENT,
+		.portid = 1,
+		.cntlid = NVME_CNTLID_DYNAMIC,
+		.asqsz = 32,
+		.trsvcid = "8009",
+		.traddr = "10.20.0.5",
 		.subnqn = NVME_DISCOVERY_NQN,
 	},
 	{
-		.adrfam = NVME_ADRFAM_IPV6, .subtype = NVME_SUBTYPE_NVM, .treq = NVME_TREQ_NO_SECURE,
-		.portid = 2, .cntlid = NVME_CNTLID_DYNAMIC, .asqsz = 128, .trsvcid = "4420",
-		.traddr = "fd00::5", .subnqn = SUBNQN,
+		.adrfam = NVME_ADRFAM_IPV6,
+		.subtype = NVME_SUBTYPE_NVM,
+		.treq = NVME_TREQ_NO_SECURE,
+		.portid = 2,
+		.cntlid = NVME_CNTLID_DYNAMIC,
+		.asqsz = 128,
+		.trsvcid = "4420",
+		.traddr = "fd00::5",
+		.subnqn = SUBNQN,
 	},
 };
 

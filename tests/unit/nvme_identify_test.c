@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Identify data and log pages: every field that initiators look at, at the byte the specification gives it, and
- * that the reading side understands the filling side and refuses nonsense.
+ * Identify data and log pages: every field that initiators look at, at the byte the specification
+ * gives it, and that the reading side understands the filling side and refuses nonsense.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -12,8 +12,9 @@
 #define SUBNQN	"nqn.2026-11.io.example:datasets"
 #define DNR(status)	((status) | NVME_STATUS_DNR)
 
-#define AT(type, field, offset)								\
-	_Static_assert(offsetof(struct type, field) == (offset), #field " is not where hosts read it")
+#define AT(type, field, offset)							\
+	_Static_assert(offsetof(struct type, field) == (offset),		\
+		       #field " is not where hosts read it")
 
 AT(nvme_id_ctrl, sn, 4);
 AT(nvme_id_ctrl, mn, 24);
@@ -70,7 +71,12 @@ static const struct nvme_ctrl_desc io_ctrl = {
 };
 
 static const struct nvme_ns_desc ns1 = {
-	.subnqn = SUBNQN, .nsid = 1, .blocks = 262144, .block_shift = 12, .readonly = true, .zeroes = true,
+	.subnqn = SUBNQN,
+	.nsid = 1,
+	.blocks = 262144,
+	.block_shift = 12,
+	.readonly = true,
+	.zeroes = true,
 	.max_transfer = 131072,
 };
 
@@ -239,7 +245,10 @@ Test(nvme_identify, identifiers)
 	cr_expect_arr_eq(a, b, 16);
 }
 
-/* Pinned values: hosts remember namespaces by these, so a changed derivation would look like new disks. */
+/*
+ * Pinned values: hosts remember namespaces by these, so a changed derivation would look like new
+ * disks.
+ */
 Test(nvme_identify, identifiers_are_stable)
 {
 	static const __u8 uuid[16] = {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The PDU codec. Each row of the tables is decoded four ways: whole, byte by byte, cut in two at every place of
- * its header, and whole but flush against a page that must not be read. All must agree.
+ * The PDU codec. Each row of the tables is decoded four ways: whole, byte by byte, cut in two at
+ * every place of its header, and whole but flush against a page that must not be read. All must
+ * agree.
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -56,7 +57,8 @@ static size_t header_make(__u8 *buf, __u8 type, const struct pdu_framing *framin
 	case PDU_CAPSULE_RESP:
 		return pdu_encode_capsule_resp(buf, framing, &cqe);
 	case PDU_H2C_DATA:
-		return pdu_encode_h2c_data(buf, framing, htole16(0x1234), 5, 4096, data_len, PDU_F_LAST);
+		return pdu_encode_h2c_data(buf, framing, htole16(0x1234), 5, 4096, data_len,
+					   PDU_F_LAST);
 	case PDU_C2H_DATA:
 		return pdu_encode_c2h_data(buf, framing, htole16(0x1234), 4096, data_len,
 					   PDU_F_LAST | PDU_F_SUCCESS);
@@ -85,7 +87,8 @@ static size_t pdu_make(__u8 *buf, __u8 type, const struct pdu_framing *framing, 
 	return len + data_len;
 }
 
-static struct pdu_decoder decoder_make(enum pdu_role role, bool ready, const struct pdu_framing *framing)
+static struct pdu_decoder decoder_make(enum pdu_role role, bool ready,
+				       const struct pdu_framing *framing)
 {
 	struct pdu_decoder d;
 
@@ -173,20 +176,23 @@ static void guard_drop(struct guarded *g)
 	munmap(g->map, 2 * g->page);
 }
 
-static void same(const char *name, const char *way, const struct outcome *a, const struct outcome *b)
+static void same(const char *name, const char *way, const struct outcome *a,
+		 const struct outcome *b)
 {
-	cr_expect(a->result == b->result, "%s, %s: result %d, whole gave %d", name, way, b->result, a->result);
+	cr_expect(a->result == b->result, "%s, %s: result %d, whole gave %d", name, way, b->result,
+		  a->result);
 	cr_expect(a->fes == b->fes, "%s, %s: FES %u, whole gave %u", name, way, b->fes, a->fes);
 	cr_expect(a->fei == b->fei, "%s, %s: FEI %u, whole gave %u", name, way, b->fei, a->fei);
-	cr_expect(a->bad_len == b->bad_len, "%s, %s: offending header of %zu bytes", name, way, b->bad_len);
+	cr_expect(a->bad_len == b->bad_len, "%s, %s: offending header of %zu bytes", name, way,
+		  b->bad_len);
 	cr_expect(a->data == b->data, "%s, %s: %zu bytes of data", name, way, b->data);
 	cr_expect(a->digest_ok == b->digest_ok, "%s, %s: digest verdict differs", name, way);
 	cr_expect(a->consumed == b->consumed, "%s, %s: consumed %zu", name, way, b->consumed);
 }
 
 /* Decodes in all ways, checks that they agree, returns the one of them all. */
-static struct outcome decode_all_ways(const char *name, const struct pdu_decoder *d, const __u8 *bytes,
-				      size_t len, __u8 sink[PDU_MAX])
+static struct outcome decode_all_ways(const char *name, const struct pdu_decoder *d,
+				      const __u8 *bytes, size_t len, __u8 sink[PDU_MAX])
 {
 	struct guarded g = guard_make(bytes, len);
 	struct outcome whole, other;
@@ -220,7 +226,7 @@ static const struct good_row good_rows[] = {
 	{ "command, data, header digest", PDU_CAPSULE_CMD, HDGST, 4, DATA_LEN, 76 },
 	{ "command, data, digests", PDU_CAPSULE_CMD, HDGST | DDGST, 4, DATA_LEN, 76 },
 	{ "command, data, aligned 64", PDU_CAPSULE_CMD, NONE, 64, DATA_LEN, 128 },
-	{ "command, data, aligned 128, digests", PDU_CAPSULE_CMD, HDGST | DDGST, 128, DATA_LEN, 128 },
+	{ "command, data, aligned, digests", PDU_CAPSULE_CMD, HDGST | DDGST, 128, DATA_LEN, 128 },
 	{ "command, one byte of data", PDU_CAPSULE_CMD, DDGST, 4, 1, 72 },
 	{ "response", PDU_CAPSULE_RESP, NONE, 4, 0, 24 },
 	{ "response, digests", PDU_CAPSULE_RESP, HDGST | DDGST, 4, 0, 28 },
@@ -248,11 +254,13 @@ Test(pdu, good)
 		cr_expect(o.pdu.type == row->type, "%s: type", row->name);
 		cr_expect(o.pdu.data_offset == row->data_offset, "%s: data at %u", row->name,
 			  o.pdu.data_offset);
-		cr_expect(o.pdu.data_len == row->data_len, "%s: %u bytes", row->name, o.pdu.data_len);
+		cr_expect(o.pdu.data_len == row->data_len, "%s: %u bytes", row->name,
+			  o.pdu.data_len);
 		cr_expect(o.pdu.total_len == len && o.consumed == len, "%s: length", row->name);
 		cr_expect(o.digest_ok, "%s: data digest", row->name);
 		cr_expect(!memcmp(&o.pdu.header, bytes, bytes[2]), "%s: header bytes", row->name);
-		cr_expect(!memcmp(sink, bytes + row->data_offset, row->data_len), "%s: data", row->name);
+		cr_expect(!memcmp(sink, bytes + row->data_offset, row->data_len), "%s: data",
+			  row->name);
 	}
 }
 
@@ -321,7 +329,7 @@ static const struct bad_row bad_rows[] = {
 	{ "PDO not aligned to 64", CMD, false, 0, 64, 8, { { 3, 1, 72 } }, FIELD, 3 },
 	{ "PDO at PLEN", CMD, false, 0, 4, 8, { { 3, 1, 80 } }, FIELD, 4 },
 	{ "no room but for the digest", CMD, false, DDGST, 4, 8, { { 4, 4, 76 } }, FIELD, 4 },
-	{ "more in-capsule data than allowed", CMD, false, 0, 4, 8, { { 4, 4, 72 + 8193 } }, FES_LIMIT, 0 },
+	{ "too much in-capsule data", CMD, false, 0, 4, 8, { { 4, 4, 72 + 8193 } }, FES_LIMIT, 0 },
 	{ "command PLEN 4 GiB", CMD, false, 0, 4, 8, { { 4, 4, 0xffffffff } }, FES_LIMIT, 0 },
 	{ "H2CData over MAXH2CDATA", H2C, false, 0, 4, 8,
 	  { { 4, 4, 24 + 4100 }, { 16, 4, 4100 } }, FES_LIMIT, 0 },
@@ -330,9 +338,9 @@ static const struct bad_row bad_rows[] = {
 	{ "H2CData DATAL over PLEN", H2C, false, 0, 4, 8, { { 16, 4, 12 } }, FIELD, 16 },
 	{ "H2CData DATAL 0", H2C, false, 0, 4, 8, { { 16, 4, 0 } }, FIELD, 16 },
 	{ "H2CData DATAO odd", H2C, false, 0, 4, 8, { { 12, 4, 4098 } }, FIELD, 12 },
-	{ "H2CData past 4 GiB", H2C, false, 0, 4, 8, { { 12, 4, 0xfffffffc } }, FES_OUT_OF_RANGE, 0 },
+	{ "H2C past 4 GiB", H2C, false, 0, 4, 8, { { 12, 4, 0xfffffffc } }, FES_OUT_OF_RANGE, 0 },
 	{ "H2CData HLEN 72", H2C, false, 0, 4, 8, { { 2, 1, 72 } }, FIELD, 2 },
-	{ "C2HData SUCCESS without LAST", C2H, false, 0, 4, 8, { { 1, 1, PDU_F_SUCCESS } }, FIELD, 1 },
+	{ "SUCCESS without LAST", C2H, false, 0, 4, 8, { { 1, 1, PDU_F_SUCCESS } }, FIELD, 1 },
 	{ "C2HData beyond any transfer", C2H, false, 0, 4, 8,
 	  { { 4, 4, 24 + 4100 }, { 16, 4, 4100 } }, FES_OUT_OF_RANGE, 0 },
 	{ "C2HData PDO beyond PLEN", C2H, false, 0, 4, 8, { { 3, 1, 252 } }, FIELD, 4 },
@@ -371,7 +379,9 @@ Test(pdu, bad)
 
 Test(pdu, refused_before_the_rest_arrives)
 {
-	/* The first 8 bytes suffice to refuse a PDU that claims 4 GiB: nobody waits for the rest. */
+	/*
+	 * The first 8 bytes suffice to refuse a PDU that claims 4 GiB: nobody waits for the rest.
+	 */
 	static const __u8 bytes[8] = { PDU_CAPSULE_CMD, 0, 72, 72, 0xff, 0xff, 0xff, 0xff };
 	struct pdu_framing framing = framing_of(NONE, 4);
 	struct pdu_decoder d = decoder_make(PDU_ROLE_CONTROLLER, true, &framing);
@@ -428,7 +438,8 @@ Test(pdu, data_digest_wrong)
 
 Test(pdu, one_decoder_many_pdus)
 {
-	static const __u8 types[] = { PDU_CAPSULE_CMD, PDU_H2C_DATA, PDU_H2C_DATA, PDU_CAPSULE_CMD };
+	static const __u8 types[] = { PDU_CAPSULE_CMD, PDU_H2C_DATA, PDU_H2C_DATA,
+				      PDU_CAPSULE_CMD };
 	struct pdu_framing framing = framing_of(HDGST | DDGST, 32);
 	__u8 stream[4 * PDU_MAX], sink[PDU_MAX];
 	size_t len = 0;
@@ -448,10 +459,12 @@ Test(pdu, one_decoder_many_pdus)
 				pdu_data_copy(&d, sink, stream + at, n);
 			} else if (pdu_digest_left(&d)) {
 				n = pdu_digest_take(&d, stream + at, n);
-				cr_expect(!pdu_body_done(&d) || pdu_digest_ok(&d), "step %zu", step);
+				cr_expect(!pdu_body_done(&d) || pdu_digest_ok(&d), "step %zu",
+					  step);
 			} else if (pdu_decode(&d, stream + at, n, &n, &pdu) == PDU_DONE) {
 				cr_expect(pdu.type == types[done], "step %zu, PDU %zu", step, done);
-				cr_expect(pdu.data_len == done * 40 + 4, "step %zu, PDU %zu", step, done);
+				cr_expect(pdu.data_len == done * 40 + 4, "step %zu, PDU %zu", step,
+					  done);
 				done++;
 			}
 			at += n;
@@ -482,8 +495,8 @@ Test(pdu, term_req_round_trip)
 Test(pdu, crc32c_known_answers)
 {
 	static const __u8 read_cmd[48] = {
-		0x01, 0xc0, 0x00, 0x00, [16] = 0x14, [20] = 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x00, 0x14,
-		0x00, 0x00, 0x00, 0x18, 0x28, [40] = 0x02,
+		[0] = 0x01, [1] = 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18,
+		[32] = 0x28, [40] = 0x02,
 	};
 	static const __u8 wire[][4] = {
 		{ 0xaa, 0x36, 0x91, 0x8a }, { 0x43, 0xab, 0xa8, 0x62 }, { 0x4e, 0x79, 0xdd, 0x46 },

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Reading, checking and building NVMe commands and completions. The target calls the reading half before it
- * touches a backend, the initiator the building half. Pure: values in, values out. What always holds: an extent
- * that leaves here lies within its namespace, and its byte offset and length cannot overflow.
+ * Reading, checking and building NVMe commands and completions. The target calls the reading half
+ * before it touches a backend, the initiator the building half. Pure: values in, values out. What
+ * always holds: an extent that leaves here lies within its namespace, and its byte offset and
+ * length cannot overflow.
  */
 #include "nvme/command.h"
 

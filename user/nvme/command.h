@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NVMe commands and completions as values: reading SQEs, checking them, building them, building CQEs, naming
- * both. Pure; the target and the initiator share it. "status" is the 15-bit form of enum nvme_status, perhaps
- * with NVME_STATUS_DNR; 0 is success.
+ * NVMe commands and completions as values: reading SQEs, checking them, building them, building
+ * CQEs, naming both. Pure; the target and the initiator share it. "status" is the 15-bit form of
+ * enum nvme_status, perhaps with NVME_STATUS_DNR; 0 is success.
  */
 #ifndef SLUICE_NVME_COMMAND_H
 #define SLUICE_NVME_COMMAND_H
@@ -16,12 +16,16 @@
 /* ---- names, for logs; never NULL ---- */
 
 const char *nvme_opcode_name(const struct nvme_sqe *sqe, bool admin);
-/* Ignores DNR and More. 0x180 .. 0x184 mean other things in I/O commands; they are named as Connect's. */
+/*
+ * Ignores DNR and More. 0x180 .. 0x184 mean other things in I/O commands; they are named as
+ * Connect's.
+ */
 const char *nvme_status_name(__u16 status);
 
 /* ---- reading ---- */
 
-enum nvme_direction {	/* which way a command's data go; the low two bits of its opcode or fctype */
+/* Which way a command's data go: the low two bits of its opcode or fctype. */
+enum nvme_direction {
 	NVME_DIR_NONE	= 0,
 	NVME_DIR_H2C	= 1,
 	NVME_DIR_C2H	= 2,
@@ -32,16 +36,16 @@ enum nvme_direction nvme_direction(const struct nvme_sqe *sqe);
 
 /* Where a command's data are, from its SGL. */
 struct nvme_transfer {
-	bool	in_capsule;	/* in the capsule, at `offset` of its data; else by R2T / C2H_DATA */
+	bool	in_capsule;	/* at `offset` of the capsule's data; else by R2T / C2H_DATA */
 	__u32	offset;
 	__u32	len;		/* bytes; 0: no data */
 };
 
 /*
- * capsule_len: data bytes that the capsule carried. max_len: most bytes that one command may transfer (MDTS),
- * 0 for no limit. Statuses, with DNR: INVALID_FIELD (fused, PSDT), SGL_TYPE (also in-capsule for data to the
- * host), SGL_OFFSET (past the capsule's data), SGL_DATA_LEN (over max_len). A command of direction NONE has no
- * transfer, whatever its SGL says.
+ * capsule_len: data bytes that the capsule carried. max_len: most bytes that one command may
+ * transfer (MDTS), 0 for no limit. Statuses, with DNR: INVALID_FIELD (fused, PSDT), SGL_TYPE (also
+ * in-capsule for data to the host), SGL_OFFSET (past the capsule's data), SGL_DATA_LEN (over
+ * max_len). A command of direction NONE has no transfer, whatever its SGL says.
  */
 __u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 max_len,
 			 struct nvme_transfer *ret_transfer);
@@ -62,13 +66,17 @@ struct nvme_extent {
 };
 
 /*
- * Read, Write, Compare, Write Zeroes, Verify: LBA_RANGE past the end, INVALID_FIELD for protection information,
- * NS_WRITE_PROTECTED for Write and Write Zeroes on a read-only namespace. Statuses are with DNR.
+ * Read, Write, Compare, Write Zeroes, Verify: LBA_RANGE past the end, INVALID_FIELD for protection
+ * information, NS_WRITE_PROTECTED for Write and Write Zeroes on a read-only namespace. Statuses are
+ * with DNR.
  */
 __u16 nvme_rw_check(const struct nvme_sqe *sqe, const struct nvme_space *space,
 		    struct nvme_extent *ret_extent);
 
-/* As nvme_rw_check(), and that `transfer` covers exactly the extent, else SGL_DATA_LEN: Read, Write, Compare. */
+/*
+ * As nvme_rw_check(), and that `transfer` covers exactly the extent, else SGL_DATA_LEN: Read,
+ * Write, Compare.
+ */
 __u16 nvme_rw_check_data(const struct nvme_sqe *sqe, const struct nvme_space *space,
 			 const struct nvme_transfer *transfer, struct nvme_extent *ret_extent);
 
@@ -79,7 +87,9 @@ bool nvme_dsm_deallocates(const struct nvme_sqe *sqe);
 __u16 nvme_dsm_check(const struct nvme_dsm_range *range, const struct nvme_space *space,
 		     struct nvme_extent *ret_extent);
 
-/* Get Log Page: bytes asked for (NUMD, dwords 0-based, spread over cdw10 and cdw11) and the offset. */
+/*
+ * Get Log Page: bytes asked for (NUMD, dwords 0-based, spread over cdw10 and cdw11) and the offset.
+ */
 __u64 nvme_log_len(const struct nvme_sqe *sqe);
 __u64 nvme_log_offset(const struct nvme_sqe *sqe);
 
@@ -100,14 +110,20 @@ struct nvme_sgl nvme_sgl_transport(__u32 len);
 
 /* General: opcode, PSDT, cid, nsid, cdw10 and cdw11, and an empty transport SGL; the rest 0. */
 struct nvme_sqe nvme_sqe_make(__u8 opcode, __u16 cid, __u32 nsid, __u32 cdw10, __u32 cdw11);
-struct nvme_sqe nvme_sqe_identify(__u16 cid, __u8 cns, __u32 nsid);		/* 4096 bytes, transport */
-struct nvme_sqe nvme_sqe_get_log(__u16 cid, __u8 lid, __u64 offset, __u32 len);	/* len: whole dwords */
+/* Data by transport SGL: 4096 bytes of Identify, len (whole dwords) of a log page. */
+struct nvme_sqe nvme_sqe_identify(__u16 cid, __u8 cns, __u32 nsid);
+struct nvme_sqe nvme_sqe_get_log(__u16 cid, __u8 lid, __u64 offset, __u32 len);
 struct nvme_sqe nvme_sqe_features(__u8 opcode, __u16 cid, __u8 fid, __u32 cdw11);
 struct nvme_sqe nvme_sqe_keep_alive(__u16 cid);
 struct nvme_sqe nvme_sqe_flush(__u16 cid, __u32 nsid);
-/* Read, Write, Compare, Write Zeroes, Verify of `blocks` (1 .. 65536); the caller sets sqe.sgl for data. */
+/*
+ * Read, Write, Compare, Write Zeroes, Verify of `blocks` (1 .. 65536); the caller sets sqe.sgl for
+ * data.
+ */
 struct nvme_sqe nvme_sqe_rw(__u8 opcode, __u16 cid, __u32 nsid, __u64 slba, __u32 blocks);
-/* Deallocate `ranges` (1 .. 256), which go as data of ranges * 16 bytes; the caller sets sqe.sgl. */
+/*
+ * Deallocate `ranges` (1 .. 256), which go as data of ranges * 16 bytes; the caller sets sqe.sgl.
+ */
 struct nvme_sqe nvme_sqe_deallocate(__u16 cid, __u32 nsid, __u32 ranges);
 
 #endif /* SLUICE_NVME_COMMAND_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Discovery records, written for the target's discovery controller and read for `sluice io discover`. Pure. What
- * always holds: strings of a decoded entry are NUL-terminated and its subsystem NQN is valid.
+ * Discovery records, written for the target's discovery controller and read for `sluice io
+ * discover`. Pure. What always holds: strings of a decoded entry are NUL-terminated and its
+ * subsystem NQN is valid.
  */
 #include <endian.h>
 #include <errno.h>
@@ -23,7 +24,8 @@ void nvme_discovery_encode(const struct nvme_discovery_entry *entry,
 	};
 	/* Text is padded with spaces, an NQN with NUL (Base 2.0, sections 1.4.2 and 4.5). */
 	memset(ret_wire->trsvcid, ' ', sizeof(ret_wire->trsvcid));
-	memcpy(ret_wire->trsvcid, entry->trsvcid, strnlen(entry->trsvcid, sizeof(ret_wire->trsvcid)));
+	memcpy(ret_wire->trsvcid, entry->trsvcid,
+	       strnlen(entry->trsvcid, sizeof(ret_wire->trsvcid)));
 	memset(ret_wire->traddr, ' ', sizeof(ret_wire->traddr));
 	memcpy(ret_wire->traddr, entry->traddr, strnlen(entry->traddr, sizeof(ret_wire->traddr)));
 	memcpy(ret_wire->subnqn, entry->subnqn, strlen(entry->subnqn));
@@ -70,8 +72,8 @@ int nvme_discovery_decode(const struct nvme_discovery_wire *wire,
 }
 
 /* Record i of the log page as it stands there: 0 is the header. */
-static void record_make(const struct nvme_discovery_entry *entries, size_t n, __u64 genctr, size_t i,
-			void *ret_record)
+static void record_make(const struct nvme_discovery_entry *entries, size_t n, __u64 genctr,
+			size_t i, void *ret_record)
 {
 	if (i)
 		nvme_discovery_encode(&entries[i - 1], ret_record);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * NQNs, Connect and properties. The target's controllers and the initiator's connection setup call it. Pure.
- * What always holds: a struct nvme_connect that leaves nvme_connect_read() has valid, NUL-terminated NQNs, and
- * a controller's CSTS is always what its CC demands. Discovery records are in discovery.c.
+ * NQNs, Connect and properties. The target's controllers and the initiator's connection setup call
+ * it. Pure. What always holds: a struct nvme_connect that leaves nvme_connect_read() has valid,
+ * NUL-terminated NQNs, and a controller's CSTS is always what its CC demands. Discovery records are
+ * in discovery.c.
  */
 #include "nvme/fabrics.h"
 
@@ -14,7 +15,10 @@
 
 #define DNR(status)	((__u16)((status) | NVME_STATUS_DNR))
 
-/* Time in which a controller gets ready, in 500 ms: it is at once, but a loaded host may be slow to ask. */
+/*
+ * Time in which a controller gets ready, in 500 ms: it is at once, but a loaded host may be slow to
+ * ask.
+ */
 #define CAP_TO		20ULL
 
 #define CC_CSS(cc)	(((cc) >> 4) & 7)
@@ -63,7 +67,7 @@ const char *nvme_nqn_fault(const char *nqn)
 		return "has no UUID behind \"uuid:\"";
 	for (domain = name; nqn[domain] && nqn[domain] != ':'; domain++)
 		if (!isalnum((unsigned char)nqn[domain]) && !strchr(".-", nqn[domain]))
-			return "has a domain with other characters than letters, digits, '.' and '-'";
+			return "has a domain of more than letters, digits, '.' and '-'";
 	if (domain == name)
 		return "has no domain behind its date";
 	if (nqn[domain] == ':' && !nqn[domain + 1])

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NVMe over Fabrics as values: NQNs, Connect, properties, discovery records. Pure; target and initiator share
- * it. Base 2.0, sections 4.5 (NQN), 3.1.3 (properties), 5.16.1.23 (discovery log page), 6 (Fabrics commands).
+ * NVMe over Fabrics as values: NQNs, Connect, properties, discovery records. Pure; target and
+ * initiator share it. Base 2.0, sections 4.5 (NQN), 3.1.3 (properties), 5.16.1.23 (discovery log
+ * page), 6 (Fabrics commands).
  */
 #ifndef SLUICE_NVME_FABRICS_H
 #define SLUICE_NVME_FABRICS_H
@@ -17,12 +18,16 @@
 #define NVME_NQN_UUID_PREFIX	"nqn.2014-08.org.nvmexpress:uuid:"
 
 /*
- * NULL for a valid NQN (at most 223 bytes; "nqn.yyyy-mm.reverse.domain:name" or the uuid form, or the discovery
- * NQN), else what is wrong with it, as words that fit behind "hostnqn: ". Bytes above 0x20 only, UTF-8 unchecked.
+ * NULL for a valid NQN (at most 223 bytes; "nqn.yyyy-mm.reverse.domain:name" or the uuid form, or
+ * the discovery NQN), else what is wrong with it, as words that fit behind "hostnqn: ". Bytes above
+ * 0x20 only, UTF-8 unchecked.
  */
 const char *nvme_nqn_fault(const char *nqn);
 
-/* A wire field (256 bytes, NUL padded) as a string; -EINVAL unless it is NUL-terminated and a valid NQN. */
+/*
+ * A wire field (256 bytes, NUL padded) as a string; -EINVAL unless it is NUL-terminated and a valid
+ * NQN.
+ */
 int nvme_nqn_read(const char field[NVME_NQN_FIELD], char ret_nqn[NVME_NQN_MAX + 1]);
 
 /* ---- Connect ---- */
@@ -40,16 +45,21 @@ struct nvme_connect {
 };
 
 /*
- * Checks a Connect command and its data (data_len bytes as they arrived). On a status other than 0 ret_connect
- * is untouched and *ret_result is the CQE's result: for CONNECT_PARAM the place (IPO, IATTR). Whether the
- * subsystem exists, the host may connect and the cntlid is live is the caller's to say, with
- * NVME_REFUSE_DATA(). Statuses: SGL_DATA_LEN, CONNECT_FORMAT, CONNECT_PARAM, all with DNR.
+ * Checks a Connect command and its data (data_len bytes as they arrived). On a status other than 0
+ * ret_connect is untouched and *ret_result is the CQE's result: for CONNECT_PARAM the place (IPO,
+ * IATTR). Whether the subsystem exists, the host may connect and the cntlid is live is the caller's
+ * to say, with NVME_REFUSE_DATA(). Statuses: SGL_DATA_LEN, CONNECT_FORMAT, CONNECT_PARAM, all with
+ * DNR.
  */
-__u16 nvme_connect_read(const struct nvme_sqe *sqe, const void *data, size_t data_len, __u32 max_entries,
-			struct nvme_connect *ret_connect, __u64 *ret_result);
+__u16 nvme_connect_read(const struct nvme_sqe *sqe, const void *data, size_t data_len,
+			__u32 max_entries, struct nvme_connect *ret_connect, __u64 *ret_result);
 
-/* CQE result of CONNECT_PARAM that points at a field of struct nvme_connect_data / nvme_connect_sqe. */
-#define NVME_REFUSE_DATA(field)	(offsetof(struct nvme_connect_data, field) | NVME_CONNECT_IATTR_DATA)
+/*
+ * CQE result of CONNECT_PARAM that points at a field of struct nvme_connect_data /
+ * nvme_connect_sqe.
+ */
+#define NVME_REFUSE_DATA(field)	\
+	(offsetof(struct nvme_connect_data, field) | NVME_CONNECT_IATTR_DATA)
 #define NVME_REFUSE_SQE(field)	(offsetof(struct nvme_connect_sqe, field))
 
 /* Builds Connect and its 1024 bytes of data, which go in the capsule. entries NOT 0-based. */
@@ -90,9 +100,9 @@ __u16 nvme_properties_get(const struct nvme_properties *props, const struct nvme
 			  __u64 *ret_value);
 
 /*
- * Sets CC, the only writable property, and moves CSTS as it demands: enable makes ready, disable resets, a
- * shutdown notification completes at once (nothing is cached here). INVALID_FIELD|DNR for a wrong property,
- * size, or entry sizes other than 64 and 16 on enabling.
+ * Sets CC, the only writable property, and moves CSTS as it demands: enable makes ready, disable
+ * resets, a shutdown notification completes at once (nothing is cached here). INVALID_FIELD|DNR for
+ * a wrong property, size, or entry sizes other than 64 and 16 on enabling.
  */
 __u16 nvme_properties_set(struct nvme_properties *props, const struct nvme_property *property);
 
@@ -136,7 +146,7 @@ struct nvme_discovery_wire {
 	__u8	tsas[256];	/* TCP: byte 0 SECTYPE, 0 for none */
 };
 
-_Static_assert(sizeof(struct nvme_discovery_header) == 1024, "entries start at byte 1024 of the log page");
+_Static_assert(sizeof(struct nvme_discovery_header) == 1024, "entries start at byte 1024");
 _Static_assert(sizeof(struct nvme_discovery_wire) == 1024, "hosts read entries 1024 bytes apart");
 
 /* One record, host order, strings NUL-terminated. Transport TCP. */
@@ -152,10 +162,12 @@ struct nvme_discovery_entry {
 	char	subnqn[NVME_NQN_MAX + 1];
 };
 
-void nvme_discovery_encode(const struct nvme_discovery_entry *entry, struct nvme_discovery_wire *ret_wire);
+void nvme_discovery_encode(const struct nvme_discovery_entry *entry,
+			   struct nvme_discovery_wire *ret_wire);
 
 /* -EPROTONOSUPPORT for another transport than TCP, -EPROTO for unterminated or invalid strings. */
-int nvme_discovery_decode(const struct nvme_discovery_wire *wire, struct nvme_discovery_entry *ret_entry);
+int nvme_discovery_decode(const struct nvme_discovery_wire *wire,
+			  struct nvme_discovery_entry *ret_entry);
 
 /* Bytes of the whole log page with n entries. */
 static inline size_t nvme_discovery_log_len(size_t n)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Fills Identify data for the target. Its controllers call it with descriptions of what they really are: what
- * is not implemented is not advertised. Pure. What always holds: every answer is 4096 bytes with everything not
- * named here zero, and identifiers depend on nothing but subsystem NQN and nsid. Log pages are in logs.c, the
- * initiator's reading side in identify_read.c.
+ * Fills Identify data for the target. Its controllers call it with descriptions of what they really
+ * are: what is not implemented is not advertised. Pure. What always holds: every answer is 4096
+ * bytes with everything not named here zero, and identifiers depend on nothing but subsystem NQN
+ * and nsid. Log pages are in logs.c, the initiator's reading side in identify_read.c.
  */
 #include "nvme/identify.h"
 
@@ -51,10 +51,12 @@ static __u8 log2_of(__u32 value)
 }
 
 /* The label keeps the three kinds of identifiers apart; the NQN's NUL ends it unambiguously. */
-static void identity(const char *label, const char *subnqn, __u32 nsid, __u8 ret[SHA256_DIGEST_LENGTH])
+static void identity(const char *label, const char *subnqn, __u32 nsid,
+		     __u8 ret[SHA256_DIGEST_LENGTH])
 {
 	char text[NVME_NQN_MAX + 64];
-	int len = snprintf(text, sizeof(text), "sluice %s %u %.*s", label, nsid, NVME_NQN_MAX, subnqn);
+	int len = snprintf(text, sizeof(text), "sluice %s %u %.*s", label, nsid, NVME_NQN_MAX,
+			   subnqn);
 
 	SHA256((const unsigned char *)text, len + 1, ret);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Identify data and small log pages: filled for the target, read for the initiator. Pure. Base 2.0, sections
- * 5.16 (logs) and 5.17 (Identify); NVM Command Set 1.0, section 4.1.5. All structs are wire order.
+ * Identify data and small log pages: filled for the target, read for the initiator. Pure. Base 2.0,
+ * sections 5.16 (logs) and 5.17 (Identify); NVM Command Set 1.0, section 4.1.5. All structs are
+ * wire order.
  */
 #ifndef SLUICE_NVME_IDENTIFY_H
 #define SLUICE_NVME_IDENTIFY_H
@@ -25,7 +26,7 @@ struct nvme_id_ctrl {
 	__u8	rab;
 	__u8	ieee[3];
 	__u8	cmic;
-	__u8	mdts;		/* log2 of the most bytes per command in pages of NVME_PAGE_SHIFT; 0: no limit */
+	__u8	mdts;		/* log2 of the pages a command may move; 0: no limit */
 	__le16	cntlid;
 	__le32	ver;
 	__le32	rtd3r;
@@ -143,8 +144,8 @@ struct nvme_id_ns {
 	__u8	reserved192[3904];
 };
 
-_Static_assert(sizeof(struct nvme_id_ctrl) == NVME_IDENTIFY_LEN, "hosts read exactly this many bytes");
-_Static_assert(sizeof(struct nvme_id_ns) == NVME_IDENTIFY_LEN, "hosts read exactly this many bytes");
+_Static_assert(sizeof(struct nvme_id_ctrl) == NVME_IDENTIFY_LEN, "hosts read exactly so much");
+_Static_assert(sizeof(struct nvme_id_ns) == NVME_IDENTIFY_LEN, "hosts read exactly so much");
 
 /* ---- filling (target) ---- */
 
@@ -156,7 +157,7 @@ struct nvme_ctrl_desc {
 	__u16		cntlid;
 	__u32		nn;		/* highest namespace id */
 	__u32		max_transfer;	/* bytes per command, a power of two >= 4096; 0: no limit */
-	__u32		in_capsule;	/* bytes of in-capsule data on I/O queues, a multiple of 16 */
+	__u32		in_capsule;	/* bytes of data in an I/O capsule, a multiple of 16 */
 	__u16		max_cmds;	/* per I/O queue */
 	__u16		kas_100ms;
 	__u8		aborts;		/* concurrent Aborts, at least 1 */
@@ -175,24 +176,27 @@ struct nvme_ns_desc {
 	__u32		max_transfer;	/* optimal I/O size in bytes; 0: not reported */
 };
 
-/* Each fills NVME_IDENTIFY_LEN bytes at out. */
-void nvme_identify_ctrl(void *out, const struct nvme_ctrl_desc *ctrl);		/* CNS 01h */
-void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns);		/* CNS 00h; NULL: inactive, zeros */
-void nvme_identify_descs(void *out, const struct nvme_ns_desc *ns);		/* CNS 03h: NGUID, UUID, CSI */
-void nvme_identify_csi_ns(void *out);						/* CNS 05h, CSI 0: NVM */
-void nvme_identify_csi_ctrl(void *out);						/* CNS 06h, CSI 0: NVM */
-void nvme_identify_ns_indep(void *out, const struct nvme_ns_desc *ns);		/* CNS 08h */
-void nvme_identify_command_sets(void *out);					/* CNS 1Ch: NVM alone */
 /*
- * CNS 02h: those of nsids (ascending, n of them) above `after`; zero-padded, 1024 at most. INVALID_NS|DNR for
- * after >= 0xfffffffe.
+ * Each fills NVME_IDENTIFY_LEN bytes at out, which is aligned to 8. CNS 05h and 06h are those of
+ * the NVM command set (CSI 0), the only one there is. CNS 00h of NULL is an inactive namespace.
+ */
+void nvme_identify_ctrl(void *out, const struct nvme_ctrl_desc *ctrl);	/* CNS 01h */
+void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns);	/* CNS 00h; or NULL */
+void nvme_identify_descs(void *out, const struct nvme_ns_desc *ns);	/* CNS 03h */
+void nvme_identify_csi_ns(void *out);					/* CNS 05h */
+void nvme_identify_csi_ctrl(void *out);					/* CNS 06h */
+void nvme_identify_ns_indep(void *out, const struct nvme_ns_desc *ns);	/* CNS 08h */
+void nvme_identify_command_sets(void *out);				/* CNS 1Ch: NVM alone */
+/*
+ * CNS 02h: those of nsids (ascending, n of them) above `after`; zero-padded, 1024 at most.
+ * INVALID_NS|DNR for after >= 0xfffffffe.
  */
 __u16 nvme_identify_active(void *out, const __u32 *nsids, size_t n, __u32 after);
 
 /*
- * Deterministic identifiers: SHA-256 over the subsystem NQN and the nsid, so that every target that exports the
- * same subsystem, and each restart, answers alike. The NGUID is marked as locally administered (no OUI is
- * claimed), the UUID is version 8 (RFC 9562).
+ * Deterministic identifiers: SHA-256 over the subsystem NQN and the nsid, so that every target that
+ * exports the same subsystem, and each restart, answers alike. The NGUID is marked as locally
+ * administered (no OUI is claimed), the UUID is version 8 (RFC 9562).
  */
 void nvme_ns_nguid(const char *subnqn, __u32 nsid, __u8 ret_nguid[16]);
 void nvme_ns_uuid(const char *subnqn, __u32 nsid, __u8 ret_uuid[16]);
@@ -217,8 +221,8 @@ struct nvme_usage {
 	__u64	media_errors;
 };
 
-/* Each fills its NVME_LOG_*_LEN bytes at out. */
-void nvme_log_error(void *out);		/* no error has been recorded: sluice reports errors in CQEs only */
+/* Each fills its NVME_LOG_*_LEN bytes at out, which is aligned to 8. */
+void nvme_log_error(void *out);		/* none recorded: errors are reported in CQEs only */
 void nvme_log_smart(void *out, const struct nvme_usage *usage);
 void nvme_log_firmware(void *out, const char *firmware);
 void nvme_log_effects(void *out, bool discovery);
@@ -232,7 +236,7 @@ __u16 nvme_log_slice(const void *page, size_t page_len, __u64 offset, void *dst,
 /* ---- reading (initiator) ---- */
 
 struct nvme_ctrl_view {
-	char	serial[21];	/* without padding, as model and firmware; unprintable bytes become '?' */
+	char	serial[21];	/* without padding, as model and firmware; '?' for unprintables */
 	char	model[41];
 	char	firmware[9];
 	char	subnqn[NVME_NQN_MAX + 1];
@@ -258,7 +262,10 @@ struct nvme_ns_view {
 	__u8	eui64[8];	/* zeros: none */
 };
 
-/* -EPROTO when the data contradict the specification (block size, capsule size); outputs then untouched. */
+/*
+ * -EPROTO when the data contradict the specification (block size, capsule size); outputs then
+ * untouched.
+ */
 int nvme_ctrl_read(const void *identify, struct nvme_ctrl_view *ret_ctrl);
 int nvme_ns_read(const void *identify, struct nvme_ns_view *ret_ns);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Reads Identify data for the initiator. The data come from another machine: every field is checked before it
- * is believed, and what leaves here is NUL-terminated, printable and within the ranges that identify.h names.
- * Pure.
+ * Reads Identify data for the initiator. The data come from another machine: every field is checked
+ * before it is believed, and what leaves here is NUL-terminated, printable and within the ranges
+ * that identify.h names. Pure.
  */
 #include <endian.h>
 #include <errno.h>
@@ -25,7 +25,10 @@ static void text_read(const char *field, size_t size, char *ret_text)
 	ret_text[len] = 0;
 }
 
-/* MDTS counts in the controller's smallest page, which is at least NVME_PAGE_SHIFT: this is safe for all. */
+/*
+ * MDTS counts in the controller's smallest page, which is at least NVME_PAGE_SHIFT: this is safe
+ * for all.
+ */
 static __u64 max_transfer(__u8 mdts)
 {
 	return mdts && mdts < 64 - NVME_PAGE_SHIFT ? 1ULL << (mdts + NVME_PAGE_SHIFT) : 0;
@@ -76,7 +79,8 @@ int nvme_ns_read(const void *identify, struct nvme_ns_view *ret_ns)
 			return -EPROTO;
 		ns.block_shift = id->lbaf[format].lbads;
 		ns.metadata = le16toh(id->lbaf[format].ms);
-		if (ns.block_shift < 9 || ns.block_shift > 16 || ns.blocks > ~0ULL >> ns.block_shift)
+		if (ns.block_shift < 9 || ns.block_shift > 16 ||
+		    ns.blocks > ~0ULL >> ns.block_shift)
 			return -EPROTO;
 	}
 	memcpy(ns.nguid, id->nguid, sizeof(ns.nguid));

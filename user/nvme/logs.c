@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Log pages of the target other than discovery (discovery.c). Controllers fill a page here and then answer the
- * part that Get Log Page asks for. Pure. What always holds: a page says only what sluice knows; what no sensor
- * or counter stands behind is zero.
+ * Log pages of the target other than discovery (discovery.c). Controllers fill a page here and then
+ * answer the part that Get Log Page asks for. Pure. What always holds: a page says only what sluice
+ * knows; what no sensor or counter stands behind is zero.
  */
 #include <endian.h>
 #include <string.h>
@@ -37,7 +37,8 @@ struct smart {
 	__u8	reserved192[320];
 };
 
-_Static_assert(sizeof(struct smart) == NVME_LOG_SMART_LEN, "hosts read SMART counters at fixed offsets");
+_Static_assert(sizeof(struct smart) == NVME_LOG_SMART_LEN,
+	       "hosts read SMART counters at fixed offsets");
 
 void nvme_log_error(void *out)
 {

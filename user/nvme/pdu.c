@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The NVMe/TCP PDU decoder and the CRC32C that it and the encoder (pdu_encode.c) share. Connections of the
- * target and of the initiator call it with whatever bytes arrived. What always holds: a struct pdu that leaves
- * pdu_decode() has lengths that agree with each other, with the negotiated framing and with the limits; what is
- * refused, and with which FES and FEI, does not depend on how the bytes were cut (TCP Transport 1.0, section
- * 3.6; the FES of each case stands beside its check).
+ * The NVMe/TCP PDU decoder and the CRC32C that it and the encoder (pdu_encode.c) share. Connections
+ * of the target and of the initiator call it with whatever bytes arrived. What always holds: a
+ * struct pdu that leaves pdu_decode() has lengths that agree with each other, with the negotiated
+ * framing and with the limits; what is refused, and with which FES and FEI, does not depend on how
+ * the bytes were cut (TCP Transport 1.0, section 3.6; the FES of each case stands beside its
+ * check).
  *
- * Checks run in two steps. The common header alone decides how many header bytes follow, so it is checked as
- * soon as its 8 bytes are there; the rest, header digest first, when the header is whole. Reserved fields are
- * not checked: the specification asks receivers not to.
+ * Checks run in two steps. The common header alone decides how many header bytes follow, so it is
+ * checked as soon as its 8 bytes are there; the rest, header digest first, when the header is
+ * whole. Reserved fields are not checked: the specification asks receivers not to.
  */
 #include "nvme/pdu.h"
 
@@ -21,8 +22,14 @@
 /* crc32_iscsi() counts in int. */
 #define CRC_PIECE	(1U << 30)
 
-/* Copying and digesting in turns: one block of source and destination stay in a 32 KiB first-level cache. */
+/*
+ * Copying and digesting in turns: one block of source and destination stay in a 32 KiB first-level
+ * cache.
+ */
 #define COPY_BLOCK	8192
+
+/* FEI of a field of the common header. */
+#define CH(field)	offsetof(struct pdu_ch, field)
 
 const struct pdu_layout pdu_layouts[PDU_LAYOUTS] = {
 	[PDU_ICREQ]		= { "ICReq", 128, PDU_ROLE_HOST, LAYOUT_IC },
@@ -111,31 +118,32 @@ static bool check_kind(struct pdu_decoder *d, const struct pdu_ch *ch)
 	const struct pdu_layout *layout = pdu_layout(ch->type);
 
 	if (!layout)
-		return field_fault(d, offsetof(struct pdu_ch, type), "unknown PDU type");
+		return field_fault(d, CH(type), "unknown PDU type");
 	if (layout->sender == d->role)
-		return field_fault(d, offsetof(struct pdu_ch, type), "PDU type of the other direction");
+		return field_fault(d, CH(type), "PDU type of the other direction");
 	if (d->expect_ic && layout->kind != LAYOUT_IC && layout->kind != LAYOUT_TERM)
 		return fault(d, FES_SEQUENCE, 0, "PDU before the connection is initialised");
 	if (!d->expect_ic && layout->kind == LAYOUT_IC)
 		return fault(d, FES_SEQUENCE, 0, "connection initialised twice");
 	if (ch->hlen != layout->hlen)
-		return field_fault(d, offsetof(struct pdu_ch, hlen), "HLEN does not fit the PDU type");
+		return field_fault(d, CH(hlen), "HLEN does not fit the PDU type");
 	return true;
 }
 
 /* PDO, DDGST and PLEN of a PDU with data; `head` is where the header with its digest ends. */
-static bool check_data_place(struct pdu_decoder *d, const struct pdu_ch *ch, __u8 head, struct pdu *pdu)
+static bool check_data_place(struct pdu_decoder *d, const struct pdu_ch *ch, __u8 head,
+			     struct pdu *pdu)
 {
 	__u32 digest = d->framing.ddgst ? PDU_DIGEST_LEN : 0;
 
 	if (!(ch->flags & PDU_F_DDGST) != !d->framing.ddgst)
-		return field_fault(d, offsetof(struct pdu_ch, flags), "DDGST flag is not as negotiated");
+		return field_fault(d, CH(flags), "DDGST flag is not as negotiated");
 	if (ch->pdo < head)
-		return field_fault(d, offsetof(struct pdu_ch, pdo), "PDO points into the header");
+		return field_fault(d, CH(pdo), "PDO points into the header");
 	if (ch->pdo % d->framing.align)
-		return field_fault(d, offsetof(struct pdu_ch, pdo), "PDO is not aligned as negotiated");
+		return field_fault(d, CH(pdo), "PDO is not aligned as negotiated");
 	if (pdu->total_len <= ch->pdo + digest)
-		return field_fault(d, offsetof(struct pdu_ch, plen), "PLEN leaves no room for data");
+		return field_fault(d, CH(plen), "PLEN leaves no room for data");
 	pdu->ddgst = d->framing.ddgst;
 	pdu->data_offset = ch->pdo;
 	pdu->data_len = pdu->total_len - ch->pdo - digest;
@@ -163,17 +171,17 @@ static bool check_lengths(struct pdu_decoder *d, const struct pdu_ch *ch, struct
 	pdu->data_offset = head;
 	if (kind == LAYOUT_TERM) {
 		if (pdu->total_len < head || pdu->total_len > PDU_TERM_LEN_MAX)
-			return field_fault(d, offsetof(struct pdu_ch, plen), "PLEN outside 24 .. 152");
+			return field_fault(d, CH(plen), "PLEN outside 24 .. 152");
 		pdu->data_len = pdu->total_len - head;
 		return true;
 	}
 	if (kind != LAYOUT_IC && !(ch->flags & PDU_F_HDGST) != !d->framing.hdgst)
-		return field_fault(d, offsetof(struct pdu_ch, flags), "HDGST flag is not as negotiated");
+		return field_fault(d, CH(flags), "HDGST flag is not as negotiated");
 	if (pdu->total_len < head)
-		return field_fault(d, offsetof(struct pdu_ch, plen), "PLEN shorter than the header");
+		return field_fault(d, CH(plen), "PLEN shorter than the header");
 	if (kind == LAYOUT_IC || kind == LAYOUT_BARE) {
 		if (pdu->total_len != head)
-			return field_fault(d, offsetof(struct pdu_ch, plen), "PLEN of a PDU without data");
+			return field_fault(d, CH(plen), "PLEN of a PDU without data");
 		return true;
 	}
 	if (kind == LAYOUT_MAYBE_DATA && pdu->total_len == head)
@@ -181,7 +189,9 @@ static bool check_lengths(struct pdu_decoder *d, const struct pdu_ch *ch, struct
 	return check_data_place(d, ch, head, pdu) && check_data_limit(d, pdu);
 }
 
-/* First step: the 8 bytes at `head`, which may be unaligned. Sets all of *ret_pdu but its header. */
+/*
+ * First step: the 8 bytes at `head`, which may be unaligned. Sets all of *ret_pdu but its header.
+ */
 static bool check_common(struct pdu_decoder *d, const __u8 *head, struct pdu *ret_pdu)
 {
 	struct pdu_ch ch;
@@ -196,7 +206,7 @@ static bool check_common(struct pdu_decoder *d, const __u8 *head, struct pdu *re
 	if (!check_lengths(d, &ch, ret_pdu))
 		return false;
 	if (ch.type == PDU_C2H_DATA && (ch.flags & PDU_F_SUCCESS) && !(ch.flags & PDU_F_LAST))
-		return field_fault(d, offsetof(struct pdu_ch, flags), "SUCCESS without LAST_PDU");
+		return field_fault(d, CH(flags), "SUCCESS without LAST_PDU");
 	return true;
 }
 
@@ -216,7 +226,8 @@ static bool check_header_digest(struct pdu_decoder *d, const __u8 *head, const s
 static bool check_icreq(struct pdu_decoder *d, const struct pdu_icreq *icreq)
 {
 	if (le16toh(icreq->pfv) != PDU_PFV_1_0)
-		return fault(d, FES_UNSUPPORTED, offsetof(struct pdu_icreq, pfv), "unsupported PFV");
+		return fault(d, FES_UNSUPPORTED, offsetof(struct pdu_icreq, pfv),
+			     "unsupported PFV");
 	if (icreq->hpda > PDU_PDA_MAX)
 		return field_fault(d, offsetof(struct pdu_icreq, hpda), "HPDA over 31");
 	return true;
@@ -227,7 +238,8 @@ static bool check_icresp(struct pdu_decoder *d, const struct pdu_icresp *icresp)
 	__u32 max = le32toh(icresp->maxh2cdata);
 
 	if (le16toh(icresp->pfv) != PDU_PFV_1_0)
-		return fault(d, FES_UNSUPPORTED, offsetof(struct pdu_icresp, pfv), "unsupported PFV");
+		return fault(d, FES_UNSUPPORTED, offsetof(struct pdu_icresp, pfv),
+			     "unsupported PFV");
 	if (icresp->cpda > PDU_PDA_MAX)
 		return field_fault(d, offsetof(struct pdu_icresp, cpda), "CPDA over 31");
 	if (max < PDU_MAXH2CDATA_MIN || max % 4)
@@ -243,7 +255,8 @@ static bool check_range(struct pdu_decoder *d, const struct pdu *pdu)
 	__u32 offset = le32toh(data->offset), len = le32toh(data->len);
 
 	if (offset % 4)
-		return field_fault(d, offsetof(struct pdu_data, offset), "offset is not whole dwords");
+		return field_fault(d, offsetof(struct pdu_data, offset),
+				   "offset is not whole dwords");
 	if (!len)
 		return field_fault(d, offsetof(struct pdu_data, len), "length 0");
 	if (pdu->type != PDU_R2T && len != pdu->data_len)
@@ -274,10 +287,12 @@ static bool check_rest(struct pdu_decoder *d, const __u8 *head, struct pdu *pdu)
 }
 
 /*
- * `need` header bytes in one piece: where they arrived if they did so whole, else gathered in d->buf. NULL if
- * they are not all there yet; all input is then taken. *used counts what was taken of the input.
+ * `need` header bytes in one piece: where they arrived if they did so whole, else gathered in
+ * d->buf. NULL if they are not all there yet; all input is then taken. *used counts what was taken
+ * of the input.
  */
-static const __u8 *gather(struct pdu_decoder *d, const __u8 *in, size_t len, size_t need, size_t *used)
+static const __u8 *gather(struct pdu_decoder *d, const __u8 *in, size_t len, size_t need,
+			  size_t *used)
 {
 	size_t n;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Builds PDU headers: the mirror of pdu.c. Connections of the target and of the initiator call it with a buffer
- * of PDU_ENCODE_MAX bytes. What always holds: what leaves here is accepted by pdu_decode() at the other end
- * under the same framing (the fuzz harness checks it), and data start right behind the returned length.
+ * Builds PDU headers: the mirror of pdu.c. Connections of the target and of the initiator call it
+ * with a buffer of PDU_ENCODE_MAX bytes. What always holds: what leaves here is accepted by
+ * pdu_decode() at the other end under the same framing (the fuzz harness checks it), and data start
+ * right behind the returned length.
  */
 #include <assert.h>
 #include <string.h>
@@ -12,8 +13,11 @@
 
 static const struct pdu_framing plain = { .align = 4 };
 
-/* Common header, header digest and padding around a type-specific part that already stands in buf. */
-static size_t seal(__u8 *buf, __u8 type, __u8 flags, const struct pdu_framing *framing, __u32 data_len)
+/*
+ * Common header, header digest and padding around a type-specific part that already stands in buf.
+ */
+static size_t seal(__u8 *buf, __u8 type, __u8 flags, const struct pdu_framing *framing,
+		   __u32 data_len)
 {
 	const struct pdu_layout *layout = pdu_layout(type);
 	size_t head = pdu_head_len(type, framing), start = head;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What decoder (pdu.c) and encoder (pdu_encode.c) both know of each PDU type, and nobody else needs.
+ * What decoder (pdu.c) and encoder (pdu_encode.c) both know of each PDU type, and nobody else
+ * needs.
  */
 #ifndef SLUICE_NVME_PDU_LAYOUT_H
 #define SLUICE_NVME_PDU_LAYOUT_H
