@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 # One member of each anonymous enumeration that bpf/ uses.
 members='BPF_F_NO_PREALLOC BPF_NOEXIST BPF_F_CURRENT_CPU BPF_FIB_LKUP_RET_NOT_FWDED BPF_FIB_LOOKUP_DIRECT
-	BPF_RB_NO_WAKEUP IPPROTO_TCP'
+	BPF_RB_NO_WAKEUP IPPROTO_TCP false'
 
 bpftool=$(command -v bpftool || echo /usr/sbin/bpftool)
 work=$(mktemp -d)

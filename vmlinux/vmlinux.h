@@ -442,6 +442,11 @@ enum sk_action {
 #endif
 
 enum {
+	false = 0,
+	true = 1,
+};
+
+enum {
 	BPF_F_INDEX_MASK = 4294967295ULL,
 	BPF_F_CURRENT_CPU = 4294967295ULL,
 	BPF_F_CTXLEN_MASK = 4503595332403200ULL,

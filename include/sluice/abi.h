@@ -288,8 +288,9 @@ _Static_assert(sizeof(struct sluice_fragment_key) == 40, "fragment_key is a map 
 struct sluice_fragment {
 	__u64 seen_ns;	  /* first fragment; dead after SLUICE_FRAGMENT_NS */
 	__u64 generation; /* a policy change forgets it */
-	__u32 verdict;	  /* enum sluice_verdict */
-	__u32 rule;	  /* counter slot */
+	__u16 verdict;	  /* enum sluice_verdict */
+	__u16 reason;	  /* enum sluice_reason of the first fragment */
+	__u32 rule;	  /* counter slot, or SLUICE_NO_RULE */
 };
 #define SLUICE_FRAGMENT_NS 30000000000ull
 #define SLUICE_FRAGMENTS   65536

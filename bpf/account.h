@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is told about a packet: counters by reason and by rule, audit rules that it passed, events. `packets` counts every
+ * packet with that reason or rule, `audit_packets` those of them that passed although they would have been dropped.
+ */
+#ifndef SLUICE_BPF_ACCOUNT_H
+#define SLUICE_BPF_ACCOUNT_H
+
+#include "config.h"
+#include "pkt.h"
+
+static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bool audited)
+{
+	struct sluice_reason_counter *c = bpf_map_lookup_elem(&reason_counters, &reason);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += pkt->length;
+	c->audit_packets += audited;
+	c->reason = reason;
+}
+
+static __always_inline void rule_count(const struct pkt *pkt, __u32 slot, bool audited)
+{
+	struct sluice_rule_counter *c = bpf_map_lookup_elem(&rule_counters, &slot);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += pkt->length;
+	c->audit_packets += audited;
+}
+
+static __always_inline void event_lose(void)
+{
+	__u32 zero = 0;
+	__u64 *lost = bpf_map_lookup_elem(&lost_events, &zero);
+
+	if (lost)
+		*lost += 1;
+}
+
+static __noinline void event_send(const struct pkt *pkt, __u32 slot, __u32 reason, __u32 verdict, bool audited)
+{
+	struct sluice_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		event_lose();
+		return;
+	}
+	e->time_ns = pkt->now;
+	e->generation = pkt->generation;
+	addr_copy(e->source, pkt->tuple.source);
+	addr_copy(e->dest, pkt->tuple.dest);
+	e->source_port = pkt->tuple.source_port;
+	e->dest_port = pkt->tuple.dest_port;
+	e->rule = slot;
+	e->ifindex = pkt->ifindex;
+	e->length = pkt->length;
+	e->tenant = pkt->tuple.tenant;
+	e->vlan = pkt->vlan;
+	e->protocol = pkt->tuple.protocol;
+	e->hook = pkt->hook;
+	e->verdict = verdict;
+	e->audited = audited;
+	e->reason = reason;
+	e->reserved = 0;
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* Whether the rule's period has passed; of several CPUs that ask at once one gets a yes. */
+static __always_inline bool log_is_due(const struct pkt *pkt, const struct sluice_rule *rule)
+{
+	__u32 slot = rule->slot;
+	__u64 *last = bpf_map_lookup_elem(&rule_logs, &slot);
+	__u64 before;
+
+	if (!last)
+		return false;
+	before = *(volatile __u64 *)last;
+	if (before && pkt->now - before < rule->log_period_ns)
+		return false;
+	return __sync_val_compare_and_swap(last, before, pkt->now) == before;
+}
+
+/* Logs a rule by its index in `rules`, if it wants that now. */
+static __always_inline void rule_log(const struct pkt *pkt, const struct sluice_rule *rule, __u32 reason, __u32 verdict,
+				     bool audited)
+{
+	if ((rule->flags & SLUICE_RULE_LOG) && log_is_due(pkt, rule))
+		event_send(pkt, rule->slot, reason, verdict, audited);
+}
+
+/* Audit rules that the packet passed on its way to the rule that decided it. */
+static __noinline void audits_account(const struct pkt *pkt)
+{
+	void *audits_table = bank_table(audits, pkt->tuple.bank);
+	void *rules_table = bank_table(rules, pkt->tuple.bank);
+
+	if (!audits_table || !rules_table)
+		return;
+	for (__u32 i = 0; i < SLUICE_AUDITS_MAX; i++) {
+		__u32 position = pkt->decision.chain + i, page_number = position >> 8, word, index;
+		const struct sluice_page *page = bpf_map_lookup_elem(audits_table, &page_number);
+		const struct sluice_rule *rule;
+		bool denies;
+
+		if (!page)
+			return;
+		word = page->word[position & 255];
+		if (!(word & SLUICE_VERDICT_CHAIN))
+			return;
+		index = word & ~SLUICE_VERDICT_CHAIN;
+		rule = bpf_map_lookup_elem(rules_table, &index);
+		if (!rule)
+			return;
+		denies = rule->action != SLUICE_ACTION_ALLOW;
+		rule_count(pkt, rule->slot, denies);
+		rule_log(pkt, rule, denies ? SLUICE_R_DENY_RULE : SLUICE_R_PASS_RULE,
+			 denies ? SLUICE_DROP : SLUICE_PASS, denies);
+	}
+}
+
+static __always_inline void decision_log(const struct pkt *pkt, __u32 reason, __u32 verdict, bool audited)
+{
+	void *rules_table = bank_table(rules, pkt->tuple.bank);
+	__u32 index = pkt->decision.rule;
+	const struct sluice_rule *rule;
+
+	if (!rules_table)
+		return;
+	rule = bpf_map_lookup_elem(rules_table, &index);
+	if (rule)
+		rule_log(pkt, rule, reason, verdict, audited);
+}
+
+/* The last stage of every packet. 1: drop it, 0: let it pass. Global: verified once. */
+__noinline int account(struct pkt *pkt, int reason)
+{
+	__u32 verdict = SLUICE_PASS;
+	bool audited = false;
+
+	if (!pkt)
+		return 1;
+	if (reason < 0 || reason >= SLUICE_REASON_COUNT)
+		reason = SLUICE_R_INTERNAL;
+	if (reason_drops(reason)) {
+		verdict = pkt->decision.action == SLUICE_ACTION_REJECT ? SLUICE_REJECT : SLUICE_DROP;
+		audited = pkt->policy_flags & SLUICE_MODE_AUDIT;
+	}
+	reason_count(pkt, reason, audited);
+	if (pkt->slot != SLUICE_NO_RULE)
+		rule_count(pkt, pkt->slot, audited);
+	if (pkt->decision.chain != NO_CHAIN)
+		audits_account(pkt);
+	if (pkt->slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE)
+		decision_log(pkt, reason, verdict, audited);
+	else if (verdict != SLUICE_PASS && log_all_drops)
+		event_send(pkt, SLUICE_NO_RULE, reason, verdict, audited);
+	return verdict != SLUICE_PASS && !audited;
+}
+
+#endif

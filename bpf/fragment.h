@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stage 5: later fragments carry no ports, so they get what their first one got, for 30 s and within one policy. */
+#ifndef SLUICE_BPF_FRAGMENT_H
+#define SLUICE_BPF_FRAGMENT_H
+
+#include "pkt.h"
+
+static __always_inline void fragment_key(const struct pkt *pkt, struct sluice_fragment_key *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	addr_copy(key->addr[0], pkt->tuple.source);
+	addr_copy(key->addr[1], pkt->tuple.dest);
+	key->id = pkt->fragment_id;
+	key->tenant = pkt->tuple.tenant;
+	key->protocol = pkt->fragment_protocol;
+}
+
+/* Both functions of this stage keep a frame of their own: their keys do not fit beside struct pkt in 512 bytes of stack. */
+static __noinline int fragment_decide(struct pkt *pkt)
+{
+	const struct sluice_fragment *first;
+	struct sluice_fragment_key key;
+
+	if (pkt->fragment != FRAGMENT_LATER)
+		return UNDECIDED;
+	fragment_key(pkt, &key);
+	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first || first->generation != pkt->generation || pkt->now - first->seen_ns > SLUICE_FRAGMENT_NS)
+		return SLUICE_R_FRAGMENT_UNKNOWN;
+	pkt->slot = first->rule;
+	return first->verdict == SLUICE_PASS ? SLUICE_R_PASS_FRAGMENT : first->reason;
+}
+
+/* Keeps what a first fragment got. */
+static __noinline void fragment_remember(const struct pkt *pkt, int reason)
+{
+	struct sluice_fragment first = {
+		.seen_ns = pkt->now,
+		.generation = pkt->generation,
+		.verdict = reason_drops(reason) ? SLUICE_DROP : SLUICE_PASS,
+		.reason = reason,
+		.rule = pkt->slot,
+	};
+	struct sluice_fragment_key key;
+
+	if (pkt->fragment != FRAGMENT_FIRST)
+		return;
+	fragment_key(pkt, &key);
+	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+}
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stage 1: bytes to struct pkt. Every parser has one shape: it takes its header off the cursor and answers UNDECIDED, or the
+ * reason why the packet is malformed. Lengths are believed only after they were compared: a header must lie within the
+ * linear part of the frame (cursor) and within what the IP header says there is (`left`).
+ *
+ * Not verified: TCP, UDP and ICMP checksums. On virtual links and at egress they are partial, to be finished by a device.
+ * Frames may be far longer than the wire allows (GSO super-frames, BIG TCP) and longer than the packet (padding to 60).
+ */
+#ifndef SLUICE_BPF_PARSE_H
+#define SLUICE_BPF_PARSE_H
+
+#include "pkt.h"
+
+#define ETHERTYPE_IPV4	0x0800
+#define ETHERTYPE_IPV6	0x86dd
+#define ETHERTYPE_8021Q 0x8100
+#define ETHERTYPE_8021AD 0x88a8
+
+#define VLAN_ID_MASK  0x0fff
+#define VLAN_TAGS_MAX 2
+
+#define IP4_OFFSET	0x1fff
+#define IP4_MORE	0x2000
+#define IP6_OFFSET	0xfff8
+#define IP6_MORE	0x0001
+#define IP6_EXTENSIONS_MAX 8
+#define IP_LENGTH_MAX	65535 /* what the 16-bit length fields can say; above it they hold 0 */
+
+#define NEXT_HOP_BY_HOP	 0
+#define NEXT_ROUTING	 43
+#define NEXT_FRAGMENT	 44
+#define NEXT_AUTH	 51
+#define NEXT_NONE	 59
+#define NEXT_DESTINATION 60
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 ethertype;
+};
+
+/* The first 8 bytes of any extension header; the last 6 mean this in a fragment header only. */
+struct ip6_extension {
+	__u8 next;
+	__u8 length;
+	__be16 fragment;
+	__be32 id;
+};
+
+/* First 4 bytes of TCP, UDP and SCTP. */
+struct ports {
+	__be16 source;
+	__be16 dest;
+};
+
+/* Bytes beyond the linear part too; the hook is a constant at each call, so only one of the two calls is compiled. */
+static __always_inline int frame_load(void *ctx, enum sluice_hook hook, __u32 offset, void *to, __u32 size)
+{
+	if (hook == SLUICE_HOOK_XDP)
+		return bpf_xdp_load_bytes(ctx, offset, to, size);
+	return bpf_skb_load_bytes(ctx, offset, to, size);
+}
+
+/* The next `size` bytes, which the cursor then has passed; NULL when they are not there. */
+static __always_inline void *cursor_take(struct cursor *c, __u32 size)
+{
+	void *taken = c->pos;
+
+	if (taken + size > c->end)
+		return NULL;
+	c->pos = taken + size;
+	return taken;
+}
+
+static __always_inline int parse_ethernet(struct cursor *c, struct pkt *pkt)
+{
+	const struct ethhdr *eth = cursor_take(c, sizeof(*eth));
+	const __u8 *mac;
+
+	if (!eth)
+		return SLUICE_R_SHORT;
+	pkt->ethertype = eth->h_proto;
+	mac = eth->h_dest;
+	pkt->link_local = mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && mac[5] < 0x10;
+	return UNDECIDED;
+}
+
+/* Up to two tags. The outermost with an id is the tenant's: id 0 is a mere priority mark, and the kernel skips it too. */
+static __always_inline int parse_vlans(struct cursor *c, struct pkt *pkt)
+{
+	const struct vlan_tag *tag;
+	__u16 id;
+
+#pragma unroll
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		if (pkt->ethertype != bpf_htons(ETHERTYPE_8021Q) && pkt->ethertype != bpf_htons(ETHERTYPE_8021AD))
+			return UNDECIDED;
+		tag = cursor_take(c, sizeof(*tag));
+		if (!tag)
+			return SLUICE_R_SHORT;
+		id = bpf_ntohs(tag->tci) & VLAN_ID_MASK;
+		if (id && pkt->vlan == SLUICE_VLAN_NONE)
+			pkt->vlan = id;
+		pkt->ethertype = tag->ethertype;
+	}
+	return UNDECIDED;
+}
+
+/* Adds up the header: the sum with its checksum field is all ones when intact. RFC 1071. */
+static __always_inline int parse_ipv4_checksum(struct cursor *c, const struct iphdr *ip, __u32 options)
+{
+	const __u32 *word = (const __u32 *)ip;
+	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+
+	for (__u32 i = 0; i < 10; i++) {
+		if (i * 4 >= options)
+			break;
+		word = cursor_take(c, sizeof(*word));
+		if (!word)
+			return SLUICE_R_SHORT;
+		sum += *word;
+	}
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff ? UNDECIDED : SLUICE_R_IP_CHECKSUM;
+}
+
+static __always_inline int parse_ipv4(struct cursor *c, struct pkt *pkt, __u32 room, __u32 *ret_left)
+{
+	const struct iphdr *ip = cursor_take(c, sizeof(*ip));
+	__u32 header, total;
+	__u16 fragment;
+	int reason;
+
+	if (!ip)
+		return SLUICE_R_SHORT;
+	if (ip->version != 4)
+		return SLUICE_R_IP_VERSION;
+	header = ip->ihl * 4;
+	if (header < sizeof(*ip))
+		return SLUICE_R_IP_IHL;
+	total = bpf_ntohs(ip->tot_len);
+	if (!total && room > IP_LENGTH_MAX)
+		total = room;
+	if (header > room)
+		return SLUICE_R_SHORT;
+	if (total < header || total > room)
+		return SLUICE_R_IP_LENGTH;
+	reason = parse_ipv4_checksum(c, ip, header - sizeof(*ip));
+	if (reason != UNDECIDED)
+		return reason;
+
+	addr_set4(pkt->tuple.source, ip->saddr);
+	addr_set4(pkt->tuple.dest, ip->daddr);
+	pkt->tuple.version = 4;
+	pkt->tuple.protocol = pkt->fragment_protocol = ip->protocol;
+	pkt->for_group = (ip->daddr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || ip->daddr == 0xffffffff;
+	fragment = bpf_ntohs(ip->frag_off);
+	pkt->fragment = fragment & IP4_OFFSET ? FRAGMENT_LATER : fragment & IP4_MORE ? FRAGMENT_FIRST : FRAGMENT_NONE;
+	pkt->fragment_id = ip->id;
+	*ret_left = total - header;
+	if ((ip->saddr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || ip->saddr == 0xffffffff)
+		return SLUICE_R_IP_SOURCE;
+	return UNDECIDED;
+}
+
+static __always_inline bool ip6_is_extension(__u8 next)
+{
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_FRAGMENT || next == NEXT_AUTH ||
+	       next == NEXT_DESTINATION;
+}
+
+/* Extension headers by number that this version cannot walk: mobility, HIP, shim6, experiments. */
+static __always_inline bool ip6_is_unknown(__u8 next)
+{
+	return next == 135 || next == 139 || next == 140 || next == 253 || next == 254;
+}
+
+static __always_inline void parse_ip6_fragment(struct pkt *pkt, const struct ip6_extension *extension)
+{
+	__u16 fragment = bpf_ntohs(extension->fragment);
+
+	if (fragment & IP6_OFFSET)
+		pkt->fragment = FRAGMENT_LATER;
+	else if (fragment & IP6_MORE)
+		pkt->fragment = FRAGMENT_FIRST;
+	pkt->fragment_id = extension->id;
+	pkt->fragment_protocol = extension->next;
+}
+
+static __always_inline __u32 ip6_extension_size(__u8 kind, const struct ip6_extension *extension)
+{
+	if (kind == NEXT_FRAGMENT)
+		return sizeof(*extension);
+	if (kind == NEXT_AUTH)
+		return (extension->length + 2) * 4;
+	return (extension->length + 1) * 8;
+}
+
+/* Walks to the transport header, or to the fragment header of a later fragment: behind that lies mere data. */
+static __always_inline int parse_ip6_extensions(struct cursor *c, struct pkt *pkt, __u8 next, __u32 *left)
+{
+	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
+		const struct ip6_extension *extension;
+		__u32 size;
+
+		if (!ip6_is_extension(next))
+			break;
+		extension = c->pos;
+		if ((void *)(extension + 1) > c->end)
+			return SLUICE_R_SHORT;
+		size = ip6_extension_size(next, extension);
+		if (size > *left)
+			return SLUICE_R_SHORT;
+		if (next == NEXT_HOP_BY_HOP && i)
+			return SLUICE_R_IP6_EXTENSION;
+		if (next == NEXT_FRAGMENT)
+			parse_ip6_fragment(pkt, extension);
+		next = extension->next;
+		*left -= size;
+		c->pos += size;
+		if (pkt->fragment == FRAGMENT_LATER)
+			break;
+	}
+	pkt->tuple.protocol = next;
+	if (pkt->fragment != FRAGMENT_LATER && (ip6_is_extension(next) || ip6_is_unknown(next)))
+		return SLUICE_R_IP6_EXTENSION;
+	return UNDECIDED;
+}
+
+static __always_inline int parse_ipv6(struct cursor *c, struct pkt *pkt, __u32 room, __u32 *ret_left)
+{
+	const struct ipv6hdr *ip = cursor_take(c, sizeof(*ip));
+	__u32 left;
+
+	if (!ip)
+		return SLUICE_R_SHORT;
+	if (ip->version != 6)
+		return SLUICE_R_IP_VERSION;
+	if (room < sizeof(*ip))
+		return SLUICE_R_SHORT;
+	room -= sizeof(*ip);
+	left = bpf_ntohs(ip->payload_len);
+	if (!left && room > IP_LENGTH_MAX)
+		left = room;
+	if (left > room || (!left && ip->nexthdr != NEXT_NONE))
+		return SLUICE_R_IP_LENGTH;
+
+	addr_copy(pkt->tuple.source, &ip->saddr);
+	addr_copy(pkt->tuple.dest, &ip->daddr);
+	pkt->tuple.version = 6;
+	pkt->for_group = ip->daddr.in6_u.u6_addr8[0] == 0xff;
+	pkt->fragment_protocol = ip->nexthdr;
+	*ret_left = left;
+	if (ip->saddr.in6_u.u6_addr8[0] == 0xff)
+		return SLUICE_R_IP_SOURCE;
+	return parse_ip6_extensions(c, pkt, ip->nexthdr, ret_left);
+}
+
+static __always_inline int short_reason(const struct pkt *pkt)
+{
+	return pkt->fragment == FRAGMENT_FIRST ? SLUICE_R_FRAGMENT_TINY : SLUICE_R_SHORT;
+}
+
+static __always_inline int parse_tcp(struct cursor *c, struct pkt *pkt, __u32 left)
+{
+	const struct tcphdr *tcp = cursor_take(c, sizeof(*tcp));
+	__u8 flags;
+
+	if (!tcp || left < sizeof(*tcp))
+		return short_reason(pkt);
+	if (tcp->doff < 5)
+		return SLUICE_R_TCP_OFFSET;
+	if (tcp->doff * 4 > left)
+		return pkt->fragment == FRAGMENT_FIRST ? SLUICE_R_FRAGMENT_TINY : SLUICE_R_TCP_OFFSET;
+	flags = ((const __u8 *)tcp)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
+	if (!flags || (flags & (TCP_SYN | TCP_FIN)) == (TCP_SYN | TCP_FIN))
+		return SLUICE_R_TCP_FLAGS;
+	pkt->tuple.source_port = tcp->source;
+	pkt->tuple.dest_port = tcp->dest;
+	pkt->tcp_flags = flags;
+	return UNDECIDED;
+}
+
+static __always_inline int parse_udp(struct cursor *c, struct pkt *pkt, __u32 left)
+{
+	const struct udphdr *udp = cursor_take(c, sizeof(*udp));
+	__u32 length;
+
+	if (!udp || left < sizeof(*udp))
+		return short_reason(pkt);
+	length = bpf_ntohs(udp->len);
+	if (!length && left > IP_LENGTH_MAX)
+		length = left;
+	if (pkt->fragment == FRAGMENT_FIRST ? length < sizeof(*udp) : length != left)
+		return SLUICE_R_UDP_LENGTH;
+	pkt->tuple.source_port = udp->source;
+	pkt->tuple.dest_port = udp->dest;
+	return UNDECIDED;
+}
+
+static __always_inline int parse_sctp(struct cursor *c, struct pkt *pkt, __u32 left)
+{
+	const struct ports *sctp = cursor_take(c, 12);
+
+	if (!sctp || left < 12)
+		return short_reason(pkt);
+	pkt->tuple.source_port = sctp->source;
+	pkt->tuple.dest_port = sctp->dest;
+	return UNDECIDED;
+}
+
+static __always_inline bool icmp_is_error(__u8 version, __u8 type)
+{
+	if (version == 4)
+		return type == 3 || type == 11 || type == 12;
+	return type >= 1 && type <= 4;
+}
+
+static __always_inline bool icmp_is_echo(__u8 version, __u8 type)
+{
+	if (version == 4)
+		return type == ICMP4_ECHO_REQUEST || type == ICMP4_ECHO_REPLY;
+	return type == ICMP6_ECHO_REQUEST || type == ICMP6_ECHO_REPLY;
+}
+
+/* ICMP and ICMPv6 start alike: type, code, checksum, and in an echo the identifier. */
+static __always_inline int parse_icmp(struct cursor *c, struct pkt *pkt, __u32 left)
+{
+	const struct icmphdr *icmp = cursor_take(c, sizeof(*icmp));
+
+	if (!icmp || left < sizeof(*icmp))
+		return short_reason(pkt);
+	pkt->tuple.dest_port = bpf_htons(icmp->type << 8 | icmp->code);
+	pkt->icmp_error = icmp_is_error(pkt->tuple.version, icmp->type);
+	if (icmp_is_echo(pkt->tuple.version, icmp->type))
+		pkt->icmp_id = icmp->un.echo.id;
+	return UNDECIDED;
+}
+
+static __always_inline int parse_transport(struct cursor *c, struct pkt *pkt, __u32 left)
+{
+	__u8 protocol = pkt->tuple.protocol;
+
+	if (pkt->fragment == FRAGMENT_LATER)
+		return UNDECIDED;
+	if (protocol == IPPROTO_TCP)
+		return parse_tcp(c, pkt, left);
+	if (protocol == IPPROTO_UDP)
+		return parse_udp(c, pkt, left);
+	if (protocol == IPPROTO_SCTP)
+		return parse_sctp(c, pkt, left);
+	if ((protocol == IPPROTO_ICMP && pkt->tuple.version == 4) ||
+	    (protocol == IPPROTO_ICMPV6 && pkt->tuple.version == 6))
+		return parse_icmp(c, pkt, left);
+	return UNDECIDED;
+}
+
+/* ---- what an ICMP error quotes. Rare, and it may lie anywhere, so it is copied out of the frame ---- */
+
+static __always_inline int quote_ipv4(void *ctx, enum sluice_hook hook, __u32 *offset, struct tuple *quote)
+{
+	struct iphdr ip;
+
+	if (frame_load(ctx, hook, *offset, &ip, sizeof(ip)))
+		return -1;
+	if (ip.version != 4 || ip.ihl < 5 || (ip.frag_off & bpf_htons(IP4_OFFSET)))
+		return -1;
+	addr_set4(quote->source, ip.saddr);
+	addr_set4(quote->dest, ip.daddr);
+	quote->protocol = ip.protocol;
+	*offset += ip.ihl * 4;
+	return 0;
+}
+
+static __always_inline int quote_ipv6(void *ctx, enum sluice_hook hook, __u32 *offset, struct tuple *quote)
+{
+	struct ip6_extension extension;
+	struct ipv6hdr ip;
+	__u8 next;
+
+	if (frame_load(ctx, hook, *offset, &ip, sizeof(ip)))
+		return -1;
+	if (ip.version != 6)
+		return -1;
+	addr_copy(quote->source, &ip.saddr);
+	addr_copy(quote->dest, &ip.daddr);
+	next = ip.nexthdr;
+	*offset += sizeof(ip);
+	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
+		if (!ip6_is_extension(next))
+			break;
+		if (frame_load(ctx, hook, *offset, &extension, sizeof(extension)))
+			return -1;
+		if (next == NEXT_FRAGMENT && (extension.fragment & bpf_htons(IP6_OFFSET)))
+			return -1;
+		*offset += ip6_extension_size(next, &extension);
+		next = extension.next;
+	}
+	quote->protocol = next;
+	return ip6_is_extension(next) ? -1 : 0;
+}
+
+/* Fills pkt->key with the quoted flow. The quoted packet must have come from where the error goes: RFC 5927. */
+static __always_inline int parse_quote(void *ctx, enum sluice_hook hook, __u32 offset, struct pkt *pkt)
+{
+	struct tuple quote = {};
+	__be16 word[4];
+	int r;
+
+	r = pkt->tuple.version == 4 ? quote_ipv4(ctx, hook, &offset, &quote) : quote_ipv6(ctx, hook, &offset, &quote);
+	if (r || addr_compare(quote.source, pkt->tuple.dest))
+		return -1;
+	if (quote.protocol == IPPROTO_TCP || quote.protocol == IPPROTO_UDP || quote.protocol == IPPROTO_SCTP ||
+	    quote.protocol == IPPROTO_ICMP || quote.protocol == IPPROTO_ICMPV6) {
+		if (frame_load(ctx, hook, offset, word, sizeof(word)))
+			return -1;
+		quote.source_port = word[0];
+		quote.dest_port = word[1];
+		if (quote.protocol == IPPROTO_ICMP || quote.protocol == IPPROTO_ICMPV6)
+			quote.source_port = quote.dest_port = word[2];
+	}
+	pkt->from = !key_fill(&pkt->key, &quote, quote.source_port, quote.dest_port);
+	return 0;
+}
+
+/* The whole of stage 1, for all hooks. `data`, `end`: the linear part; `hook` is a constant at each call. */
+static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *data, void *end, struct pkt *pkt)
+{
+	struct cursor c = {data, end};
+	__u32 left = 0, room;
+	int reason;
+
+	reason = parse_ethernet(&c, pkt);
+	if (reason == UNDECIDED)
+		reason = parse_vlans(&c, pkt);
+	if (reason != UNDECIDED)
+		return reason;
+	room = pkt->length - (__u32)(c.pos - data);
+	if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV4))
+		reason = parse_ipv4(&c, pkt, room, &left);
+	else if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV6))
+		reason = parse_ipv6(&c, pkt, room, &left);
+	else
+		return UNDECIDED;
+	if (reason == UNDECIDED)
+		reason = parse_transport(&c, pkt, left);
+	if (reason != UNDECIDED)
+		return reason;
+	if (!pkt->icmp_error)
+		pkt_fill_key(pkt);
+	else
+		pkt->quote_bad = !!parse_quote(ctx, hook, c.pos - data, pkt);
+	return UNDECIDED;
+}
+
+#endif

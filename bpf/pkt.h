@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of a packet, independent of the hook that met it. parse.h fills it, every later stage reads it and adds its
+ * own finding; after parsing nobody touches packet bytes any more.
+ *
+ * A stage answers with the one reason that decides the packet, or UNDECIDED, and then the next stage is asked.
+ * Structs here have no padding and are zeroed as a whole, since they are handed to global functions by address: the
+ * verifier wants every byte of them written.
+ */
+#ifndef SLUICE_BPF_PKT_H
+#define SLUICE_BPF_PKT_H
+
+#include <vmlinux.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <sluice/abi.h>
+
+#include "maps.h"
+
+#define UNDECIDED (-1) /* 0 is a reason */
+
+#define NO_CHAIN 0xffffffffu
+
+/* Where a parser stands. It moves only over headers that were checked to be there. */
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+/* What rules match on: one direction of a conversation. */
+struct tuple {
+	__u8 source[16]; /* IPv4-mapped */
+	__u8 dest[16];
+	__be16 source_port;
+	__be16 dest_port;   /* ICMP: type << 8 | code */
+	__u16 tenant;
+	__u8 protocol;
+	__u8 version;	    /* 4 or 6 */
+	__u32 bank;	    /* which copy of the policy is asked */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct tuple) == 48, "tuple has no padding: the verifier wants every byte written");
+
+/* What the rules said of a tuple. */
+struct decision {
+	__u32 action; /* enum sluice_action */
+	__u32 flags;  /* SLUICE_RULE_* */
+	__u32 slot;   /* counter slot */
+	__u32 rule;   /* index in `rules` of the bank; SLUICE_NO_RULE: no rule was asked */
+	__u32 chain;  /* index in `audits` of the audit rules passed on the way, or NO_CHAIN */
+	__u32 reserved;
+};
+
+enum fragment {
+	FRAGMENT_NONE,
+	FRAGMENT_FIRST,
+	FRAGMENT_LATER,
+};
+
+/* A TCP packet of a connection older than sluice, which may still become a flow. */
+enum pickup {
+	PICKUP_NO,
+	PICKUP_FORWARD, /* as if its sender had opened the connection */
+	PICKUP_REVERSE, /* as if its receiver had */
+};
+
+struct pkt {
+	struct tuple tuple;
+	struct sluice_flow_key key; /* of its flow; for an ICMP error, of the flow that it quotes */
+	struct decision decision;
+	__u64 generation; /* read once; the bank is its lowest bit */
+	__u64 now;	  /* CLOCK_MONOTONIC ns */
+	__u32 length;	  /* frame bytes */
+	__u32 ifindex;
+	__be32 fragment_id;
+	__u16 policy_flags; /* SLUICE_MODE_*, SLUICE_ON_FULL_* */
+	__u8 pickup;	    /* enum pickup */
+	__u8 policy_action; /* default action: enum sluice_action */
+	__u32 slot;	    /* counter slot of the rule that this packet counts for, or SLUICE_NO_RULE */
+	__be16 ethertype;   /* after VLAN tags */
+	__u16 vlan;	    /* outermost non-zero VLAN id, or SLUICE_VLAN_NONE */
+	__be16 icmp_id;	    /* of an echo */
+	__u8 from;	    /* key.addr[from] is the sender */
+	__u8 hook;	    /* enum sluice_hook */
+	__u8 fragment;	    /* enum fragment */
+	__u8 fragment_protocol; /* as the IP or fragment header says it: the same in every fragment */
+	__u8 tcp_flags;
+	__u8 icmp_error;    /* 1: carries a quotation */
+	__u8 link_local;    /* 1: destination MAC 01:80:c2:00:00:0x, never forwarded by a bridge */
+	__u8 for_group;	    /* 1: destination IP is multicast or broadcast */
+	__u8 quote_bad;	    /* 1: the quotation is unreadable or not from the packet's destination */
+	__u8 from_here;	    /* 1: leaves, and did not come in by any interface: this host sends it */
+};
+_Static_assert(sizeof(struct pkt) == 168, "pkt has no padding: the verifier wants every byte written");
+
+#define IPPROTO_ICMPV6 58 /* the kernel's BTF has no in6.h */
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_PSH 0x08
+#define TCP_ACK 0x10
+#define TCP_URG 0x20
+
+#define ICMP4_ECHO_REPLY   0
+#define ICMP4_ECHO_REQUEST 8
+#define ICMP6_ECHO_REQUEST 128
+#define ICMP6_ECHO_REPLY   129
+
+static __always_inline bool tcp_opens(const struct pkt *pkt)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* The tables of one bank. The inner maps' type is the template in maps.h; NULL when no policy was ever loaded. */
+#define bank_table(table, bank) ((struct bank_##table *)bpf_map_lookup_elem(&table, &(__u32){(bank) & 1}))
+
+static __always_inline struct sluice_policy *policy_live(__u32 bank)
+{
+	__u32 zero = 0;
+	void *table = bank_table(policy, bank);
+
+	return table ? bpf_map_lookup_elem(table, &zero) : NULL;
+}
+
+/* Starts a packet: reads the generation, once. Answers PASS_NO_POLICY while nothing has been applied. */
+static __always_inline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 ifindex, __u32 length)
+{
+	const struct sluice_control *c;
+	const struct sluice_policy *p;
+	__u32 zero = 0;
+
+	__builtin_memset(pkt, 0, sizeof(*pkt));
+	pkt->hook = hook;
+	pkt->ifindex = ifindex;
+	pkt->length = length;
+	pkt->slot = SLUICE_NO_RULE;
+	pkt->vlan = SLUICE_VLAN_NONE;
+	pkt->decision.rule = SLUICE_NO_RULE;
+	pkt->decision.chain = NO_CHAIN;
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (!c)
+		return SLUICE_R_INTERNAL;
+	pkt->generation = *(volatile __u64 *)&c->generation;
+	if (!pkt->generation)
+		return SLUICE_R_PASS_NO_POLICY;
+	pkt->tuple.bank = pkt->generation & 1;
+	p = policy_live(pkt->tuple.bank);
+	if (!p)
+		return SLUICE_R_INTERNAL;
+	pkt->policy_flags = p->flags;
+	pkt->policy_action = p->default_action;
+	pkt->now = bpf_ktime_get_ns();
+	return UNDECIDED;
+}
+
+/*
+ * First match of the live policy for a tuple; classify.h. Declared here since three stages ask it: classification itself, a
+ * flow whose policy has changed, and the pickup of connections older than sluice. 0, or -1: a table entry is missing.
+ */
+int classify(const struct tuple *t, struct decision *ret);
+
+static __always_inline void addr_set4(__u8 addr[16], __be32 v4)
+{
+	__u32 *word = (__u32 *)addr;
+
+	word[0] = 0;
+	word[1] = 0;
+	word[2] = bpf_htonl(0xffff);
+	word[3] = v4;
+}
+
+static __always_inline void addr_copy(__u8 to[16], const void *from)
+{
+	__builtin_memcpy(to, from, 16);
+}
+
+/* Below 0, 0, above 0, as memcmp() would say. */
+static __always_inline int addr_compare(const __u8 a[16], const __u8 b[16])
+{
+	const __u32 *x = (const __u32 *)a, *y = (const __u32 *)b;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u32 p = bpf_ntohl(x[i]), q = bpf_ntohl(y[i]);
+
+		if (p != q)
+			return p < q ? -1 : 1;
+	}
+	return 0;
+}
+
+/*
+ * Fills `key` for a conversation between source and dest: the end with the lower (address, port) comes first. Returns
+ * the index of the source's end.
+ */
+static __always_inline __u8 key_fill(struct sluice_flow_key *key, const struct tuple *t, __be16 sport, __be16 dport)
+{
+	int order = addr_compare(t->source, t->dest);
+
+	if (!order)
+		order = bpf_ntohs(sport) <= bpf_ntohs(dport) ? -1 : 1;
+	if (order < 0) {
+		addr_copy(key->addr[0], t->source);
+		addr_copy(key->addr[1], t->dest);
+		key->port[0] = sport;
+		key->port[1] = dport;
+	} else {
+		addr_copy(key->addr[0], t->dest);
+		addr_copy(key->addr[1], t->source);
+		key->port[0] = dport;
+		key->port[1] = sport;
+	}
+	key->tenant = t->tenant;
+	key->protocol = t->protocol;
+	key->reserved = 0;
+	return order >= 0;
+}
+
+/* Key of the packet's own flow. Tenant is filled by tenant.h later. */
+static __always_inline void pkt_fill_key(struct pkt *pkt)
+{
+	__be16 sport = pkt->tuple.source_port, dport = pkt->tuple.dest_port;
+
+	if (pkt->tuple.protocol == IPPROTO_ICMP || pkt->tuple.protocol == IPPROTO_ICMPV6)
+		sport = dport = pkt->icmp_id;
+	pkt->from = key_fill(&pkt->key, &pkt->tuple, sport, dport);
+}
+
+static __always_inline bool reason_drops(__u32 reason)
+{
+	switch (reason) {
+#define PASS 0
+#define DROP 1
+#define R(NAME, name, kind, text)  \
+	case SLUICE_R_##NAME:      \
+		return kind == DROP;
+#include <sluice/reasons.def>
+#undef R
+#undef DROP
+#undef PASS
+	}
+	return true;
+}
+
+#endif

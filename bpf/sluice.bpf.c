@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * The kernel half: four programs that share their stages and, being one object, their maps. Attached by user/dataplane/, pinned,
+ * at work with or without a daemon.
+ *
+ *   sluice_xdp         every frame that enters at an interface, before the stack sees it
+ *   sluice_cpumap      frames that sluice_xdp has moved to another CPU, on that CPU
+ *   sluice_tc_ingress  the same as sluice_xdp where an interface is attached with `attach: tc`
+ *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
+ *
+ * Each reads as a table of contents: start, parse, judge, account, act. What a packet gets, and in which order, is
+ * the policy language's "What a packet gets"; judge() is that list.
+ */
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <sluice/abi.h>
+
+#include "account.h"
+#include "classify.h"
+#include "config.h"
+#include "failsafe.h"
+#include "flow.h"
+#include "fragment.h"
+#include "maps.h"
+#include "parse.h"
+#include "pkt.h"
+#include "steer.h"
+#include "tenant.h"
+
+#define TC_ACT_UNSPEC (-1) /* next program, if any; TCX_NEXT under tcx */
+#define TC_ACT_SHOT   2
+
+/* Step 1 of the list, once a context type. Global: verified once, not once a caller. */
+__noinline int parse_xdp(struct xdp_md *ctx, struct pkt *pkt)
+{
+	if (!pkt)
+		return SLUICE_R_INTERNAL;
+	return parse_frame(ctx, SLUICE_HOOK_XDP, (void *)(long)ctx->data, (void *)(long)ctx->data_end, pkt);
+}
+
+__noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt)
+{
+	if (!pkt)
+		return SLUICE_R_INTERNAL;
+	return parse_frame(ctx, SLUICE_HOOK_TC_INGRESS, (void *)(long)ctx->data, (void *)(long)ctx->data_end, pkt);
+}
+
+/* Steps 2 to 7. `ctx` serves the route lookup of the failsafe only. */
+static __always_inline int judge(void *ctx, struct pkt *pkt)
+{
+	int reason = link_decide(pkt);
+
+	if (reason == UNDECIDED)
+		reason = tenant_decide(pkt);
+	if (reason != UNDECIDED)
+		return reason;
+
+	reason = failsafe_decide(ctx, pkt);
+	if (reason == UNDECIDED)
+		reason = fragment_decide(pkt);
+	if (reason == UNDECIDED)
+		reason = flow_decide(pkt);
+	if (reason == UNDECIDED)
+		reason = classify_decide(pkt);
+	if (reason == UNDECIDED)
+		reason = flow_create(pkt);
+	fragment_remember(pkt, reason);
+	return reason;
+}
+
+SEC("xdp.frags")
+int sluice_xdp(struct xdp_md *ctx)
+{
+	struct pkt pkt;
+	int reason;
+
+	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
+	if (reason == UNDECIDED)
+		reason = parse_xdp(ctx, &pkt);
+	if (reason == UNDECIDED)
+		reason = judge(ctx, &pkt);
+	if (account(&pkt, reason))
+		return XDP_DROP;
+	return steer_move(&pkt);
+}
+
+/* Judged already, before the move: only counted where it arrived. */
+SEC("xdp.frags/cpumap")
+int sluice_cpumap(struct xdp_md *ctx)
+{
+	struct pkt pkt;
+	int reason;
+
+	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
+	if (reason == UNDECIDED)
+		reason = parse_xdp(ctx, &pkt);
+	if (reason == UNDECIDED)
+		steer_stay(&pkt);
+	return XDP_PASS;
+}
+
+/* The tag that a device or the stack has already taken off the frame is its outermost. */
+static __always_inline int skb_start(struct __sk_buff *ctx, struct pkt *pkt, enum sluice_hook hook)
+{
+	int reason = pkt_start(pkt, hook, ctx->ifindex, ctx->len);
+
+	if (ctx->vlan_present && (ctx->vlan_tci & VLAN_ID_MASK))
+		pkt->vlan = ctx->vlan_tci & VLAN_ID_MASK;
+	pkt->from_here = hook == SLUICE_HOOK_TC_EGRESS && !ctx->ingress_ifindex;
+	return reason;
+}
+
+/*
+ * Headers may lie outside the linear part, where parsers cannot look. They seldom do, and a locally sent segment has exactly its
+ * headers there: so parse first and pull only if that falls short.
+ */
+static __always_inline int skb_parse(struct __sk_buff *ctx, struct pkt *pkt)
+{
+	__u32 linear = ctx->data_end - ctx->data;
+	int reason = parse_skb(ctx, pkt);
+
+	if ((reason != SLUICE_R_SHORT && reason != SLUICE_R_FRAGMENT_TINY) || linear >= ctx->len)
+		return reason;
+	if (bpf_skb_pull_data(ctx, ctx->len < 2048 ? ctx->len : 2048))
+		return reason;
+	return parse_skb(ctx, pkt);
+}
+
+SEC("tc")
+int sluice_tc_ingress(struct __sk_buff *ctx)
+{
+	struct pkt pkt;
+	int reason;
+
+	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
+	if (reason == UNDECIDED)
+		reason = skb_parse(ctx, &pkt);
+	if (reason == UNDECIDED)
+		reason = judge(ctx, &pkt);
+	if (account(&pkt, reason))
+		return TC_ACT_SHOT;
+	steer_stay(&pkt);
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * A packet is judged once. One that came in at an interface that the live policy names was judged there and passes; what
+ * remains are packets of this host itself and those that entered by an interface sluice does not guard.
+ */
+SEC("tc")
+int sluice_tc_egress(struct __sk_buff *ctx)
+{
+	struct pkt pkt;
+	int reason;
+
+	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_EGRESS);
+	if (reason == UNDECIDED && interface_find(ctx->ingress_ifindex, SLUICE_VLAN_NONE, pkt.tuple.bank))
+		return TC_ACT_UNSPEC;
+	if (reason == UNDECIDED)
+		reason = skb_parse(ctx, &pkt);
+	if (reason == UNDECIDED)
+		reason = judge(ctx, &pkt);
+	return account(&pkt, reason) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+char LICENSE[] SEC("license") = "GPL";
