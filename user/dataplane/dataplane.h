@@ -51,6 +51,16 @@ struct dataplane_applied {
 int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_tables *tables, struct error *err,
 		    struct dataplane_applied *ret_applied);
 
+/* How the kernel can be used; probed, each on its own. For `sluice version`. */
+struct dataplane_features {
+	bool bpffs;	/* mounted at /sys/fs/bpf */
+	bool tcx;	/* TC by link, kernel 6.6; else clsact */
+	bool xdp_frags; /* XDP on frames of several buffers, kernel 5.18 */
+	bool dispatcher; /* freplace is allowed: libxdp can share an interface */
+	bool cpumap;
+};
+void dataplane_features(struct dataplane_features *ret_features);
+
 /* Detaches everything and removes the pinned folder. Works on a half-made folder and on one of another ABI version. */
 int dataplane_detach(const char *root, struct error *err);
 
@@ -80,6 +90,7 @@ struct dataplane_status {
 	size_t n_interfaces;
 	uint32_t flows;	    /* live entries */
 	uint32_t max_flows;
+	uint64_t lost_events; /* logged verdicts that found the ring full */
 };
 
 int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status);
@@ -128,6 +139,19 @@ int dataplane_steering_listener(struct dataplane_steering *s, unsigned int porta
 int dataplane_steering_add(struct dataplane_steering *s, const struct sluice_steer_key *key, unsigned int reactor,
 			   uint32_t *ret_slot);
 void dataplane_steering_remove(struct dataplane_steering *s, const struct sluice_steer_key *key, uint32_t slot);
+
+/* A steered queue as any process sees it in the pinned maps. */
+struct dataplane_queue {
+	struct sluice_steer_key key;
+	struct sluice_steer steer;
+	uint64_t packets_there; /* processed on the reactor's CPU */
+	uint64_t packets_all;
+	uint64_t bytes_all;
+};
+
+/* Calls fn for each steered queue until it returns non-zero, which is returned. */
+typedef int (*dataplane_queue_fn)(void *arg, const struct dataplane_queue *queue);
+int dataplane_queues(struct dataplane *dp, dataplane_queue_fn fn, void *arg, struct error *err);
 
 /* Packets of a queue on the given CPU and on all CPUs. */
 int dataplane_steering_packets(struct dataplane_steering *s, uint32_t slot, unsigned int cpu, uint64_t *ret_there,

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The TC hooks of an interface: a tcx link pinned under ROOT/links where the kernel has tcx (6.6), else a clsact filter with
+ * a priority and handle of our own. Called by interfaces.c. One link an interface and hook; filters of others stay in place.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "dataplane/internal.h"
+
+/* Attach types that libbpf 1.1's headers may not know. */
+#define ATTACH_TCX_INGRESS 46
+#define ATTACH_TCX_EGRESS  47
+
+#define CLSACT_PRIORITY 0x5c1
+#define CLSACT_HANDLE	0x5c1
+
+static bool egress(enum sluice_hook hook)
+{
+	return hook == SLUICE_HOOK_TC_EGRESS;
+}
+
+static struct pin_path link_path(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "tcx_%s_%u", egress(hook) ? "egress" : "ingress", ifindex);
+	return pin_path(dp->root, "links", name);
+}
+
+/* The link's interface; 0 if the interface has gone (its number may be another's by now), -errno if it is no live link. */
+static int link_ifindex(int fd)
+{
+	/* struct bpf_link_info.tcx begins where .xdp does: the ifindex comes first in both. */
+	struct bpf_link_info info = {};
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) ? -errno : (int)info.xdp.ifindex;
+}
+
+static bool tcx_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+{
+	_cleanup_close_ int fd = bpf_obj_get(link_path(dp, ifindex, hook).text);
+
+	return fd >= 0 && link_ifindex(fd) == (int)ifindex;
+}
+
+static bool clsact_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	return !bpf_tc_query(&where, &opts) && program_is_ours(dp, opts.prog_id);
+}
+
+enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+{
+	if (tcx_there(dp, ifindex, hook))
+		return TC_TCX;
+	return clsact_there(dp, ifindex, hook) ? TC_CLSACT : TC_NONE;
+}
+
+/* -EOPNOTSUPP: this kernel has no tcx. */
+static int attach_tcx(struct dataplane *dp, int program, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+{
+	struct pin_path path = link_path(dp, ifindex, hook);
+	_cleanup_close_ int link = -1;
+
+	if (unlink(path.text) && errno != ENOENT) /* of an interface that had this number before */
+		return error_system(err, errno, "%s: unlink", path.text);
+	link = bpf_link_create(program, (int)ifindex,
+			       (enum bpf_attach_type)(egress(hook) ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS), NULL);
+	if (link < 0)
+		return errno == EINVAL ? -EOPNOTSUPP : error_system(err, errno, "tcx");
+	return bpf_obj_pin(link, path.text) ? error_system(err, errno, "%s: pin", path.text) : 0;
+}
+
+static int attach_clsact(int program, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY, .prog_fd = program,
+		    .flags = BPF_TC_F_REPLACE);
+	int r = bpf_tc_hook_create(&where);
+
+	if (r && r != -EEXIST)
+		return error_system(err, -r, "clsact");
+	r = bpf_tc_attach(&where, &opts);
+	return r ? error_system(err, -r, "clsact filter") : 0;
+}
+
+int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+{
+	_cleanup_close_ int program = -1;
+	struct error why = {};
+	int r;
+
+	if (tc_query(dp, ifindex, hook) != TC_NONE)
+		return 0;
+	r = programs_load_tc(dp, err);
+	if (!r)
+		r = folder_make(dp, "links", err);
+	if (r)
+		return r;
+	program = program_get(dp, egress(hook) ? PROGRAM_TC_EGRESS : PROGRAM_TC_INGRESS);
+	if (program < 0)
+		return error_system(err, -program, "%s: no pinned TC program", dp->root);
+	r = attach_tcx(dp, program, ifindex, hook, &why);
+	if (r == -EOPNOTSUPP)
+		r = attach_clsact(program, ifindex, hook, &why);
+	if (r)
+		return error_set(err, -r, "%s: TC %s refused: %s", ifname, egress(hook) ? "egress" : "ingress", why.text);
+	return 0;
+}
+
+int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	struct pin_path path = link_path(dp, ifindex, hook);
+	_cleanup_close_ int link = bpf_obj_get(path.text);
+	int r;
+
+	/* Detached by name: dropping the last reference would do it too, but some time later. */
+	if (link >= 0 && bpf_link_detach(link) && errno != ENOLINK)
+		return error_system(err, errno, "%s: detach", path.text);
+	if (unlink(path.text) && errno != ENOENT)
+		return error_system(err, errno, "%s: unlink", path.text);
+	if (!clsact_there(dp, ifindex, hook))
+		return 0;
+	r = bpf_tc_detach(&where, &opts);
+	return r && r != -ENOENT ? error_system(err, -r, "ifindex %u: cannot take the clsact filter off", ifindex) : 0;
+}

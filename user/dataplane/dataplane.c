@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The pinned folder as one object: adopt it if it is ours and of this ABI, or make it. Called by every command that touches
+ * the kernel. What always holds: a folder under its final name has a complete set of maps and a written control word, because
+ * it is made under another name and renamed.
+ */
+#include "dataplane/dataplane.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "bpf/sluice.skel.h"
+#include "dataplane/internal.h"
+
+static const char *const map_names[] = {
+#define M(name) #name,
+	DATAPLANE_MAPS(M)
+#undef M
+};
+
+static const char *const table_names[] = {
+#define T(name, type) #name,
+	SLUICE_BANK_TABLES(T)
+#undef T
+};
+
+void dataplane_close(struct dataplane *dp)
+{
+	size_t i;
+
+	if (!dp)
+		return;
+	if (dp->control)
+		munmap(dp->control, sizeof(*dp->control));
+	for (i = 0; i < MAP_COUNT; i++)
+		base_closep(&dp->map[i]);
+	for (i = 0; i < TABLE_COUNT; i++)
+		base_closep(&dp->table[i]);
+	free(dp);
+}
+
+void dataplane_closep(struct dataplane **dp)
+{
+	dataplane_close(*dp);
+}
+
+static struct dataplane *dataplane_new(const char *root)
+{
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	size_t i;
+
+	if (!dp)
+		return NULL;
+	snprintf(dp->root, sizeof(dp->root), "%s", root);
+	for (i = 0; i < MAP_COUNT; i++)
+		dp->map[i] = -1;
+	for (i = 0; i < TABLE_COUNT; i++)
+		dp->table[i] = -1;
+	dp->n_cpus = libbpf_num_possible_cpus();
+	return dp;
+}
+
+static int map_adopt(const struct dataplane *dp, const char *name, struct error *err, int *ret_fd)
+{
+	struct pin_path path = pin_path(dp->root, NULL, name);
+	int fd = bpf_obj_get(path.text);
+
+	if (fd < 0)
+		return error_system(err, errno, "%s: pinned map missing or not accessible; `sluice --root %s detach` and apply again",
+				    path.text, dp->root);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int abi_refuse(const struct dataplane *dp, struct error *err, const char *fact)
+{
+	return error_set(err, EPROTO, "%s: %s; this sluice has ABI %d: use the sluice that pinned it, or `sluice --root %s detach` "
+				      "and apply again", dp->root, fact, SLUICE_ABI_VERSION, dp->root);
+}
+
+/* Refuses what another version has pinned, before anything of it is used. */
+static int abi_check(struct dataplane *dp, struct error *err)
+{
+	struct bpf_map_info info = {}, flows = {};
+	__u32 length = sizeof(info), flows_length = sizeof(flows);
+	struct sluice_control control;
+	__u32 zero = 0;
+	char fact[160];
+
+	if (bpf_obj_get_info_by_fd(dp->map[MAP_control], &info, &length) ||
+	    bpf_obj_get_info_by_fd(dp->map[MAP_flows], &flows, &flows_length))
+		return error_system(err, errno, "%s: cannot read map facts", dp->root);
+	if (info.value_size != sizeof(control) || bpf_map_lookup_elem(dp->map[MAP_control], &zero, &control))
+		return abi_refuse(dp, err, "its control map is not one that sluice knows");
+	if (control.magic != SLUICE_ABI_MAGIC)
+		return abi_refuse(dp, err, "its control map does not bear sluice's mark");
+	if (control.abi_version != SLUICE_ABI_VERSION) {
+		snprintf(fact, sizeof(fact), "pinned by a sluice with ABI %u", control.abi_version);
+		return abi_refuse(dp, err, fact);
+	}
+	if (control.key_size != sizeof(struct sluice_flow_key) || control.flow_size != sizeof(struct sluice_flow) ||
+	    flows.key_size != sizeof(struct sluice_flow_key) || flows.value_size != sizeof(struct sluice_flow))
+		return abi_refuse(dp, err, "its flows have another size");
+	dp->control_id = info.id;
+	dp->max_flows = flows.max_entries;
+	return 0;
+}
+
+static int control_map(struct dataplane *dp, struct error *err)
+{
+	void *p = mmap(NULL, sizeof(*dp->control), PROT_READ | PROT_WRITE, MAP_SHARED, dp->map[MAP_control], 0);
+
+	if (p == MAP_FAILED)
+		return error_system(err, errno, "%s/control: mmap", dp->root);
+	dp->control = p;
+	return 0;
+}
+
+/* The control map comes first: what another version pinned is called by its name, not "a map is missing". */
+static int dataplane_adopt(struct dataplane *dp, struct error *err)
+{
+	size_t i;
+	int r;
+
+	r = map_adopt(dp, "control", err, &dp->map[MAP_control]);
+	if (!r)
+		r = map_adopt(dp, "flows", err, &dp->map[MAP_flows]);
+	if (!r)
+		r = abi_check(dp, err);
+	for (i = 0; !r && i < MAP_COUNT; i++)
+		if (dp->map[i] < 0)
+			r = map_adopt(dp, map_names[i], err, &dp->map[i]);
+	for (i = 0; !r && i < TABLE_COUNT; i++)
+		r = map_adopt(dp, table_names[i], err, &dp->table[i]);
+	return r ? r : control_map(dp, err);
+}
+
+int dataplane_open(const char *root, struct error *err, struct dataplane **ret_dp)
+{
+	_cleanup_(dataplane_closep) struct dataplane *dp = NULL;
+	struct stat st;
+	int r;
+
+	if (strlen(root) >= sizeof(dp->root))
+		return error_set(err, ENAMETOOLONG, "%s: path too long", root);
+	if (stat(root, &st))
+		return errno == ENOENT ? error_set(err, ENOENT, "%s: nothing is applied here; `sluice apply POLICY` first", root) :
+					 error_system(err, errno, "%s", root);
+	dp = dataplane_new(root);
+	if (!dp)
+		return error_set(err, ENOMEM, "%s: out of memory", root);
+	r = dataplane_adopt(dp, err);
+	if (r)
+		return r;
+	*ret_dp = TAKE_PTR(dp);
+	return 0;
+}
+
+static int control_write(const char *folder, struct error *err)
+{
+	const struct sluice_control control = {
+		.magic = SLUICE_ABI_MAGIC,
+		.abi_version = SLUICE_ABI_VERSION,
+		.key_size = sizeof(struct sluice_flow_key),
+		.flow_size = sizeof(struct sluice_flow),
+	};
+	_cleanup_close_ int fd = bpf_obj_get(pin_path(folder, NULL, "control").text);
+	__u32 zero = 0;
+
+	if (fd < 0 || bpf_map_update_elem(fd, &zero, &control, BPF_ANY))
+		return error_system(err, errno, "%s/control: write", folder);
+	return 0;
+}
+
+/* Makes the folder as ROOT-new and renames it: an interrupted load leaves nothing that looks whole. */
+static int folder_load(const char *root, uint32_t max_flows, struct error *err)
+{
+	_cleanup_(object_closep) struct sluice_bpf *skel = NULL;
+	char fresh[PATH_MAX / 2];
+	int r;
+
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s-new", root) >= sizeof(fresh))
+		return error_set(err, ENAMETOOLONG, "%s: path too long", root);
+	r = folder_remove(fresh);
+	if (r)
+		return error_system(err, -r, "%s: cannot remove what an interrupted load left", fresh);
+	if (mkdir(fresh, 0700))
+		return error_system(err, errno, "%s: mkdir", fresh);
+	r = object_open(fresh, max_flows, err, &skel);
+	if (r)
+		return r;
+	r = sluice_bpf__load(skel);
+	if (r)
+		return error_system(err, -r, "%s: the kernel refused the maps; root and kernel 6.1 or later are needed", root);
+	r = control_write(fresh, err);
+	if (r)
+		return r;
+	return rename(fresh, root) ? error_system(err, errno, "%s: rename", fresh) : 0;
+}
+
+int dataplane_open_or_load(const char *root, uint32_t max_flows, struct error *err, struct dataplane **ret_dp)
+{
+	_cleanup_close_ int lock = -1;
+	struct stat st;
+	int r;
+
+	r = folder_prepare(root, err);
+	if (!r)
+		r = folder_lock(root, err, &lock);
+	if (!r && stat(root, &st))
+		r = errno == ENOENT ? folder_load(root, max_flows, err) : error_system(err, errno, "%s", root);
+	return r ? r : dataplane_open(root, err, ret_dp);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder share: the adopted folder's descriptors, and each file's verbs. Nobody else includes this. */
+#ifndef SLUICE_DATAPLANE_INTERNAL_H
+#define SLUICE_DATAPLANE_INTERNAL_H
+
+#include <limits.h>
+#include <net/if.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "dataplane/dataplane.h"
+
+/* Every pinned map that is not a bank table, by its name in bpf/maps.h. */
+#define DATAPLANE_MAPS(M)  \
+	M(control)         \
+	M(interfaces)      \
+	M(flows)           \
+	M(flow_count)      \
+	M(fragments)       \
+	M(rule_counters)   \
+	M(reason_counters) \
+	M(rule_logs)       \
+	M(events)          \
+	M(lost_events)     \
+	M(steering)        \
+	M(queue_packets)   \
+	M(cpus)
+
+enum dataplane_map {
+#define M(name) MAP_##name,
+	DATAPLANE_MAPS(M)
+#undef M
+	MAP_COUNT
+};
+
+enum bank_table {
+#define T(name, type) TABLE_##name,
+	SLUICE_BANK_TABLES(T)
+#undef T
+	TABLE_COUNT
+};
+
+struct dataplane {
+	char root[PATH_MAX / 2];
+	int map[MAP_COUNT];	 /* descriptors */
+	int table[TABLE_COUNT];	 /* outer maps */
+	uint32_t control_id;	 /* kernel id of `control`: a program that uses it is ours */
+	uint32_t max_flows;
+	struct sluice_control *control; /* mmapped, read and write */
+	int n_cpus;			/* possible CPUs: values a per-CPU lookup returns */
+};
+
+#define PROGRAM_XDP	   "sluice_xdp"
+#define PROGRAM_XDP_FRAGS  "sluice_xdp_frags" /* a second pin of the XDP program, there if it was loaded with xdp.frags */
+#define PROGRAM_TC_INGRESS "sluice_tc_ingress"
+#define PROGRAM_TC_EGRESS  "sluice_tc_egress"
+#define PROGRAM_CPUMAP	   "sluice_cpumap"
+
+/* ------------------------------------------------------------------------- folder.c */
+
+/* ROOT/sub/name, sub or name may be NULL. Never truncates: root is at most PATH_MAX / 2. */
+struct pin_path {
+	char text[PATH_MAX];
+};
+struct pin_path pin_path(const char *root, const char *sub, const char *name);
+
+int folder_prepare(const char *root, struct error *err); /* bpffs mounted, parent folders there */
+int folder_lock(const char *root, struct error *err, int *ret_fd); /* close to unlock */
+int folder_remove(const char *path); /* with all it holds; -errno of the first that failed; none there: 0 */
+int folder_make(const struct dataplane *dp, const char *sub, struct error *err);
+
+/* ------------------------------------------------------------------------- programs.c */
+
+struct sluice_bpf;
+
+/*
+ * Opens the kernel object with maps pinned under, or reused from, `root`; no program is selected for loading.
+ * Close with sluice_bpf__destroy().
+ */
+int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel);
+void object_closep(struct sluice_bpf **skel);
+struct bpf_object *object_of(struct sluice_bpf *skel);
+
+/* Loads and pins the TC programs unless they are pinned. */
+int programs_load_tc(struct dataplane *dp, struct error *err);
+/* The program that runs behind cpumap; fits the XDP program that is loaded. Its absence only rules out steering by cpumap. */
+int programs_load_cpumap(struct dataplane *dp, struct error *err);
+int program_get(const struct dataplane *dp, const char *name); /* descriptor or -errno */
+bool program_is_ours(const struct dataplane *dp, uint32_t prog_id);
+uint32_t program_id(int prog_fd); /* 0 on failure */
+
+/* ------------------------------------------------------------------------- attach_xdp.c, attach_tc.c */
+
+struct xdp_state {
+	uint32_t prog_id; /* the program that libxdp or netlink shows; 0: none */
+	bool ours;	  /* it is, or libxdp's dispatcher calls, a program of this folder */
+	bool native;
+	bool dispatcher;
+};
+
+int xdp_query(const struct dataplane *dp, uint32_t ifindex, struct xdp_state *ret_state);
+int xdp_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum policy_attach wanted, struct error *err);
+int xdp_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err); /* ours only; none: 0 */
+bool xdp_refused_by_others(const struct dataplane *dp, uint32_t ifindex, uint32_t *ret_prog_id);
+
+enum tc_kind { TC_NONE, TC_TCX, TC_CLSACT };
+
+enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook);
+int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err);
+int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err); /* none: 0 */
+
+/* ------------------------------------------------------------------------- interfaces.c */
+
+struct resolved_interface {
+	char name[IF_NAMESIZE];
+	uint32_t ifindex;
+	size_t entry; /* index into policy.interfaces */
+};
+
+struct resolved {
+	struct resolved_interface *items;
+	size_t count;
+};
+void resolved_done(struct resolved *r);
+
+int interfaces_resolve(const struct dataplane *dp, const struct policy *p, struct error *err, struct resolved *ret);
+/* Replaces the entries of `bank`. */
+int interfaces_write(const struct dataplane *dp, const struct policy *p, const struct resolved *r, unsigned int bank,
+		     struct error *err);
+/* The interfaces that have entries in `bank`: ifindexes, owned by the caller. */
+int interfaces_of_bank(const struct dataplane *dp, unsigned int bank, uint32_t **ret_ifindex, size_t *ret_count);
+
+/* Hooks of one interface as the policy wants them; *ret_changed: something was attached by this call. */
+int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted,
+		     struct error *err, bool *ret_changed);
+int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err);
+/* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */
+int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err);
+
+/* ------------------------------------------------------------------------- bank.c, slots.c */
+
+/* The inner array of a table in a bank, mapped. `count` is its length; NULL address: none there. */
+struct table_view {
+	void *address;
+	size_t bytes;
+	size_t count;
+};
+int table_view(const struct dataplane *dp, enum bank_table table, unsigned int bank, int prot, struct table_view *ret);
+void table_unview(struct table_view *v);
+
+int bank_load(struct dataplane *dp, unsigned int bank, const struct policy_tables *t, struct error *err);
+/* One store; then waits until no program can still use the other bank. */
+int bank_flip(struct dataplane *dp, uint64_t generation, struct error *err);
+/* The next generation number whose bank is the spare one, never used before. */
+uint64_t bank_next_generation(const struct dataplane *dp);
+
+/* Slots taken over from rules that end with the flip: zeroed after it, since they still count until then. */
+struct late_slots {
+	uint32_t *slot;
+	size_t count;
+};
+int slots_assign(struct dataplane *dp, struct policy_tables *t, struct error *err, size_t *ret_kept,
+		 struct late_slots *ret_late);
+int slots_zero(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err);
+
+#endif

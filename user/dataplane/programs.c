@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The kernel object and its programs: opened over the pinned maps, loaded once, pinned under ROOT/programs. Called by the
+ * attach files and by the first load. Each program is loaded from an object of its own opening, because libxdp decides the
+ * XDP program's type only when it attaches it.
+ *
+ * libbpf and libxdp explain at length what they try and what fails on purpose; all of it goes to the debug log.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xdp/libxdp.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "bpf/sluice.skel.h"
+#include "dataplane/internal.h"
+
+static void log_library(const char *subject, const char *format, va_list ap)
+{
+	char text[900];
+	size_t n;
+
+	vsnprintf(text, sizeof(text), format, ap);
+	n = strlen(text);
+	while (n && text[n - 1] == '\n')
+		text[--n] = 0;
+	log_debug(subject, "%s", text);
+}
+
+static int log_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
+{
+	if (level != LIBBPF_DEBUG)
+		log_library("libbpf", format, ap);
+	return 0;
+}
+
+static int log_libxdp(enum libxdp_print_level level, const char *format, va_list ap)
+{
+	log_library("libxdp", format, ap);
+	return 0;
+}
+
+__attribute__((constructor)) static void route_library_logs(void)
+{
+	libbpf_set_print(log_libbpf);
+	libxdp_set_print(log_libxdp);
+}
+
+void object_closep(struct sluice_bpf **skel)
+{
+	sluice_bpf__destroy(*skel);
+}
+
+struct bpf_object *object_of(struct sluice_bpf *skel)
+{
+	return skel->obj;
+}
+
+int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
+	_cleanup_(object_closep) struct sluice_bpf *skel = sluice_bpf__open_opts(&opts);
+	int cpus = libbpf_num_possible_cpus(), r;
+	struct bpf_program *program;
+
+	if (!skel)
+		return error_system(err, errno, "%s: cannot open the built-in kernel object", root);
+	bpf_object__for_each_program(program, skel->obj)
+		bpf_program__set_autoload(program, false);
+	r = bpf_map__set_max_entries(skel->maps.flows, max_flows);
+	if (!r && cpus > 0) /* the kernel refuses a cpumap longer than its CPUs */
+		r = bpf_map__set_max_entries(skel->maps.cpus, (__u32)cpus);
+	if (r)
+		return error_system(err, -r, "%s: cannot size the maps", root);
+	*ret_skel = TAKE_PTR(skel);
+	return 0;
+}
+
+uint32_t program_id(int prog_fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(prog_fd, &info, &length) ? 0 : info.id;
+}
+
+int program_get(const struct dataplane *dp, const char *name)
+{
+	int fd = bpf_obj_get(pin_path(dp->root, "programs", name).text);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A program is ours if it works on our control map, whoever loaded it and whether or not its pin was made in time. */
+bool program_is_ours(const struct dataplane *dp, uint32_t prog_id)
+{
+	_cleanup_close_ int fd = prog_id ? bpf_prog_get_fd_by_id(prog_id) : -1;
+	struct bpf_prog_info info = {};
+	__u32 maps[64], length = sizeof(info), i;
+
+	if (fd < 0)
+		return false;
+	info.nr_map_ids = ARRAY_SIZE(maps);
+	info.map_ids = (__u64)(uintptr_t)maps;
+	if (bpf_obj_get_info_by_fd(fd, &info, &length))
+		return false;
+	for (i = 0; i < min(info.nr_map_ids, (__u32)ARRAY_SIZE(maps)); i++)
+		if (maps[i] == dp->control_id)
+			return true;
+	return false;
+}
+
+static int program_pin(struct dataplane *dp, int fd, const char *name, struct error *err)
+{
+	struct pin_path path = pin_path(dp->root, "programs", name);
+
+	if (unlink(path.text) && errno != ENOENT)
+		return error_system(err, errno, "%s: unlink", path.text);
+	if (bpf_obj_pin(fd, path.text))
+		return error_system(err, errno, "%s: pin", path.text);
+	return 0;
+}
+
+static bool pinned(const struct dataplane *dp, const char *name)
+{
+	return !access(pin_path(dp->root, "programs", name).text, F_OK);
+}
+
+static int programs_load(struct dataplane *dp, const char *const *names, size_t count, __u32 flags, struct error *err)
+{
+	_cleanup_(object_closep) struct sluice_bpf *skel = NULL;
+	struct bpf_program *program;
+	size_t i;
+	int r;
+
+	r = object_open(dp->root, dp->max_flows, err, &skel);
+	for (i = 0; !r && i < count; i++) {
+		program = bpf_object__find_program_by_name(skel->obj, names[i]);
+		if (!program)
+			return error_set(err, ENOENT, "%s: the kernel object has no such program", names[i]);
+		bpf_program__set_autoload(program, true);
+		if (bpf_program__type(program) == BPF_PROG_TYPE_XDP)
+			bpf_program__set_flags(program, flags);
+	}
+	if (r)
+		return r;
+	r = sluice_bpf__load(skel);
+	if (r)
+		return error_system(err, -r, "%s: the kernel refused program %s; --verbose shows the verifier's log", dp->root,
+				    names[0]);
+	r = folder_make(dp, "programs", err);
+	for (i = 0; !r && i < count; i++)
+		r = program_pin(dp, bpf_program__fd(bpf_object__find_program_by_name(skel->obj, names[i])), names[i], err);
+	return r;
+}
+
+int programs_load_tc(struct dataplane *dp, struct error *err)
+{
+	static const char *const names[] = {PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS};
+
+	if (pinned(dp, names[0]) && pinned(dp, names[1]))
+		return 0;
+	return programs_load(dp, names, ARRAY_SIZE(names), 0, err);
+}
+
+/*
+ * The kernel ties all programs that share a cpumap to one answer to "frags?", given by the first: that is the XDP program,
+ * so its answer is tried first.
+ */
+int programs_load_cpumap(struct dataplane *dp, struct error *err)
+{
+	static const char *const names[] = {PROGRAM_CPUMAP};
+	bool frags = pinned(dp, PROGRAM_XDP_FRAGS);
+
+	if (pinned(dp, names[0]))
+		return 0;
+	if (!programs_load(dp, names, 1, frags ? BPF_F_XDP_HAS_FRAGS : 0, err))
+		return 0;
+	return programs_load(dp, names, 1, frags ? 0 : BPF_F_XDP_HAS_FRAGS, err);
+}
+
+/* ------------------------------------------------------------------- test runs */
+
+static int test_run_skb(int fd, uint32_t ifindex, struct bpf_test_run_opts *opts)
+{
+	struct __sk_buff skb = {.ifindex = ifindex};
+
+	opts->ctx_in = &skb;
+	opts->ctx_size_in = sizeof(skb);
+	return bpf_prog_test_run_opts(fd, opts);
+}
+
+/* libxdp runs a program that was loaded for its dispatcher inside one. */
+static int test_run_xdp(int fd, uint32_t ifindex, size_t length, struct bpf_test_run_opts *opts)
+{
+	struct xdp_md md = {.data_end = (__u32)length, .ingress_ifindex = ifindex, .rx_queue_index = 0};
+	struct xdp_program *program = xdp_program__from_fd(fd);
+	int r;
+
+	if (libxdp_get_error(program))
+		return (int)libxdp_get_error(program);
+	opts->ctx_in = &md;
+	opts->ctx_size_in = sizeof(md);
+	r = xdp_program__test_run(program, opts, 0);
+	xdp_program__close(program);
+	return r;
+}
+
+int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
+		       int *ret_action)
+{
+	static const char *const names[] = {
+		[SLUICE_HOOK_XDP] = PROGRAM_XDP,
+		[SLUICE_HOOK_TC_INGRESS] = PROGRAM_TC_INGRESS,
+		[SLUICE_HOOK_TC_EGRESS] = PROGRAM_TC_EGRESS,
+	};
+	_cleanup_close_ int fd = program_get(dp, names[hook]);
+	_cleanup_free_ unsigned char *out = malloc(length + 256);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)length, .data_out = out,
+		    .data_size_out = (__u32)length + 256, .repeat = 1);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (!out)
+		return -ENOMEM;
+	r = hook == SLUICE_HOOK_XDP ? test_run_xdp(fd, ifindex, length, &opts) : test_run_skb(fd, ifindex, &opts);
+	if (r)
+		return r;
+	*ret_action = (int)opts.retval;
+	return 0;
+}

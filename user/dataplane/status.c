@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Reading back what is in force: nothing here comes from memory, all from the pinned maps and from what the kernel says is
+ * attached. Called by `sluice status` and tests. Counters are sums over CPUs, each read once: a packet under way may be in one
+ * and not yet in another.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "dataplane/internal.h"
+
+void dataplane_status_done(struct dataplane_status *s)
+{
+	free(s->rules);
+	free(s->interfaces);
+	memset(s, 0, sizeof(*s));
+}
+
+/* ------------------------------------------------------------------- counters */
+
+static int sum_rule(const struct dataplane *dp, uint32_t slot, struct sluice_rule_counter *values,
+		    struct sluice_rule_counter *ret)
+{
+	struct sluice_rule_counter sum = {};
+	int i;
+
+	if (bpf_map_lookup_elem(dp->map[MAP_rule_counters], &slot, values))
+		return -errno;
+	for (i = 0; i < dp->n_cpus; i++) {
+		sum.packets += values[i].packets;
+		sum.bytes += values[i].bytes;
+		sum.audit_packets += values[i].audit_packets;
+	}
+	*ret = sum;
+	return 0;
+}
+
+static int read_reasons(const struct dataplane *dp, struct dataplane_status *s)
+{
+	_cleanup_free_ struct sluice_reason_counter *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+	uint32_t reason;
+	int i;
+
+	if (!values)
+		return -ENOMEM;
+	for (reason = 0; reason < SLUICE_REASON_COUNT; reason++) {
+		if (bpf_map_lookup_elem(dp->map[MAP_reason_counters], &reason, values))
+			return -errno;
+		s->reasons[reason].reason = (enum sluice_reason)reason;
+		for (i = 0; i < dp->n_cpus; i++) {
+			s->reasons[reason].packets += values[i].packets;
+			s->reasons[reason].bytes += values[i].bytes;
+			s->reasons[reason].audit_packets += values[i].audit_packets;
+		}
+	}
+	return 0;
+}
+
+static int sum_words(const struct dataplane *dp, int fd, uint64_t *ret_sum)
+{
+	_cleanup_free_ uint64_t *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+	uint64_t sum = 0;
+	uint32_t zero = 0;
+	int i;
+
+	if (!values)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(fd, &zero, values))
+		return -errno;
+	for (i = 0; i < dp->n_cpus; i++)
+		sum += values[i];
+	*ret_sum = sum;
+	return 0;
+}
+
+static int read_totals(const struct dataplane *dp, struct dataplane_status *s)
+{
+	uint64_t flows = 0;
+	int r = sum_words(dp, dp->map[MAP_flow_count], &flows);
+
+	if (r)
+		return r;
+	s->flows = (int64_t)flows > 0 ? (uint32_t)flows : 0; /* single CPUs may be negative, a sum under way too */
+	s->max_flows = dp->max_flows;
+	return sum_words(dp, dp->map[MAP_lost_events], &s->lost_events);
+}
+
+/* ------------------------------------------------------------------- the live bank */
+
+static int copy_rules(const struct dataplane *dp, const struct table_view *rules, struct dataplane_status *s)
+{
+	_cleanup_free_ struct sluice_rule_counter *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+	_cleanup_free_ struct dataplane_rule *copy = NULL;
+	size_t count = min((size_t)s->policy.rules, rules->count), i;
+	int r;
+
+	copy = calloc(count + 1, sizeof(*copy));
+	if (!copy || !values)
+		return -ENOMEM;
+	for (i = 0; i < count; i++) {
+		copy[i].rule = ((const struct sluice_rule *)rules->address)[i];
+		r = sum_rule(dp, copy[i].rule.slot, values, &copy[i].counter);
+		if (r)
+			return r;
+	}
+	s->rules = TAKE_PTR(copy);
+	s->n_rules = count;
+	return 0;
+}
+
+static int read_bank(const struct dataplane *dp, struct dataplane_status *s)
+{
+	unsigned int bank = s->control.generation & 1;
+	struct table_view head = {}, rules = {};
+	int r;
+
+	if (!s->control.generation)
+		return 0;
+	r = table_view(dp, TABLE_policy, bank, PROT_READ, &head);
+	if (!r) {
+		s->policy = *(const struct sluice_policy *)head.address;
+		r = table_view(dp, TABLE_rules, bank, PROT_READ, &rules);
+	}
+	if (!r)
+		r = copy_rules(dp, &rules, s);
+	table_unview(&head);
+	table_unview(&rules);
+	return r;
+}
+
+/* ------------------------------------------------------------------- interfaces */
+
+static const char *const tc_words[] = {[TC_NONE] = "", [TC_TCX] = "tcx", [TC_CLSACT] = "clsact"};
+
+static void describe_xdp(const struct dataplane *dp, const struct xdp_state *state, struct dataplane_interface *i)
+{
+	bool frags = !access(pin_path(dp->root, "programs", PROGRAM_XDP_FRAGS).text, F_OK);
+
+	snprintf(i->mode, sizeof(i->mode), "xdp %s%s", state->native ? "native" : "generic", frags ? ", frags" : "");
+	i->dispatcher = state->dispatcher;
+}
+
+static void describe_interface(const struct dataplane *dp, uint32_t ifindex, struct dataplane_interface *i)
+{
+	struct xdp_state state = {};
+	enum tc_kind kind;
+
+	i->ifindex = ifindex;
+	if (!if_indextoname(ifindex, i->name))
+		snprintf(i->name, sizeof(i->name), "#%u", ifindex);
+	if (!xdp_query(dp, ifindex, &state) && state.ours)
+		describe_xdp(dp, &state, i);
+	else
+		snprintf(i->mode, sizeof(i->mode), "%s", tc_words[tc_query(dp, ifindex, SLUICE_HOOK_TC_INGRESS)]);
+	if (!i->mode[0])
+		snprintf(i->mode, sizeof(i->mode), "not attached");
+	kind = tc_query(dp, ifindex, SLUICE_HOOK_TC_EGRESS);
+	i->egress = kind != TC_NONE;
+	snprintf(i->egress_mode, sizeof(i->egress_mode), "%s", tc_words[kind]);
+}
+
+static int read_interfaces(const struct dataplane *dp, struct dataplane_status *s)
+{
+	_cleanup_free_ uint32_t *ifindex = NULL;
+	size_t count = 0, i;
+	int r = interfaces_of_bank(dp, s->control.generation & 1, &ifindex, &count);
+
+	if (r)
+		return r;
+	s->interfaces = calloc(count + 1, sizeof(*s->interfaces));
+	if (!s->interfaces)
+		return -ENOMEM;
+	for (i = 0; i < count; i++)
+		describe_interface(dp, ifindex[i], &s->interfaces[i]);
+	s->n_interfaces = count;
+	return 0;
+}
+
+int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status)
+{
+	struct dataplane_status s = {};
+	int r;
+
+	memcpy(&s.control, dp->control, sizeof(s.control));
+	r = read_bank(dp, &s);
+	if (!r)
+		r = read_reasons(dp, &s);
+	if (!r)
+		r = read_totals(dp, &s);
+	if (!r)
+		r = read_interfaces(dp, &s);
+	if (r) {
+		dataplane_status_done(&s);
+		return error_system(err, -r, "%s: cannot read the pinned maps", dp->root);
+	}
+	*ret_status = s;
+	return 0;
+}
