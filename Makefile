@@ -109,7 +109,7 @@ test: deps ## every test that this machine can run; T='pdu/*' runs matching unit
 check: tests ## the tests that need no root
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' unit
 
-check-root: tests ## the tests that need root
+check-root: tests $(BENCHES) ## the tests that need root
 	$(Q)tests/run.sh --build $(BUILD) bpf e2e
 
 asan: ## unit tests under ASan and UBSan

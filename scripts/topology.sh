@@ -40,9 +40,11 @@ topology_in() {
 	nsenter --net="/run/netns/$topology_prefix-$host" "$@"
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds. The condition itself must be cheap.
+# wait_for SECONDS|MILLISECONDSms COMMAND...: until the command succeeds. The condition itself must be cheap.
 wait_for() {
-	local deadline=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local limit=${1}000000 deadline
+	[[ $1 == *ms ]] && limit=${1%ms}000
+	deadline=$((${EPOCHREALTIME/./} + limit))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((${EPOCHREALTIME/./} < deadline)) || return 1
