@@ -158,13 +158,6 @@ struct nvme_rw_sqe {
 #define NVME_DSM_DEALLOCATE	(1 << 2)	/* cdw11 of Dataset Management */
 #define NVME_DSM_RANGES_MAX	256
 
-/* One range of Dataset Management; cdw10 bits 7:0 hold their number, 0-based. */
-struct nvme_dsm_range {
-	__le32	attributes;
-	__le32	nlb;		/* blocks, NOT 0-based */
-	__le64	slba;
-};
-
 /* Completion queue entry. Over Fabrics the SQ identifier is reserved and the phase bit is 0. */
 struct nvme_cqe {
 	__le64	result;		/* DW0 and DW1; most commands use DW0 alone */
@@ -446,7 +439,6 @@ _Static_assert(sizeof(struct nvme_fabrics_sqe) == 64, "Fabrics SQE: it overlays 
 _Static_assert(sizeof(struct nvme_connect_sqe) == 64, "Connect: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_property_sqe) == 64, "Property: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_disconnect_sqe) == 64, "Disconnect: it overlays the general SQE");
-_Static_assert(sizeof(struct nvme_dsm_range) == 16, "DSM range: hosts send them 16 bytes apart");
 _Static_assert(sizeof(struct nvme_cqe) == 16, "CQE: the response header is 8 + 16 bytes");
 _Static_assert(sizeof(struct nvme_connect_data) == 1024, "Connect data: their length is fixed");
 

@@ -212,6 +212,7 @@ Test(nvme_identify, namespace_inactive_and_nonsense)
 	id[130] = 63;
 	cr_expect(nvme_ns_read(id, &got) == -EPROTO, "2^63-byte blocks");
 	id[130] = 12;
+	id[134] = 12;
 	id[26] = 1;
 	cr_expect(nvme_ns_read(id, &got) == -EPROTO, "format that does not exist");
 	id[26] = 0;

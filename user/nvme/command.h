@@ -80,6 +80,18 @@ __u16 nvme_rw_check(const struct nvme_sqe *sqe, const struct nvme_space *space,
 __u16 nvme_rw_check_data(const struct nvme_sqe *sqe, const struct nvme_space *space,
 			 const struct nvme_transfer *transfer, struct nvme_extent *ret_extent);
 
+/*
+ * One range of Dataset Management as it stands in the data. Here and not in sluice/nvme_tcp.h because
+ * the kernel has a struct of this name.
+ */
+struct nvme_dsm_range {
+	__le32	attributes;
+	__le32	nlb;		/* blocks, NOT 0-based */
+	__le64	slba;
+};
+
+_Static_assert(sizeof(struct nvme_dsm_range) == 16, "DSM range: hosts send them 16 bytes apart");
+
 /* Dataset Management: number of ranges (1 .. 256), and whether it asks to deallocate. */
 __u32 nvme_dsm_ranges(const struct nvme_sqe *sqe);
 bool nvme_dsm_deallocates(const struct nvme_sqe *sqe);
