@@ -34,7 +34,7 @@ static const struct transfer_row transfer_rows[] = {
 	{ "flush has none", NVME_IO_FLUSH, SGL, 0xff, 7, 4096, 0, 0, 0 },
 	{ "over MDTS", NVME_IO_READ, SGL, TR, 0, 131073, 0, 131072, DNR(NVME_ST_SGL_DATA_LEN) },
 	{ "past the capsule", NVME_IO_WRITE, SGL, IN, 0, 4097, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
-	{ "offset and past it", NVME_IO_WRITE, SGL, IN, 512, 4096, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
+	{ "both past it", NVME_IO_WRITE, SGL, IN, 512, 4096, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset past it", NVME_IO_WRITE, SGL, IN, 4097, 0, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset wraps", NVME_IO_WRITE, SGL, IN, ~0ULL, 2, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset 4 GiB", NVME_IO_WRITE, SGL, IN, 1ULL << 32, 8, 8, 0, DNR(NVME_ST_SGL_OFFSET) },

@@ -81,7 +81,7 @@ __u16 nvme_rw_check_data(const struct nvme_sqe *sqe, const struct nvme_space *sp
 			 const struct nvme_transfer *transfer, struct nvme_extent *ret_extent);
 
 /*
- * One range of Dataset Management as it stands in the data. Here and not in sluice/nvme_tcp.h because
+ * One range of Dataset Management as it stands in the data. Not in sluice/nvme_tcp.h because
  * the kernel has a struct of this name.
  */
 struct nvme_dsm_range {
