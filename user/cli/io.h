@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `sluice io`, shared by its files: options, and one function a subcommand. */
+#ifndef SLUICE_CLI_IO_H
+#define SLUICE_CLI_IO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "storage/initiator.h"
+
+#define IO_NAMESPACES_MAX 64
+#define IO_CPUS_MAX	  256
+#define IO_QUEUES_MAX	  256
+
+enum io_command { /* bits: which subcommands take an option */
+	IO_DISCOVER = 1 << 0,
+	IO_CONNECT = 1 << 1,
+	IO_READ = 1 << 2,
+	IO_WRITE = 1 << 3,
+	IO_VERIFY = 1 << 4,
+	IO_BENCH = 1 << 5,
+};
+
+struct io_options {
+	enum io_command command;
+	struct initiator_options target;
+	bool help, json, identify, read_only, sequential, verify;
+	uint32_t nsids[IO_NAMESPACES_MAX];
+	unsigned int n_nsids;
+	uint64_t offset, length; /* bytes; length 0: to the end */
+	const char *file;	 /* NULL: standard input or output */
+	uint64_t seed;
+	unsigned int read_percent;
+	uint32_t block_size;
+	bool has_block_size;
+	unsigned int depth, queues;
+	uint64_t time_ns, count; /* count 0: by time */
+	unsigned int cpus[IO_CPUS_MAX], n_cpus;
+	unsigned int spin_us;
+};
+
+static inline void io_closep(struct initiator **i)
+{
+	initiator_close(*i);
+}
+
+/*
+ * argv[0] is the subcommand. Fills in defaults, also this host's identity. -EINVAL with err: wrong usage. With --help only
+ * `help` is meaningful.
+ */
+int io_options_parse(enum io_command command, int argc, char **argv, struct io_options *ret_options, struct error *err);
+
+/* The option part of a subcommand's help, on standard output. */
+void io_options_help(enum io_command command);
+
+/* "4k", "1MiB", "4096" → bytes. -EINVAL. */
+int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err);
+
+/* "1", "1,3-5" → numbers, at most max of them. -EINVAL. */
+int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
+		  unsigned int *ret_n, struct error *err);
+
+/* Each opens, works, closes, prints; returns an enum cli_exit. An error is printed by the caller if err has a text. */
+int io_discover(const struct io_options *o, struct error *err);
+int io_connect(const struct io_options *o, struct error *err);
+int io_read(const struct io_options *o, struct error *err);
+int io_write(const struct io_options *o, struct error *err);
+int io_verify(const struct io_options *o, struct error *err);
+int io_bench(const struct io_options *o, struct error *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The long help of `sluice io`; the options below it come from the table in io_options.c. Included by io.c alone. */
+#ifndef SLUICE_CLI_IO_HELP_H
+#define SLUICE_CLI_IO_HELP_H
+
+static const char io_help_discover[] =
+	"Asks the discovery controller at an address for its log page and prints one line a record: type, address,\n"
+	"port, subsystem NQN. Use a subsystem's NQN with --nqn in the other subcommands.\n\n"
+	"  sluice io discover --to 10.20.0.5:4420\n\n"
+	"JSON: {\"records\": [{\"subtype\", \"address\", \"port\", \"subsystem\"}], \"skipped\"}\n";
+
+static const char io_help_connect[] =
+	"Connects an admin queue and one I/O queue, then disconnects. Succeeds if a host could use the subsystem;\n"
+	"says what stands in the way if not. --identify also prints the controller and its namespaces.\n\n"
+	"  sluice io connect --to 10.20.0.5 --nqn nqn.2026-11.io.example:datasets --identify\n\n"
+	"JSON: {\"target\", \"subsystem\", \"cntlid\", \"model\", \"serial\", \"firmware\", \"max_transfer\", \"in_capsule\",\n"
+	"\"namespaces\": [{\"nsid\", \"blocks\", \"block\", \"readonly\", \"uuid\"}]}; sizes in bytes, max_transfer 0: no limit\n";
+
+static const char io_help_read[] =
+	"Copies --length bytes from --offset of a namespace to a file, or to standard output. Stops at the first\n"
+	"error.\n\n"
+	"  sluice io read --to 10.20.0.5 --nqn NQN --namespace 1 --length 1MiB --file part.img\n";
+
+static const char io_help_write[] =
+	"Copies a file, or standard input, to a namespace from --offset on, then flushes. The input must be whole\n"
+	"blocks; nothing is padded. Stops at the first error; what was written before stays.\n\n"
+	"  sluice io write --to 10.20.0.5 --nqn NQN --namespace 1 --file datasets.img\n";
+
+static const char io_help_verify[] =
+	"OVERWRITES a range of a namespace with a pattern, flushes, reads it back and checks every block. A block\n"
+	"carries its own address, namespace and seed and a CRC32C, so that lost, torn, misplaced, stale and damaged\n"
+	"blocks are told apart. --read-only writes nothing and checks what an earlier run with the same --seed wrote:\n"
+	"after a restart, from another host, or after `bench --verify`.\n\n"
+	"  sluice io verify --to 10.20.0.5 --nqn NQN --namespace 1 --length 64MiB --seed 7\n\n"
+	"JSON: {\"blocks\", \"bad_blocks\", \"block\", \"bytes\", \"first_fault\": null or text, \"write_seconds\", \"read_seconds\"}\n";
+
+static const char io_help_bench[] =
+	"Keeps --depth commands outstanding in each of --queues queues, each with a thread and an io_uring of its own,\n"
+	"for --time or --count commands, and prints IOPS, MiB/s and latency (submission to completion). Commands that\n"
+	"fail are counted by status and the run goes on; a lost connection ends its queue. Any error makes the exit\n"
+	"status 1. With --read-percent below 100 it OVERWRITES the range: with zeroes, or with --verify with the pattern.\n"
+	"On a terminal a line a second shows the progress.\n\n"
+	"  sluice io bench --to 10.20.0.5 --nqn NQN --read-percent 70 --depth 64 --queues 2 --time 30s\n\n"
+	"JSON, stable: {\"target\", \"subsystem\", \"pattern\", \"read_percent\", \"block_size\", \"depth\", \"queues\", \"seconds\",\n"
+	"\"cpu_seconds\", \"total\": PART, \"read\": PART, \"write\": PART, \"errors\", \"bad_blocks\", \"statuses\":\n"
+	"[{\"status\", \"name\", \"count\"}], \"failures\": [text], \"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}]}\n"
+	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\", \"p99\", \"p999\", \"max\"}};\n"
+	"cpu -1: not pinned\n";
+
+#endif

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The options of `sluice io`: one table says for each what it is called, which subcommands take it, what it sets and
+ * what the help says. Called by io.c. After a successful parse every value is in range and the target is complete.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cli/io.h"
+#include "policy/values.h"
+
+#define ALL	 (IO_DISCOVER | IO_CONNECT | DATA | IO_BENCH)
+#define DATA	 (IO_READ | IO_WRITE | IO_VERIFY)
+#define TRANSFER (DATA | IO_BENCH)
+
+struct option_row {
+	const char *name;
+	const char *argument; /* NULL: a flag */
+	int (*set)(struct io_options *o, const char *text, struct error *err);
+	unsigned int commands;
+	const char *help;
+};
+
+int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err)
+{
+	size_t n = strlen(text);
+	char longer[40];
+
+	/* "4k" is what other tools of this kind take; here it means 4KiB */
+	if (n && n < 32 && strchr("kKmMgGtT", text[n - 1])) {
+		snprintf(longer, sizeof(longer), "%.*s%ciB", (int)n - 1, text,
+			 text[n - 1] == 'k' ? 'K' : text[n - 1] & ~32);
+		text = longer;
+	}
+	return value_size(text, ret_bytes, err);
+}
+
+int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
+		  unsigned int *ret_n, struct error *err)
+{
+	unsigned int n = 0;
+
+	do {
+		unsigned long first, last;
+		char *end;
+
+		if (*text < '0' || *text > '9')
+			return error_set(err, EINVAL, "%s: '%s' is no number; use 1 or 1,3-5", what, text);
+		first = last = strtoul(text, &end, 10);
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		if ((*end && *end != ',') || first < lowest || last < first || last > UINT32_MAX - 2)
+			return error_set(err, EINVAL, "%s: '%s'; use numbers from %u on, as 1 or 1,3-5", what, text,
+					 lowest);
+		for (; first <= last; first++) {
+			if (n == max)
+				return error_set(err, EINVAL, "%s: more than %u; use fewer", what, max);
+			ret_list[n++] = (uint32_t)first;
+		}
+		text = *end ? end + 1 : NULL;
+	} while (text);
+	*ret_n = n;
+	return 0;
+}
+
+/* ---- setters ---- */
+
+static int number(const char *text, uint64_t low, uint64_t high, unsigned int *ret_value, struct error *err)
+{
+	uint64_t v;
+	int r = value_number("value", text, low, high, &v, err);
+
+	if (!r)
+		*ret_value = (unsigned int)v;
+	return r;
+}
+
+static int set_to(struct io_options *o, const char *text, struct error *err)
+{
+	uint16_t port = o->command == IO_DISCOVER ? INITIATOR_DISCOVERY_PORT : INITIATOR_PORT;
+
+	return initiator_addr_parse(text, port, &o->target.addr, err);
+}
+
+static int set_nqn(char *field, const char *text, struct error *err)
+{
+	const char *fault = nvme_nqn_fault(text);
+
+	if (fault)
+		return error_set(err, EINVAL, "'%s': %s", text, fault);
+	strcpy(field, text);
+	return 0;
+}
+
+static int set_subnqn(struct io_options *o, const char *text, struct error *err)
+{
+	return set_nqn(o->target.subnqn, text, err);
+}
+
+static int set_hostnqn(struct io_options *o, const char *text, struct error *err)
+{
+	return set_nqn(o->target.hostnqn, text, err);
+}
+
+static int set_timeout(struct io_options *o, const char *text, struct error *err)
+{
+	uint64_t ns;
+	int r = value_duration(text, &ns, err);
+
+	if (r)
+		return r;
+	if (ns < 1000000 || ns > 3600 * NSEC_PER_SEC)
+		return error_set(err, EINVAL, "'%s'; use 1ms-1h", text);
+	o->target.timeout_ms = (uint32_t)(ns / 1000000);
+	return 0;
+}
+
+static int set_header_digest(struct io_options *o, const char *text, struct error *err)
+{
+	o->target.header_digest = true;
+	return 0;
+}
+
+static int set_data_digest(struct io_options *o, const char *text, struct error *err)
+{
+	o->target.data_digest = true;
+	return 0;
+}
+
+static int set_hpda(struct io_options *o, const char *text, struct error *err)
+{
+	unsigned int align;
+	int r = number(text, 4, 128, &align, err);
+
+	if (r)
+		return r;
+	if (align % 4)
+		return error_set(err, EINVAL, "'%s' is no multiple of 4", text);
+	o->target.hpda = (uint8_t)(align / 4 - 1);
+	return 0;
+}
+
+static int set_namespaces(struct io_options *o, const char *text, struct error *err)
+{
+	return io_list_parse("namespaces", text, 1, o->nsids, o->command == IO_BENCH ? IO_NAMESPACES_MAX : 1, &o->n_nsids,
+			     err);
+}
+
+static int set_offset(struct io_options *o, const char *text, struct error *err)
+{
+	return io_size_parse(text, &o->offset, err);
+}
+
+static int set_length(struct io_options *o, const char *text, struct error *err)
+{
+	int r = io_size_parse(text, &o->length, err);
+
+	return !r && !o->length ? error_set(err, EINVAL, "nothing to do for 0 bytes; leave it out for all") : r;
+}
+
+static int set_file(struct io_options *o, const char *text, struct error *err)
+{
+	o->file = strcmp(text, "-") ? text : NULL;
+	return 0;
+}
+
+static int set_read_only(struct io_options *o, const char *text, struct error *err)
+{
+	o->read_only = true;
+	return 0;
+}
+
+static int set_seed(struct io_options *o, const char *text, struct error *err)
+{
+	return value_number("seed", text, 0, UINT64_MAX, &o->seed, err);
+}
+
+static int set_block_size(struct io_options *o, const char *text, struct error *err)
+{
+	uint64_t bytes;
+	int r = io_size_parse(text, &bytes, err);
+
+	if (r)
+		return r;
+	if (bytes < 512 || bytes > INITIATOR_TRANSFER_MAX || bytes % 512)
+		return error_set(err, EINVAL, "'%s'; use a multiple of 512 up to 1MiB", text);
+	o->block_size = (uint32_t)bytes;
+	o->has_block_size = true;
+	return 0;
+}
+
+static int set_depth(struct io_options *o, const char *text, struct error *err)
+{
+	return number(text, 1, INITIATOR_DEPTH_MAX, &o->depth, err);
+}
+
+static int set_queues(struct io_options *o, const char *text, struct error *err)
+{
+	return number(text, 1, IO_QUEUES_MAX, &o->queues, err);
+}
+
+static int set_pattern(struct io_options *o, const char *text, struct error *err)
+{
+	o->sequential = !strcmp(text, "sequential");
+	if (!o->sequential && strcmp(text, "random"))
+		return error_set(err, EINVAL, "'%s'; use random or sequential", text);
+	return 0;
+}
+
+static int set_read_percent(struct io_options *o, const char *text, struct error *err)
+{
+	return number(text, 0, 100, &o->read_percent, err);
+}
+
+static int set_time(struct io_options *o, const char *text, struct error *err)
+{
+	int r = value_duration(text, &o->time_ns, err);
+
+	return !r && !o->time_ns ? error_set(err, EINVAL, "'%s'; use 1ms or more", text) : r;
+}
+
+static int set_count(struct io_options *o, const char *text, struct error *err)
+{
+	int r = value_count(text, &o->count, err);
+
+	return !r && !o->count ? error_set(err, EINVAL, "'%s'; use 1 or more", text) : r;
+}
+
+static int set_cpus(struct io_options *o, const char *text, struct error *err)
+{
+	return io_list_parse("cpus", text, 0, o->cpus, IO_CPUS_MAX, &o->n_cpus, err);
+}
+
+static int set_spin(struct io_options *o, const char *text, struct error *err)
+{
+	uint64_t ns;
+	int r = value_duration(text, &ns, err);
+
+	if (r)
+		return r;
+	if (ns > NSEC_PER_SEC)
+		return error_set(err, EINVAL, "'%s'; use 0-1s", text);
+	o->spin_us = (unsigned int)(ns / 1000);
+	return 0;
+}
+
+static int set_verify(struct io_options *o, const char *text, struct error *err)
+{
+	o->verify = true;
+	return 0;
+}
+
+static int set_identify(struct io_options *o, const char *text, struct error *err)
+{
+	o->identify = true;
+	return 0;
+}
+
+static int set_json(struct io_options *o, const char *text, struct error *err)
+{
+	o->json = true;
+	return 0;
+}
+
+static int set_help(struct io_options *o, const char *text, struct error *err)
+{
+	o->help = true;
+	return 0;
+}
+
+static const struct option_row rows[] = {
+	{"to", "ADDR[:PORT]", set_to, ALL,
+	 "where the target listens: 10.0.0.1:4420 or [fd00::1]:4420; required (port: 4420, discover: 8009)"},
+	{"nqn", "NQN", set_subnqn, ALL & ~IO_DISCOVER, "the subsystem; required (`sluice io discover` lists them)"},
+	{"namespace", "N", set_namespaces, DATA, "namespace id (default 1)"},
+	{"namespaces", "LIST", set_namespaces, IO_BENCH, "namespace ids, as 1 or 1,3-5; spread evenly (default 1)"},
+	{"offset", "SIZE", set_offset, TRANSFER, "first byte, a multiple of the block size (default 0)"},
+	{"length", "SIZE", set_length, TRANSFER, "bytes, a multiple of the block size (default: to the end; write: all input)"},
+	{"file", "FILE", set_file, IO_READ | IO_WRITE, "a file instead of standard output or input"},
+	{"read-only", NULL, set_read_only, IO_VERIFY, "write nothing: verify what an earlier run with the same seed wrote"},
+	{"seed", "N", set_seed, IO_VERIFY | IO_BENCH, "of the pattern (default 1)"},
+	{"identify", NULL, set_identify, IO_CONNECT, "also print controller and namespaces"},
+	{"pattern", "random|sequential", set_pattern, IO_BENCH, "order of addresses (default random)"},
+	{"read-percent", "N", set_read_percent, IO_BENCH, "share of reads, the rest are writes (default 100)"},
+	{"block-size", "SIZE", set_block_size, TRANSFER, "bytes per command (default: bench 4k, others 128k)"},
+	{"depth", "N", set_depth, TRANSFER, "commands outstanding in each queue, 1-1024 (default 32)"},
+	{"queues", "N", set_queues, IO_BENCH, "I/O queues, a thread and a ring each (default 1)"},
+	{"time", "DURATION", set_time, IO_BENCH, "how long (default 10s)"},
+	{"count", "N", set_count, IO_BENCH, "so many commands instead of a time"},
+	{"cpus", "LIST", set_cpus, IO_BENCH, "pin the queues' threads to these CPUs, in turn"},
+	{"spin", "DURATION", set_spin, TRANSFER, "look for answers that long before sleeping; costs CPU (default 0)"},
+	{"verify", NULL, set_verify, IO_BENCH,
+	 "write the pattern of --seed, check it in what is read (fill the range with `sluice io verify` first)"},
+	{"json", NULL, set_json, IO_DISCOVER | IO_CONNECT | IO_VERIFY | IO_BENCH, "one JSON object on standard output"},
+	{"hostnqn", "NQN", set_hostnqn, ALL, "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id)"},
+	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
+	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
+	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
+	{"timeout", "DURATION", set_timeout, ALL, "most time for connecting and for each command (default 10s)"},
+	{"help", NULL, set_help, ALL, "this text"},
+};
+
+/* ---- parsing ---- */
+
+static const struct option_row *find_row(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (strlen(rows[i].name) == len && !memcmp(rows[i].name, name, len))
+			return &rows[i];
+	}
+	return NULL;
+}
+
+/* "--name value", "--name=value" or "--flag"; takes one or two words. */
+static int parse_one(struct io_options *o, int argc, char **argv, int *at, struct error *err)
+{
+	const char *word = argv[*at], *equals = strchr(word, '='), *value = NULL;
+	const struct option_row *row;
+	struct error why = {0};
+	int r;
+
+	if (!strcmp(word, "-h"))
+		word = "--help";
+	if (strncmp(word, "--", 2))
+		return error_set(err, EINVAL, "'%s': every argument is an option here; see --help", word);
+	row = find_row(word + 2, equals ? (size_t)(equals - word) - 2 : strlen(word + 2));
+	if (!row || !(row->commands & o->command))
+		return error_set(err, EINVAL, "%.*s: `sluice io %s` has no such option; see --help",
+				 equals ? (int)(equals - word) : (int)strlen(word), word, argv[0]);
+	if (row->argument) {
+		value = equals ? equals + 1 : *at + 1 < argc ? argv[++*at] : NULL;
+		if (!value)
+			return error_set(err, EINVAL, "--%s: give a value: --%s %s", row->name, row->name, row->argument);
+	} else if (equals) {
+		return error_set(err, EINVAL, "--%s takes no value", row->name);
+	}
+	r = row->set(o, value, &why);
+	return r ? error_set(err, EINVAL, "--%s: %s", row->name, why.text) : 0;
+}
+
+/* What must be there, and what follows from other options. */
+static int complete(struct io_options *o, struct error *err)
+{
+	uint8_t hostid[16];
+	char hostnqn[NVME_NQN_MAX + 1];
+	int r;
+
+	if (!o->target.addr.len)
+		return error_set(err, EINVAL, "--to is missing: say where the target listens: --to 10.0.0.1:4420");
+	if (o->command == IO_DISCOVER)
+		strcpy(o->target.subnqn, NVME_DISCOVERY_NQN);
+	else if (!*o->target.subnqn)
+		return error_set(err, EINVAL, "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
+				 o->target.addr.text);
+	if (*o->target.hostnqn) {
+		initiator_hostid(o->target.hostnqn, o->target.hostid);
+		return 0;
+	}
+	r = initiator_identity(hostnqn, hostid, err);
+	if (r)
+		return r;
+	strcpy(o->target.hostnqn, hostnqn);
+	memcpy(o->target.hostid, hostid, sizeof(hostid));
+	return 0;
+}
+
+int io_options_parse(enum io_command command, int argc, char **argv, struct io_options *ret_options, struct error *err)
+{
+	struct io_options o = {
+		.command = command,
+		.target = {.timeout_ms = 10000, .kato_ms = 30000},
+		.nsids = {1},
+		.n_nsids = 1,
+		.seed = 1,
+		.read_percent = 100,
+		.block_size = command == IO_BENCH ? 4096 : 128 << 10,
+		.depth = 32,
+		.queues = 1,
+		.time_ns = 10 * NSEC_PER_SEC,
+	};
+	int r = 0;
+
+	for (int at = 1; at < argc && !r; at++)
+		r = parse_one(&o, argc, argv, &at, err);
+	if (!r && !o.help)
+		r = complete(&o, err);
+	if (!r)
+		*ret_options = o;
+	return r;
+}
+
+void io_options_help(enum io_command command)
+{
+	char left[64];
+
+	printf("\noptions:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (!(rows[i].commands & command))
+			continue;
+		snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
+			 rows[i].argument ? rows[i].argument : "");
+		printf("  %-28s %s\n", left, rows[i].help);
+	}
+}
