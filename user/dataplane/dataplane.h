@@ -56,7 +56,6 @@ struct dataplane_features {
 	bool bpffs;	/* mounted at /sys/fs/bpf */
 	bool tcx;	/* TC by link, kernel 6.6; else clsact */
 	bool xdp_frags; /* XDP on frames of several buffers, kernel 5.18 */
-	bool dispatcher; /* freplace is allowed: libxdp can share an interface */
 	bool cpumap;
 };
 void dataplane_features(struct dataplane_features *ret_features);
