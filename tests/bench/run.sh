@@ -233,7 +233,7 @@ io_policy() {
 	YAML
 }
 
-io_answers() { topology_in io "$SLUICE" io discover --address 127.0.0.1 --port 4420; }
+io_answers() { topology_in io "$SLUICE" io discover --to 127.0.0.1:4420; }
 
 # Prints IOPS and the median latency in µs.
 io_measure() {
@@ -241,13 +241,13 @@ io_measure() {
 	case $1 in
 	fio-*)
 		fio --name=bench --filename="$out/disk.img" --ioengine=io_uring --direct=1 --rw=randread --bs=4k --iodepth="$depth" \
-			--time_based --runtime="$seconds" --ramp_time=0 --cpus_allowed="$cpu" --output-format=json |
+			--time_based --runtime="$seconds" --cpus_allowed="$cpu" --output-format=json |
 			jq -r '.jobs[0].read | [.iops, .clat_ns.percentile["50.000000"] / 1000] | @tsv'
 		;;
 	*)
 		[[ $1 == file-* ]] && nsid=2
-		topology_in io "$SLUICE" io bench --address 127.0.0.1 --port 4420 --nqn nqn.2026-11.io.example:bench \
-			--nsid "$nsid" --rw randread --block 4096 --depth "$depth" --queues 1 --time "${seconds}s" --json |
+		topology_in io "$SLUICE" io bench --to 127.0.0.1:4420 --nqn nqn.2026-11.io.example:bench --namespaces "$nsid" \
+			--block-size 4096 --depth "$depth" --queues 1 --cpus 0 --time "${seconds}s" --json |
 			jq -r '[.read.iops, .read.latency_us.p50] | @tsv'
 		;;
 	esac
