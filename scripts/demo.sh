@@ -41,9 +41,7 @@ title() { printf '\n%s== %s%s\n\n' "$bold" "$*" "$plain"; }
 say() { printf '  %s\n' "$*"; }
 runs() { printf '  $ %s\n' "$*"; }
 
-# Tab-separated lines, the first being the heading, as ajq -r '["", "commands", "IOPS", "MiB/s", "mean us", "p50 us", "p99 us", "p99.9 us"], ({read, write, total} | to_entries[] |
-	[.key, .value.ios, (.value.iops | floor), (.value.mib_per_s | floor), .value.latency_us.mean, .value.latency_us.p50,
-	.value.latency_us.p99, .value.latency_us.p999]) | @tsv' "$tmp/bench.json" | table; columns that hold only numbers to the right.
+# Tab-separated lines, the first being the heading, as a table; columns that hold only numbers to the right.
 table() {
 	awk -F '\t' '
 		{ for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i)
