@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The pool behind buf_take() and buf_give(); see buffer.h. Reactors own one each and are the only callers. A buffer's
+ * class follows from its address, so a buffer is just a pointer.
+ */
+#include "storage/buffer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const struct {
+	size_t size;
+	unsigned int count;
+} layout[BUFFER_CLASSES] = {
+	[BUFFER_CAPSULE] = { BUFFER_CAPSULE_LEN, 2048 },
+	[BUFFER_SMALL] = { 4096, 2048 },
+	[BUFFER_MEDIUM] = { 32768, 512 },
+	[BUFFER_LARGE] = { BUFFER_MAX_LEN, 128 },
+};
+
+int buffer_pool_open(struct buffer_pool *ret_pool)
+{
+	struct buffer_pool p = { 0 };
+	uint8_t *next;
+	unsigned int i, n;
+
+	for (i = 0; i < BUFFER_CLASSES; i++)
+		p.len += layout[i].size * layout[i].count;
+	p.memory = mmap(NULL, p.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p.memory == MAP_FAILED)
+		return -errno;
+	next = p.memory;
+	for (i = 0; i < BUFFER_CLASSES; i++) {
+		p.class[i].start = next;
+		p.class[i].size = layout[i].size;
+		p.class[i].count = p.class[i].free = layout[i].count;
+		p.class[i].stack = calloc(layout[i].count, sizeof(uint16_t));
+		if (!p.class[i].stack) {
+			buffer_pool_close(&p);
+			return -ENOMEM;
+		}
+		for (n = 0; n < layout[i].count; n++)
+			p.class[i].stack[n] = layout[i].count - 1 - n;
+		next += layout[i].size * layout[i].count;
+	}
+	*ret_pool = p;
+	return 0;
+}
+
+void buffer_pool_close(struct buffer_pool *p)
+{
+	unsigned int i;
+
+	if (!p->memory)
+		return;
+	for (i = 0; i < BUFFER_CLASSES; i++)
+		free(p->class[i].stack);
+	munmap(p->memory, p->len);
+	memset(p, 0, sizeof(*p));
+}
+
+static void *class_take(struct buffer_pool *p, unsigned int i)
+{
+	if (!p->class[i].free)
+		return NULL;
+	return p->class[i].start + p->class[i].stack[--p->class[i].free] * p->class[i].size;
+}
+
+void *buf_take(struct buffer_pool *p, size_t len)
+{
+	void *buffer = NULL;
+	unsigned int i;
+
+	for (i = BUFFER_SMALL; i < BUFFER_CLASSES && !buffer; i++)
+		if (len <= p->class[i].size)
+			buffer = class_take(p, i);
+	return buffer;
+}
+
+void *buf_take_capsule(struct buffer_pool *p)
+{
+	return class_take(p, BUFFER_CAPSULE);
+}
+
+void buf_give(struct buffer_pool *p, void *buffer)
+{
+	unsigned int i = BUFFER_CLASSES;
+
+	if (!buffer)
+		return;
+	while ((uint8_t *)buffer < p->class[--i].start)
+		;
+	p->class[i].stack[p->class[i].free++] = ((uint8_t *)buffer - p->class[i].start) / p->class[i].size;
+	p->given = true;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Data buffers of one reactor: one mapping, cut into classes of equal buffers, each class a stack (the last given is
+ * the first taken, so that the cache still holds it). No locks: a pool belongs to one thread. Pages cost nothing until
+ * they are used.
+ *
+ * In-capsule data have a class of their own: such data must be taken from the stream before anything behind them, so
+ * they may never wait for buffers whose data are behind them.
+ */
+#ifndef SLUICE_STORAGE_BUFFER_H
+#define SLUICE_STORAGE_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUFFER_CAPSULE_LEN 8192		/* bytes of in-capsule data, and of admin commands' data */
+#define BUFFER_MAX_LEN	   (256u << 10) /* bytes of a command's data: MDTS */
+#define BUFFER_ALIGN	   4096		/* of every buffer: enough for O_DIRECT */
+
+enum buffer_class { BUFFER_CAPSULE, BUFFER_SMALL, BUFFER_MEDIUM, BUFFER_LARGE, BUFFER_CLASSES };
+
+struct buffer_pool {
+	uint8_t *memory;
+	size_t len;	/* bytes of the mapping */
+	bool given;	/* set by buf_give(), cleared by whoever looks after those that wait */
+	struct {
+		uint8_t *start;
+		size_t size;	/* bytes of a buffer */
+		unsigned int count;
+		unsigned int free;
+		uint16_t *stack;	/* free buffers by number */
+	} class[BUFFER_CLASSES];
+};
+
+int buffer_pool_open(struct buffer_pool *ret_pool);
+void buffer_pool_close(struct buffer_pool *p); /* a zeroed one is fine */
+
+/* Smallest free buffer of at least len (<= BUFFER_MAX_LEN) bytes, or NULL: wait for a buf_give(). */
+void *buf_take(struct buffer_pool *p, size_t len);
+
+/* One of BUFFER_CAPSULE_LEN bytes, or NULL. */
+void *buf_take_capsule(struct buffer_pool *p);
+
+void buf_give(struct buffer_pool *p, void *buffer); /* from either take; NULL does nothing */
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One NVMe/TCP connection, that is one queue, and its commands. A connection belongs to the reactor that accepted it;
+ * only that thread touches it. conn.c owns its life, conn_receive.c what comes in, conn_send.c what goes out,
+ * conn_command.c the commands between the two.
+ *
+ * Nothing is allocated per I/O: commands are made at Connect for the size of the queue, data lie in the reactor's pool
+ * or in the backend's own memory. What is short makes its user wait, in order: commands on reactor.waiting, and a whole
+ * connection (blocked) where the stream itself cannot go on.
+ */
+#ifndef SLUICE_STORAGE_CONN_H
+#define SLUICE_STORAGE_CONN_H
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <sluice/abi.h>
+
+#include "nvme/command.h"
+#include "nvme/pdu.h"
+#include "storage/backend.h"
+#include "storage/buffer.h"
+#include "storage/controller.h"
+#include "storage/ring.h"
+#include "storage/target_counters.h"
+
+struct reactor;
+struct namespace;
+
+enum conn_state {
+	CONN_ICREQ,	/* accepted */
+	CONN_CONNECT,	/* PDUs negotiated, no controller yet */
+	CONN_LIVE,
+	CONN_TERM,	/* a C2HTermReq is on its way */
+	CONN_LINGER,	/* it is out: nothing more is said, the peer's rest is thrown away until it closes */
+	CONN_CLOSING,	/* shut down; waits for what the kernel still holds, then goes */
+};
+
+enum command_state {
+	COMMAND_FREE,
+	COMMAND_CAPSULE, /* in-capsule data are coming */
+	COMMAND_WAITING, /* for a buffer or an I/O slot */
+	COMMAND_H2C,	 /* asked for data, which are coming */
+	COMMAND_BACKEND, /* an SQE is under way */
+	COMMAND_PARKED,	 /* Asynchronous Event Request */
+	COMMAND_REPLY,	 /* its answer is queued, or being sent */
+};
+
+struct command {
+	struct command *next; /* of the one list that it is on */
+	struct conn *conn;
+	struct nvme_sqe sqe;
+	enum command_state state;
+	uint16_t index;		/* in conn.commands; the transfer tag of its R2T */
+	uint16_t status;	/* NVMe, 0 so far */
+	__u64 result;		/* CQE DW0 and DW1 */
+	struct nvme_transfer transfer;
+	enum nvme_direction direction;
+	bool send_r2t;		/* on the send list for its R2T, not for its answer */
+	bool replied;		/* the whole answer is in a batch */
+	uint8_t *data;		/* of the transfer; NULL: none, or nobody wants them */
+	void *buffer;		/* the pool's, to be given back; NULL: none */
+	uint32_t received;	/* H2C bytes so far */
+	uint32_t sent;		/* C2H bytes in batches so far */
+	const struct namespace *ns; /* NULL: not an I/O command */
+	struct nvme_extent extent;
+	struct backend_io io;
+	uint16_t io_slot;	/* while state is BACKEND */
+	uint16_t dsm_next;	/* next range of Dataset Management */
+	uint64_t start_ns;
+};
+
+#define CONN_BATCH_IOV	   192
+#define CONN_BATCH_ARENA   4096
+#define CONN_BATCH_BYTES   (512u << 10)
+#define CONN_C2H_MAX	   (128u << 10) /* bytes of data in one C2HData */
+#define CONN_MAXH2CDATA	   BUFFER_MAX_LEN
+#define CONN_KEPT_MAX	   4		/* receive buffers that a blocked connection may keep before it stops receiving */
+#define CONN_NO_BUFFER	   UINT16_MAX
+
+/* One sendmsg: headers copied to the arena, data where they lie. Untouched from submission to completion. */
+struct conn_batch {
+	struct msghdr msg;
+	struct iovec iov[CONN_BATCH_IOV];
+	unsigned int n_iov;
+	size_t bytes;
+	unsigned int used;	/* of arena */
+	struct command *done;	/* answered in full by this batch: freed when it is out */
+	bool last;		/* the C2HTermReq is in it */
+	uint8_t arena[CONN_BATCH_ARENA];
+};
+
+/* What statistics know of a queue; outlives nothing, but is read by others under the target's mutex. */
+struct queue {
+	struct queue *next;
+	unsigned int reactor;
+	uint32_t steer_slot;
+	uint16_t cntlid, qid;
+	struct sluice_steer_key key;
+	char hostnqn[NVME_NQN_MAX + 1];
+	char subnqn[NVME_NQN_MAX + 1];
+	struct io_stats stats;
+};
+
+struct conn {
+	struct reactor *reactor;
+	struct conn *next_dirty, *next_blocked;
+	uint16_t slot;
+	uint32_t gen;
+	enum conn_state state;
+	int fd;
+	struct ring_file file;
+	struct sluice_steer_key key;
+	char name[80];		/* "conn 192.0.2.7:40000", and the queue once known */
+	uint64_t since_ns;	/* when the state was entered */
+	bool is_dirty, is_blocked;
+
+	/* The kernel holds: */
+	bool receiving;		/* a receive */
+	bool cancelling;	/* that is being cancelled */
+	bool sending;		/* a send of batch */
+	unsigned int backend_ios;
+
+	/* receive */
+	struct pdu_decoder decoder;
+	struct pdu pdu;		/* current */
+	bool pdu_pending;	/* its header stands in pdu but could not be handled yet */
+	struct command *rx_command; /* that the current PDU's data are for; NULL: they are thrown away */
+	uint16_t kept_head, kept_tail; /* receive buffers not worked off */
+	unsigned int n_kept;
+
+	/* send */
+	struct pdu_framing tx_framing;
+	uint8_t control[PDU_ENCODE_MAX]; /* ICResp or C2HTermReq, sent before all else */
+	unsigned int control_len;
+	struct command *tx, **tx_tail;
+	uint64_t send_ns;	/* when batch was submitted */
+	struct conn_batch batch;
+
+	/* queue */
+	struct controller *controller; /* NULL until Connect */
+	uint16_t qid;
+	uint32_t entries;	/* NOT 0-based */
+	bool sq_flow;		/* SQHD means something */
+	uint16_t sqhd;
+	struct command *chunks[2]; /* CONTROLLER_ADMIN_ENTRIES from the start, the rest from Connect on */
+	unsigned int n_commands, n_busy, n_parked;
+	struct command *free;
+	const struct namespace *last_ns;
+	struct queue *queue;	/* statistics; on the target's list once connected */
+};
+
+/* ---- conn.c ---- */
+
+/* Takes over fd. On failure it is closed, and the reason logged. */
+void conn_open(struct reactor *r, int fd);
+void conn_set_state(struct conn *c, enum conn_state state);
+/* Closes as soon as the kernel has let go of everything. */
+void conn_close(struct conn *c, const char *why);
+/* Sends a C2HTermReq that quotes `header`, then closes. */
+void conn_fail(struct conn *c, const struct pdu_error *error, const void *header, size_t len);
+/* Timeouts; once a tick. */
+void conn_tick(struct conn *c);
+/* After each turn, if marked: resumes, sends, closes. */
+void conn_settle(struct conn *c);
+void conn_mark(struct conn *c); /* conn_settle() is due */
+/* Makes the commands up to n, for a queue of so many entries. -ENOMEM. */
+int conn_commands_grow(struct conn *c, unsigned int n);
+
+static inline struct command *conn_command(const struct conn *c, unsigned int index)
+{
+	return index < CONTROLLER_ADMIN_ENTRIES ? &c->chunks[0][index] :
+						  &c->chunks[1][index - CONTROLLER_ADMIN_ENTRIES];
+}
+
+/* ---- conn_receive.c ---- */
+
+void conn_recv_done(struct conn *c, const struct ring_completion *done);
+void conn_recv_arm(struct conn *c);
+/* Works off what was kept. */
+void conn_resume(struct conn *c);
+void conn_drop_kept(struct conn *c);
+
+/* ---- conn_send.c ---- */
+
+/* Queues the command's answer, or its R2T where send_r2t is set. */
+void conn_queue(struct conn *c, struct command *cmd);
+void conn_flush(struct conn *c);
+void conn_send_done(struct conn *c, int32_t result);
+
+/* ---- conn_command.c ---- */
+
+/* A capsule's header stands in c->pdu. false: no command is free or no buffer, try again when one is given back. */
+bool command_begin(struct conn *c);
+/* Its capsule is whole. */
+void command_capsule(struct command *cmd, bool digest_ok);
+/* A H2CData of its is whole. */
+void command_h2c(struct command *cmd, bool digest_ok);
+/* Its SQE has completed. */
+void command_io_done(struct command *cmd, int32_t result);
+/* Tries again what waited; false: it waits on. */
+bool command_retry(struct command *cmd);
+/* Gives back its buffer and its slot. */
+void command_free(struct command *cmd);
+void command_reply(struct command *cmd, uint16_t status);
+
+#endif

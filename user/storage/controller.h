@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Controllers: what Connect on an admin queue makes and I/O queues join. The table is under the target's mutex; a
+ * controller lives as long as a connection refers to it. Its admin state (properties, features, events) belongs to the
+ * thread of its admin queue alone; the flags `ready` and `dead` are how I/O queues on other reactors learn of it.
+ */
+#ifndef SLUICE_STORAGE_CONTROLLER_H
+#define SLUICE_STORAGE_CONTROLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nvme/fabrics.h"
+
+#define CONTROLLER_MAX_QUEUES  128  /* I/O queues a controller */
+#define CONTROLLER_MAX_ENTRIES 1024 /* commands a queue; CAP.MQES + 1 */
+#define CONTROLLER_ADMIN_ENTRIES 32
+#define CONTROLLER_MAX_EVENTS  4    /* Asynchronous Event Requests outstanding */
+#define CONTROLLER_KAS	       10   /* keep-alive granularity in 100 ms */
+
+struct conn;
+struct command;
+struct target;
+struct subsystem;
+
+struct controller {
+	struct target *target;
+	const struct subsystem *subsystem; /* NULL: discovery */
+	uint16_t cntlid;
+	char hostnqn[NVME_NQN_MAX + 1];
+	uint8_t hostid[16];
+
+	/* Under the target's mutex. */
+	unsigned int refs;	/* connections */
+	uint64_t queues[CONTROLLER_MAX_QUEUES / 64 + 1]; /* qids in use */
+
+	/* Any thread; relaxed atomics. */
+	bool ready;	/* CSTS.RDY: I/O is served */
+	bool dead;	/* every connection of it is to be closed */
+	uint16_t granted; /* I/O queues that Set Features allowed */
+
+	/* The admin queue's thread. */
+	struct nvme_properties props;
+	uint32_t kato_ms;
+	uint64_t alive_ns;	/* last Keep Alive */
+	uint64_t started_ns;
+	uint32_t event_config;
+	uint32_t temperature;	/* threshold, kelvin: kept for the host, nothing here is warm */
+	unsigned int events;	/* parked Asynchronous Event Requests */
+	uint8_t behavior[512];	/* Host Behavior Support */
+};
+
+/* Connect: answers the command's status and result, and binds conn to its controller. */
+uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 *ret_result);
+
+/* conn no longer refers to its controller. An admin queue's end is the controller's. */
+void controller_leave(struct conn *conn);
+
+/* Marks it dead and wakes every reactor, so that its connections are closed. */
+void controller_kill(struct controller *c, const char *why);
+
+/* An admin or Fabrics command whose data, if any, are whole. Sets status and result; true: no answer yet (parked). */
+bool controller_admin(struct conn *conn, struct command *cmd);
+
+/* A Fabrics command on an I/O queue. */
+void controller_fabrics_io(struct conn *conn, struct command *cmd);
+
+/* Get/Set Features and Get Log Page: their own files. */
+uint16_t controller_get_feature(struct controller *c, struct command *cmd);
+uint16_t controller_set_feature(struct controller *c, struct command *cmd);
+uint16_t controller_log_page(struct conn *conn, struct command *cmd);
+
+#endif

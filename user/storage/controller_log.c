@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Get Log Page, and what discovery tells. Called from controller_admin.c on the admin queue's thread. Pages are made whole
+ * on the stack and the part that was asked for is copied, so that any offset and length is answered alike.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "nvme/identify.h"
+#include "storage/reactor.h"
+
+/* ---- SMART ---- */
+
+/* Traffic of the subsystem, over all reactors. */
+static void usage(const struct controller *c, struct nvme_usage *ret_usage)
+{
+	const struct target *t = c->target;
+	struct nvme_usage u = { .uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600 };
+	unsigned int i, n;
+
+	for (i = 0; i < t->n_reactors; i++)
+		for (n = 0; n < c->subsystem->n_namespaces; n++) {
+			unsigned int index = c->subsystem->namespaces[n].index;
+			const struct io_stats *s = &t->reactors[i]->namespaces[index].stats;
+
+			u.read_bytes += stats_read(&s->read_bytes);
+			u.write_bytes += stats_read(&s->written_bytes);
+			u.read_cmds += stats_read(&s->commands[IO_READ]);
+			u.write_cmds += stats_read(&s->commands[IO_WRITE]);
+		}
+	*ret_usage = u;
+}
+
+/* ---- discovery ---- */
+
+/* Whether the portal is bound to every address of its family: then a host is told the address that it came to. */
+static bool is_wildcard(const struct sockaddr_storage *a)
+{
+	static const struct in6_addr any = IN6ADDR_ANY_INIT;
+
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == INADDR_ANY;
+	return !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &any, sizeof(any));
+}
+
+static int discovery_entry(const struct target *t, unsigned int portal, const struct conn *conn, const char *nqn,
+			   struct nvme_discovery_entry *ret_entry)
+{
+	struct nvme_discovery_entry e = {
+		.subtype = strcmp(nqn, NVME_DISCOVERY_NQN) ? NVME_SUBTYPE_NVM : NVME_SUBTYPE_CURRENT,
+		.treq = NVME_TREQ_NO_SECURE,
+		.portid = portal,
+		.cntlid = NVME_CNTLID_DYNAMIC,
+		.asqsz = CONTROLLER_ADMIN_ENTRIES,
+	};
+	struct sockaddr_storage address = t->portals[portal].address;
+	socklen_t len = t->portals[portal].address_len;
+
+	/* The port stays: the wildcard portal is reached at this address as well. */
+	if (is_wildcard(&address) && getsockname(conn->fd, (struct sockaddr *)&address, &len))
+		return -errno;
+	if (getnameinfo((struct sockaddr *)&address, len, e.traddr, sizeof(e.traddr), NULL, 0, NI_NUMERICHOST))
+		return -EINVAL;
+	e.adrfam = address.ss_family == AF_INET ? NVME_ADRFAM_IPV4 : NVME_ADRFAM_IPV6;
+	snprintf(e.trsvcid, sizeof(e.trsvcid), "%u", target_portal_port(t, portal));
+	snprintf(e.subnqn, sizeof(e.subnqn), "%s", nqn);
+	*ret_entry = e;
+	return 0;
+}
+
+int target_discovery(struct target *t, const struct conn *conn, const char *hostnqn,
+		     struct nvme_discovery_entry **ret_entries, size_t *ret_n)
+{
+	size_t max = (size_t)t->n_portals * (t->n_subsystems + 1), n = 0;
+	_cleanup_free_ struct nvme_discovery_entry *entries = calloc(max, sizeof(*entries));
+	unsigned int p, s;
+
+	if (!entries)
+		return -ENOMEM;
+	for (p = 0; p < t->n_portals; p++) {
+		if (discovery_entry(t, p, conn, NVME_DISCOVERY_NQN, &entries[n]))
+			continue; /* the connection is gone: nobody will read this */
+		n++;
+		for (s = 0; s < t->n_subsystems; s++)
+			if (subsystem_admits(&t->subsystems[s], hostnqn) &&
+			    !discovery_entry(t, p, conn, t->subsystems[s].config->nqn, &entries[n]))
+				n++;
+	}
+	*ret_entries = TAKE_PTR(entries);
+	*ret_n = n;
+	return 0;
+}
+
+static uint16_t log_discovery(struct conn *conn, struct command *cmd, uint64_t offset, uint64_t len)
+{
+	_cleanup_free_ struct nvme_discovery_entry *entries = NULL;
+	size_t n;
+
+	if (target_discovery(conn->reactor->target, conn, conn->controller->hostnqn, &entries, &n))
+		return NVME_ST_INTERNAL;
+	/* What is exported does not change while the target runs: the generation stays. */
+	nvme_discovery_log_read(entries, n, 1, offset, cmd->data, len);
+	return NVME_ST_SUCCESS;
+}
+
+/* ---- Get Log Page ---- */
+
+/* Fills the page of an I/O or discovery controller; 0: there is no such page. */
+static size_t fill(const struct controller *c, uint8_t lid, uint8_t *page)
+{
+	struct nvme_usage u;
+
+	switch (lid) {
+	case NVME_LID_ERROR:
+		nvme_log_error(page);
+		return NVME_LOG_ERROR_LEN;
+	case NVME_LID_EFFECTS:
+		nvme_log_effects(page, !c->subsystem);
+		return NVME_LOG_EFFECTS_LEN;
+	}
+	if (!c->subsystem)
+		return 0;
+	switch (lid) {
+	case NVME_LID_SMART:
+		usage(c, &u);
+		nvme_log_smart(page, &u);
+		return NVME_LOG_SMART_LEN;
+	case NVME_LID_FIRMWARE:
+		nvme_log_firmware(page, SLUICE_VERSION);
+		return NVME_LOG_FIRMWARE_LEN;
+	case NVME_LID_CHANGED_NS: /* namespaces do not change while the target runs */
+		memset(page, 0, NVME_LOG_CHANGED_LEN);
+		return NVME_LOG_CHANGED_LEN;
+	default:
+		return 0;
+	}
+}
+
+uint16_t controller_log_page(struct conn *conn, struct command *cmd)
+{
+	uint64_t offset = nvme_log_offset(&cmd->sqe), len = nvme_log_len(&cmd->sqe);
+	uint8_t lid = le32toh(cmd->sqe.cdw10);
+	uint8_t page[NVME_LOG_MAX_LEN] __attribute__((aligned(8)));
+	size_t page_len;
+
+	if (offset % 4)
+		return NVME_ST_INVALID_FIELD | NVME_STATUS_DNR;
+	if (len > cmd->transfer.len)
+		return NVME_ST_SGL_DATA_LEN | NVME_STATUS_DNR;
+	if (lid == NVME_LID_DISCOVERY && !conn->controller->subsystem)
+		return log_discovery(conn, cmd, offset, len);
+	page_len = fill(conn->controller, lid, page);
+	if (!page_len)
+		return NVME_ST_INVALID_LOG_PAGE | NVME_STATUS_DNR;
+	return nvme_log_slice(page, page_len, offset, cmd->data, len);
+}

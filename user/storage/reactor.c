@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One thread, one CPU, one ring: accepts, receives, serves, sends. A turn takes all completions there are, then settles:
+ * commands that waited, connections that were blocked, then one flush a connection, so that all answers of a turn leave
+ * together. With nothing to do the thread sleeps in the kernel; with no connections it has no timer either.
+ *
+ * target.c starts reactors and wakes them through an eventfd; nothing else is shared while they run.
+ */
+#include "storage/reactor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+#define RING_ENTRIES 1024
+#define RING_FILES   (REACTOR_MAX_CONNS + 512)
+#define RX_GROUP     1
+
+/* ---- I/O slots ---- */
+
+bool reactor_io_take(struct reactor *r, struct command *cmd)
+{
+	uint16_t slot;
+
+	if (!r->n_free_ios)
+		return false;
+	slot = r->free_ios[--r->n_free_ios];
+	r->ios[slot] = cmd;
+	cmd->io_slot = slot;
+	cmd->io.ring = &r->ring;
+	cmd->io.token = (struct token){ .op = REACTOR_OP_IO, .slot = slot, .gen = ++r->io_gens[slot] };
+	cmd->io.file = &r->namespaces[cmd->ns->index].file;
+	if (r->pool_registered && cmd->buffer)
+		cmd->io.buffer_index = 0;
+	cmd->conn->backend_ios++;
+	return true;
+}
+
+void reactor_io_give(struct reactor *r, struct command *cmd)
+{
+	r->ios[cmd->io_slot] = NULL;
+	r->free_ios[r->n_free_ios++] = cmd->io_slot;
+	cmd->io.ring = NULL;
+	cmd->conn->backend_ios--;
+	conn_mark(cmd->conn);
+}
+
+/* ---- completions ---- */
+
+void reactor_wake(struct reactor *r)
+{
+	const uint64_t one = 1;
+
+	if (write(r->wake_fd, &one, sizeof(one)) < 0)
+		log_error("target", "reactor %u: cannot be woken: %s", r->index, strerror(errno));
+}
+
+static void wake_arm(struct reactor *r)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&r->ring);
+
+	io_uring_prep_read(sqe, r->wake_fd, &r->wake_value, sizeof(r->wake_value), 0);
+	ring_push(sqe, (struct token){ .op = REACTOR_OP_WAKE });
+}
+
+static void accept_arm(struct reactor *r, unsigned int portal)
+{
+	ring_accept(&r->ring, &r->listener_files[portal], (struct token){ .op = REACTOR_OP_ACCEPT, .slot = portal });
+}
+
+static void accept_done(struct reactor *r, const struct ring_completion *done)
+{
+	if (done->result >= 0 && r->stopping)
+		close(done->result);
+	else if (done->result >= 0)
+		conn_open(r, done->result);
+	else if (!r->stopping && done->result != -ECONNABORTED && done->result != -EINTR)
+		log_error("target", "reactor %u: accept: %s", r->index, strerror(-done->result));
+	if (ring_more(done) || r->stopping)
+		return;
+	/* Out of descriptors or memory it would fail again at once: then the next tick arms it. */
+	if (done->result == -EMFILE || done->result == -ENFILE || done->result == -ENOMEM)
+		r->listeners_off |= 1u << done->token.slot;
+	else
+		accept_arm(r, done->token.slot);
+}
+
+static void tick(struct reactor *r)
+{
+	unsigned int i;
+
+	r->tick_ns = r->now_ns;
+	for (i = 0; i < REACTOR_MAX_CONNS; i++)
+		if (r->conns[i])
+			conn_tick(r->conns[i]);
+	for (i = 0; r->listeners_off && i < r->target->n_portals; i++)
+		if (r->listeners_off & 1u << i && !r->stopping)
+			accept_arm(r, i);
+	r->listeners_off = 0;
+}
+
+static void stop(struct reactor *r)
+{
+	unsigned int i;
+
+	r->stopping = true;
+	for (i = 0; i < r->target->n_portals; i++)
+		ring_cancel(&r->ring, (struct token){ .op = REACTOR_OP_ACCEPT, .slot = i });
+	for (i = 0; i < REACTOR_MAX_CONNS; i++)
+		if (r->conns[i])
+			conn_mark(r->conns[i]);
+}
+
+static void wake_done(struct reactor *r)
+{
+	if (atomic_load(&r->target->stopping) && !r->stopping)
+		stop(r);
+	else
+		wake_arm(r);
+	tick(r); /* connections of dead controllers */
+}
+
+static struct conn *conn_of(struct reactor *r, struct token t)
+{
+	struct conn *c = r->conns[t.slot];
+
+	return c && c->gen == t.gen ? c : NULL;
+}
+
+static void dispatch(struct reactor *r, const struct ring_completion *done)
+{
+	struct conn *c;
+
+	switch ((enum reactor_op)done->token.op) {
+	case REACTOR_OP_WAKE:
+		wake_done(r);
+		return;
+	case REACTOR_OP_ACCEPT:
+		accept_done(r, done);
+		return;
+	case REACTOR_OP_RECV:
+		c = conn_of(r, done->token);
+		if (c)
+			conn_recv_done(c, done);
+		return;
+	case REACTOR_OP_SEND:
+		c = conn_of(r, done->token);
+		if (c)
+			conn_send_done(c, done->result);
+		return;
+	case REACTOR_OP_IO:
+		if (r->ios[done->token.slot] && r->io_gens[done->token.slot] == done->token.gen)
+			command_io_done(r->ios[done->token.slot], done->result);
+		return;
+	}
+	log_error("target", "reactor %u: a completion of nothing (operation %u)", r->index, done->token.op);
+}
+
+/* ---- turns ---- */
+
+static void retry_waiting(struct reactor *r)
+{
+	while (r->waiting) {
+		struct command *cmd = r->waiting;
+
+		r->waiting = cmd->next;
+		if (!r->waiting)
+			r->waiting_tail = &r->waiting;
+		if (command_retry(cmd))
+			continue;
+		cmd->next = r->waiting;
+		r->waiting = cmd;
+		if (!cmd->next)
+			r->waiting_tail = &cmd->next;
+		return;
+	}
+}
+
+static void retry_blocked(struct reactor *r)
+{
+	struct conn *c = r->blocked, *next;
+
+	r->blocked = NULL;
+	for (; c; c = next) {
+		next = c->next_blocked;
+		c->is_blocked = false;
+		conn_resume(c);
+	}
+}
+
+static void settle(struct reactor *r)
+{
+	struct conn *c;
+
+	do {
+		r->pool.given = false;
+		retry_waiting(r);
+		if (r->blocked)
+			retry_blocked(r);
+		if (r->dirty)
+			r->now_ns = time_now_ns(); /* latency ends with the flush */
+		while ((c = r->dirty)) {
+			r->dirty = c->next_dirty;
+			conn_settle(c);
+		}
+		/* A connection that went has left buffers to those that wait. */
+	} while (r->pool.given && (r->waiting || r->blocked));
+}
+
+/* Completions may be made by submitting; only then is there a reason to sleep. */
+static int collect(struct reactor *r, uint64_t *busy_ns)
+{
+	int64_t timeout = -1;
+
+	if (ring_queued(&r->ring)) {
+		int ret = ring_poll(&r->ring);
+
+		if (ret || io_uring_cq_ready(&r->ring.uring))
+			return ret;
+	}
+	if (r->n_conns || r->stopping || r->listeners_off)
+		timeout = REACTOR_TICK_NS;
+	if (r->now_ns - *busy_ns < r->target->options.spin_us * 1000ull)
+		return ring_poll(&r->ring);
+	stats_add(&r->sleeps, 1);
+	return ring_wait(&r->ring, timeout);
+}
+
+static void cpu_time(struct reactor *r)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	__atomic_store_n(&r->cpu_ns, ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec, __ATOMIC_RELAXED);
+}
+
+static bool finished(struct reactor *r)
+{
+	unsigned int i;
+
+	if (!r->stopping)
+		return false;
+	if (r->now_ns > r->target->drain_until_ns)
+		for (i = 0; i < REACTOR_MAX_CONNS; i++)
+			if (r->conns[i])
+				conn_close(r->conns[i], "the target stops");
+	return !r->n_conns;
+}
+
+static int serve(struct reactor *r)
+{
+	uint64_t busy_ns = r->now_ns;
+	struct ring_completion done;
+	bool any;
+	int ret;
+
+	while (!finished(r)) {
+		for (any = false; ring_next(&r->ring, &done); any = true)
+			dispatch(r, &done);
+		if (r->now_ns - r->tick_ns >= REACTOR_TICK_NS) {
+			tick(r);
+			cpu_time(r);
+		}
+		settle(r);
+		if (any) {
+			busy_ns = r->now_ns;
+			stats_add(&r->turns, 1);
+		}
+		ret = collect(r, &busy_ns);
+		if (ret)
+			return ret;
+		r->now_ns = time_now_ns();
+	}
+	return 0;
+}
+
+/* ---- start ---- */
+
+static void tables_init(struct reactor *r)
+{
+	unsigned int i;
+
+	for (i = 0; i < REACTOR_MAX_CONNS; i++)
+		r->free_conns[i] = REACTOR_MAX_CONNS - 1 - i;
+	for (i = 0; i < REACTOR_MAX_IOS; i++)
+		r->free_ios[i] = REACTOR_MAX_IOS - 1 - i;
+	r->n_free_conns = REACTOR_MAX_CONNS;
+	r->n_free_ios = REACTOR_MAX_IOS;
+	r->waiting_tail = &r->waiting;
+}
+
+/* Descriptors that I/O will use again and again, and the pool, if some backend does I/O through the ring. */
+static void register_backends(struct reactor *r)
+{
+	struct iovec pool = { .iov_base = r->pool.memory, .iov_len = r->pool.len };
+	bool wanted = false;
+	unsigned int i, n;
+
+	for (i = 0; i < r->target->n_subsystems; i++)
+		for (n = 0; n < r->target->subsystems[i].n_namespaces; n++) {
+			const struct namespace *ns = &r->target->subsystems[i].namespaces[n];
+			struct ring_file *f = &r->namespaces[ns->index].file;
+
+			*f = (struct ring_file){ .fd = -1, .index = -1 };
+			if (!ns->backend->ops->descriptor)
+				continue;
+			ring_file_add(&r->ring, ns->backend->ops->descriptor(ns->backend), f);
+			wanted = true;
+		}
+	/* Refused where locked memory is limited; plain reads and writes do then. */
+	r->pool_registered = wanted && !io_uring_register_buffers(&r->ring.uring, &pool, 1);
+}
+
+static int open_all(struct reactor *r)
+{
+	const struct ring_options options = { .entries = RING_ENTRIES, .files = RING_FILES };
+	cpu_set_t set;
+	unsigned int i;
+	int ret;
+
+	CPU_ZERO(&set);
+	CPU_SET(r->cpu, &set);
+	ret = pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	if (ret)
+		return error_system(&r->error, ret, "reactor %u: CPU %u is not allowed to this process; see `reactors`",
+				    r->index, r->cpu);
+	ret = ring_open(&r->ring, &options, &r->error);
+	if (!ret)
+		ret = ring_buffers_open(&r->ring, RX_GROUP, REACTOR_RX_COUNT, REACTOR_RX_SIZE, &r->error, &r->rx);
+	if (ret)
+		return ret;
+	ret = buffer_pool_open(&r->pool);
+	if (ret)
+		return error_system(&r->error, -ret, "reactor %u: data buffers", r->index);
+	tables_init(r);
+	register_backends(r);
+	r->now_ns = r->tick_ns = time_now_ns();
+	wake_arm(r);
+	for (i = 0; i < r->target->n_portals; i++) {
+		ring_file_add(&r->ring, r->listeners[i], &r->listener_files[i]);
+		accept_arm(r, i);
+	}
+	return 0;
+}
+
+static void close_all(struct reactor *r)
+{
+	ring_buffers_close(&r->rx);
+	ring_close(&r->ring);
+	buffer_pool_close(&r->pool);
+}
+
+static void *reactor_thread(void *arg)
+{
+	struct reactor *r = arg;
+	struct target *t = r->target;
+	int ret = open_all(r);
+
+	pthread_mutex_lock(&t->mutex);
+	r->started = !ret;
+	t->n_started++;
+	pthread_cond_signal(&t->started);
+	pthread_mutex_unlock(&t->mutex);
+	if (!ret) {
+		ret = serve(r);
+		if (ret)
+			log_error("target", "reactor %u: its ring failed: %s", r->index, strerror(-ret));
+	}
+	close_all(r);
+	return NULL;
+}
+
+int reactor_start(struct reactor *r, struct error *err)
+{
+	struct target *t = r->target;
+	unsigned int before = t->n_started;
+	int ret;
+
+	r->wake_fd = eventfd(0, EFD_CLOEXEC); /* blocking: a ring reads it */
+	if (r->wake_fd < 0)
+		return error_system(err, errno, "reactor %u: eventfd", r->index);
+	ret = pthread_create(&r->thread, NULL, reactor_thread, r);
+	if (ret)
+		return error_system(err, ret, "reactor %u: thread", r->index);
+	pthread_mutex_lock(&t->mutex);
+	while (t->n_started == before)
+		pthread_cond_wait(&t->started, &t->mutex);
+	pthread_mutex_unlock(&t->mutex);
+	if (r->started)
+		return 0;
+	pthread_join(r->thread, NULL);
+	if (err)
+		*err = r->error;
+	return -EIO;
+}
