@@ -131,8 +131,7 @@ title "2. Storage: a target behind XDP steering; no firewall yet"
 runs "sluice apply policies/storage-host.yaml; sluice target policies/storage-host.yaml               (on storage)"
 sluice_in storage apply policies/storage-host.yaml 2>&1 | sed 's/^/  /'
 mkdir -p /tmp/sluice-demo && truncate -s 1G /tmp/sluice-demo/datasets.img
-sluice_in storage target policies/storage-host.yaml >"$tmp/target.log" 2>&1 &
-disown
+topology_start storage "$SLUICE" --root "$(topology_root storage)" target policies/storage-host.yaml >"$tmp/target.log" 2>&1
 wait_for 10 connects trainer "$STORAGE4" 4420 || { cat "$tmp/target.log"; say "demo: the target does not listen"; exit 3; }
 sed 's/^/  /' "$tmp/target.log"
 check "without a firewall, the intruder connects to storage" "it should, or the probes below prove nothing" \
@@ -219,15 +218,11 @@ check "the intruder was refused each of $held times meanwhile" "it got in $leake
 
 title "7. The process that applies is killed"
 for delay in 001 003 006 012 024; do
-	sluice_in dpu apply policies/ai-pod.yaml >/dev/null 2>&1 &
-	victim=$!
+	topology_start dpu "$SLUICE" --root "$(topology_root dpu)" apply policies/ai-pod.yaml >/dev/null 2>&1
 	read -rt "0.$delay" <> <(:)
-	kill -KILL "$victim" 2>/dev/null
-	wait "$victim" 2>/dev/null
+	kill -KILL "$started" 2>/dev/null
+	wait_for 5 topology_process_gone "$started"
 done
-sluice_in dpu apply policies/ai-pod.yaml >/dev/null
-sluice_in dpu apply policies/ai-pod.yaml >/dev/null 2>&1 &
-kill -KILL $! && wait $! 2>/dev/null
 check "killed at five moments; no process on the dpu" "some process runs there" test -z "$(ip netns pids sluice-demo-dpu)"
 expect_head
 expect "trainer -> storage tcp/4420" pass connects trainer "$STORAGE4" 4420
@@ -254,11 +249,28 @@ jq -r '["", "commands", "IOPS", "MiB/s", "mean us", "p50 us", "p99 us", "p99.9 u
 	.value.latency_us.mean, .value.latency_us.p50, .value.latency_us.p99, .value.latency_us.p999]) | @tsv' "$tmp/bench.json" | table
 say ""
 say "${bold}storage: each queue's reactor, and the share of its packets processed on the reactor's CPU${plain}"
-queue_table <"$tmp/storage.json" | table
+jq -r '["queue", "peer", "reactor CPU", "steering", "packets", "on that CPU", "share"],
+	(.targets[].queues[] as $t | .queues[] | select(.peer == $t.peer and $t.qid > 0) |
+	[$t.qid, .peer, .cpu, (if .moved then "cpumap" else "counted" end), .packets, .packets_there,
+	(if .packets > 0 then "\(.packets_there * 1000 / .packets | floor / 10)%" else "-" end)]) | @tsv' "$tmp/storage.json" | table
+check "every I/O queue has 95% of its packets on its reactor's CPU" "see the table" jq -e '[.targets[].queues[] as $t | .queues[] |
+	select(.peer == $t.peer and $t.qid > 0)] | length > 0 and all(.packets_there >= 0.95 * .packets)' "$tmp/storage.json"
 
-title "9. The same from the pinned maps"
+title "9. The same from the pinned maps, without sluice"
 root=$(topology_root dpu)
-runs "bpftool map dump pinned $root/reason_counters      # reasons by name, from BTF"
-runs "bpftool map dump pinned $root/rule_counters"
+runs "bpftool map dump pinned $root/reason_counters"
+bpftool -j map dump pinned "$root/reason_counters" | jq -r '["reason, by its BTF name", "packets, all CPUs"], (.[] | .formatted.values |
+	[.[0].value.reason, (map(.value.packets) | add)] | select(.[1] > 0)) | @tsv' | table
 runs "bpftool map dump pinned $root/flows"
-runs "bpftool prog show pinned $root/..."
+bpftool -j map dump pinned "$root/flows" | jq -r '.[0].formatted | "  \(.key)\n  \(.value)"' | cut -c 1-150
+runs "bpftool map dump pinned $root/rule_counters                 # by rule slot, see 'sluice status --json'"
+runs "bpftool map dump pinned $(topology_root storage)/queue_packets             # by queue slot and CPU"
+runs "bpftool prog show; bpftool net show"
+
+title "Verdict"
+if ((failed)); then
+	printf '  %s\n' "${missed[@]}"
+	say "${red}$failed of $probes expectations were NOT met${plain} ($SECONDS s)"
+	exit 1
+fi
+say "${green}all $probes expectations were met${plain} ($SECONDS s)"

@@ -40,6 +40,15 @@ topology_in() {
 	nsenter --net="/run/netns/$topology_prefix-$host" "$@"
 }
 
+# topology_start HOST COMMAND...: in the background; its process is $started (and not a shell that waits for it).
+topology_start() {
+	local host=$1
+	shift
+	nsenter --net="/run/netns/$topology_prefix-$host" "$@" &
+	started=$!
+	disown
+}
+
 # wait_for SECONDS|MILLISECONDSms COMMAND...: until the command succeeds. The condition itself must be cheap.
 wait_for() {
 	local limit=${1}000000 deadline

@@ -97,11 +97,10 @@ case_ok "and the allowed flow works" tcp_echo trainer "$STORAGE4" 4420
 sluice_in dpu apply "$tmp/one.yaml" >/dev/null 2>&1
 wrong=''
 for delay in 0 2 4 6 8 12 16 24 32 48; do
-	sluice_in dpu apply "$tmp/turned.yaml" >/dev/null 2>&1 &
-	victim=$!
+	topology_start dpu "$SLUICE" --root "$(topology_root dpu)" apply "$tmp/turned.yaml" >/dev/null 2>&1
 	read -rt "0.$(printf %03d "$delay")" <> <(:)
-	kill -KILL "$victim" 2>/dev/null
-	wait "$victim" 2>/dev/null
+	kill -KILL "$started" 2>/dev/null
+	wait_for 5 topology_process_gone "$started"
 	tcp_echo trainer "$STORAGE4" 4420 || wrong+=" allowed flow broken at $delay ms;"
 	tcp_connects intruder "$STORAGE4" 4420 && wrong+=" intruder passed at $delay ms;"
 done
