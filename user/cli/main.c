@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The command line: options before the command, the table of commands, and what all commands say alike. Only files of this
+ * folder print to standard output.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cli/cli.h"
+#include "policy/diagnostics.h"
+
+struct cli_options cli_options = {.root = DATAPLANE_ROOT};
+
+const struct cli_command cli_commands[] = {
+	{"check", cmd_check, "POLICY [--cases FILE] [--json]", "read a policy, report all that is wrong with it",
+	 "Reads POLICY, a YAML file or a folder of them, and says everything that is wrong, each with place, fact and remedy.\n"
+	 "Needs neither root nor a kernel.\n"
+	 "\n"
+	 "  --cases FILE   also judge the packets listed in FILE (POLICY.cases.yaml) and compare with what it expects\n"
+	 "  --json         one JSON document: {policy, ok, rules, diagnostics, cases}\n"
+	 "\n"
+	 "Exit status: 0 fine, 1 a case failed, 2 the policy is rejected.\n"},
+	{"apply", cmd_apply, "POLICY", "put a policy in force",
+	 "Compiles POLICY, loads it into the spare bank of the kernel tables, flips, and moves the programs to the interfaces\n"
+	 "that it names, in this network namespace. Until the flip nothing changes; a refused policy changes nothing at all.\n"
+	 "Rules that stay the same keep their counters.\n"
+	 "\n"
+	 "Exit status: 0 in force, 2 the policy is rejected, 3 the kernel refused.\n"},
+	{"status", cmd_status, "[--json]", "what is in force, and what it has counted",
+	 "Shows the live policy, interfaces with the way the programs are attached, rules and reasons with counters, flows,\n"
+	 "steered storage queues with the share of packets processed on the reactor's CPU, and running targets.\n"
+	 "\n"
+	 "  --json   one JSON document: {policy, interfaces, rules, reasons, flows, queues, targets}\n"},
+	{"explain", cmd_explain, "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--json]",
+	 "why a flow passes or drops",
+	 "Says what POLICY does with a new flow, which rule decides, where that rule stands, and why each earlier rule does not\n"
+	 "match. Needs neither root nor a kernel.\n"
+	 "\n"
+	 "  --service ITEM   tcp/4420, udp/53, icmp/echo-request, icmp/3.4, icmpv6/128, gre, 47\n"
+	 "\n"
+	 "Exit status: 0 whatever the verdict is, 2 wrong usage or a rejected policy.\n"},
+	{"events", cmd_events, "[-f] [--json]", "verdicts of rules that log",
+	 "Prints logged verdicts, one line each: those waiting in the ring, or with -f also those to come.\n"
+	 "Readers of one instance share the ring: each event goes to one of them.\n"
+	 "\n"
+	 "  --json   one JSON object a line\n"},
+	{"detach", cmd_detach, "", "take all programs off and remove the pinned folder",
+	 "Takes sluice's programs off every interface of this network namespace and removes the pinned folder, counters and flows\n"
+	 "with it. Traffic passes unjudged from then on.\n"},
+	{"target", cmd_target, "POLICY [--reactors LIST] [--run-dir DIR] [--ready-fd N]", "serve NVMe/TCP as the policy's storage section says",
+	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until SIGINT or SIGTERM.\n"
+	 "Where programs are applied in this network namespace, its queues are steered and counted there.\n"
+	 "\n"
+	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
+	 "  --run-dir DIR     folder of the control socket that `sluice status` asks\n"
+	 "  --ready-fd N      writes \"ready\" to descriptor N once it listens\n"},
+	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...", "an NVMe/TCP initiator: discover, connect, read, write, verify, bench", "",
+	 .own_help = true},
+	{"version", cmd_version, "[--json]", "versions, and what this kernel offers", "Prints version, ABI, kernel, and probed features.\n"},
+	{"help", cmd_help, "[COMMAND]", "this list, or all about a command", "Explains COMMAND, or lists all commands.\n"},
+	{},
+};
+
+const struct cli_command *cli_find(const char *name)
+{
+	const struct cli_command *c;
+
+	for (c = cli_commands; c->name; c++)
+		if (!strcmp(c->name, name))
+			return c;
+	return NULL;
+}
+
+int cli_usage(const char *command, const char *fmt, ...)
+{
+	const struct cli_command *c = cli_find(command);
+	va_list ap;
+
+	fprintf(stderr, "sluice: %s: ", command);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+	if (c)
+		fprintf(stderr, "usage: sluice %s %s\n", c->name, c->usage);
+	return EXIT_USAGE;
+}
+
+int cli_fail(const char *command, int r, const struct error *err)
+{
+	fprintf(stderr, "sluice: %s: %s\n", command, err && err->text[0] ? err->text : strerror(-r));
+	if (r == -EPERM || r == -EACCES)
+		fprintf(stderr, "sluice: %s: are you root?\n", command);
+	return r == -EINVAL || r == -E2BIG || r == -ENODEV ? EXIT_USAGE : EXIT_SYSTEM;
+}
+
+static void diagnostics_done(struct policy_diagnostics *d)
+{
+	policy_diagnostics_done(d);
+}
+
+int cli_load_policy(const char *command, const char *path, struct policy **ret_policy)
+{
+	_cleanup_(diagnostics_done) struct policy_diagnostics diagnostics = {};
+	int r = policy_load(path, &diagnostics, ret_policy);
+
+	policy_diagnostics_print(&diagnostics, stderr);
+	if (!r)
+		return 0;
+	if (!diagnostics.count)
+		fprintf(stderr, "sluice: %s: %s: %s\n", command, path, strerror(-r));
+	return r == -ENOMEM ? EXIT_SYSTEM : EXIT_USAGE;
+}
+
+/* ------------------------------------------------------------------- the command */
+
+static int unknown(const char *name)
+{
+	struct suggestion suggestion = {.word = name};
+	const struct cli_command *c;
+	char text[80];
+
+	for (c = cli_commands; c->name; c++)
+		suggestion_try(&suggestion, c->name);
+	fprintf(stderr, "sluice: no command %s%s; `sluice help` lists them\n", name,
+		suggestion_text(&suggestion, text, sizeof(text)));
+	return EXIT_USAGE;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	return argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+}
+
+static int run(int argc, char **argv)
+{
+	const struct cli_command *c = cli_find(argv[0]);
+
+	if (!c)
+		return unknown(argv[0]);
+	if (!c->own_help && asks_for_help(argc, argv))
+		return cmd_help(2, (char *[]){(char *)"help", (char *)c->name, NULL});
+	optind = 0; /* the command parses its own options from the start */
+	return c->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"root", required_argument, NULL, 'r'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{},
+	};
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, "+vVh", options, NULL)) != -1) {
+		switch (option) {
+		case 'r':
+			cli_options.root = optarg;
+			break;
+		case 'v':
+			cli_options.verbose = true;
+			log_set_level(LOG_LEVEL_DEBUG);
+			break;
+		case 'V':
+			return cmd_version(1, (char *[]){(char *)"version", NULL});
+		case 'h':
+			return cmd_help(1, (char *[]){(char *)"help", NULL});
+		default:
+			fprintf(stderr, "usage: sluice [--root DIR] [--verbose] COMMAND ...; `sluice help` lists commands\n");
+			return EXIT_USAGE;
+		}
+	}
+	if (optind == argc) {
+		cmd_help(1, (char *[]){(char *)"help", NULL});
+		return EXIT_USAGE;
+	}
+	status = run(argc - optind, argv + optind);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "sluice: standard output: %s\n", strerror(errno));
+		return EXIT_SYSTEM;
+	}
+	return status;
+}

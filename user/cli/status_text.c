@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/* `sluice status` for people: what is in force first, then what it has counted; empty tables are left out. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cli/status.h"
+#include "cli/table.h"
+
+static void print_head(const struct dataplane_status *s)
+{
+	size_t i;
+
+	if (!s->control.generation) {
+		printf("no policy in force; everything passes\n");
+		return;
+	}
+	printf("policy %s, generation %llu, mode %s, default %s\n", s->policy.name, (unsigned long long)s->control.generation,
+	       s->policy.flags & SLUICE_MODE_AUDIT ? "audit" : "enforce", status_action(s->policy.default_action));
+	printf("digest ");
+	for (i = 0; i < sizeof(s->policy.digest); i++)
+		printf("%02x", s->policy.digest[i]);
+	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
+	if (s->lost_events)
+		printf("events %s lost: the ring was full; read them with `sluice events -f`\n", number_text(s->lost_events).text);
+}
+
+static void print_interfaces(const struct dataplane_status *s)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){{"interface", 0}, {"ingress", 0}, {"egress", 0}, {"libxdp dispatcher", 0}, {}});
+	for (i = 0; i < s->n_interfaces; i++) {
+		const struct dataplane_interface *n = &s->interfaces[i];
+
+		table_row(&t, "%s", n->name);
+		table_cell(&t, "%s", n->mode);
+		table_cell(&t, "%s", n->egress ? n->egress_mode : "not attached");
+		table_cell(&t, "%s", strncmp(n->mode, "xdp", 3) ? "-" : n->dispatcher ? "yes" : "no, single program");
+	}
+	printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
+static void print_rules(const struct dataplane_status *s)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){{"rule", 0}, {"action", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {}});
+	for (i = 0; i < s->n_rules; i++) {
+		const struct dataplane_rule *r = &s->rules[i];
+
+		table_row(&t, "%s", r->rule.name);
+		table_cell(&t, "%s%s", status_action(r->rule.action), r->rule.flags & SLUICE_RULE_AUDIT ? " (audit)" : "");
+		table_cell(&t, "%s", number_text(r->counter.packets).text);
+		table_cell(&t, "%s", number_text(r->counter.bytes).text);
+		table_cell(&t, "%s", number_text(r->counter.audit_packets).text);
+	}
+	printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
+static void print_reasons(const struct dataplane_status *s)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){
+				{"reason", 0}, {"verdict", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {"meaning", 0}, {}});
+	for (i = 0; i < ARRAY_SIZE(s->reasons); i++) {
+		const struct sluice_reason_counter *c = &s->reasons[i];
+
+		if (!c->packets && !c->audit_packets)
+			continue;
+		table_row(&t, "%s", reason_name(c->reason));
+		table_cell(&t, "%s", status_reason_verdict(c->reason));
+		table_cell(&t, "%s", number_text(c->packets).text);
+		table_cell(&t, "%s", number_text(c->bytes).text);
+		table_cell(&t, "%s", number_text(c->audit_packets).text);
+		table_cell(&t, "%s", reason_text(c->reason));
+	}
+	if (t.n_cells)
+		printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
+static void print_queues(const struct status_report *r)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){{"queue from", 0}, {"portal", 0}, {"reactor CPU", 1}, {"steering", 0},
+						      {"packets there", 1}, {"elsewhere", 1}, {"share", 1}, {}});
+	for (i = 0; i < r->n_queues; i++) {
+		const struct dataplane_queue *q = &r->queues[i];
+
+		table_row(&t, "%s", status_end(q->key.source, q->key.source_port).text);
+		table_cell(&t, "%s", status_end(q->key.dest, q->key.dest_port).text);
+		table_cell(&t, "%u", q->steer.cpu);
+		table_cell(&t, "%s", q->steer.redirect ? "cpumap" : "counted");
+		table_cell(&t, "%s", number_text(q->packets_there).text);
+		table_cell(&t, "%s", number_text(q->packets_all - q->packets_there).text);
+		if (q->packets_all)
+			table_cell(&t, "%.1f %%", 100.0 * (double)q->packets_there / (double)q->packets_all);
+	}
+	if (t.n_cells)
+		printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
+/* ------------------------------------------------------------------- targets */
+
+static struct json_object *member(struct json_object *o, const char *key)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(o, key, &value);
+	return value;
+}
+
+static uint64_t count(struct json_object *o, const char *key)
+{
+	return json_object_get_uint64(member(o, key));
+}
+
+static const char *word(struct json_object *o, const char *key)
+{
+	const char *text = json_object_get_string(member(o, key));
+
+	return text ? text : "-";
+}
+
+/* Namespaces and queues count alike; `first` and `second` say what names a row. */
+static void print_io(struct json_object *list, const char *title, const char *first, const char *second)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){{title, 0}, {second, 0}, {"reads", 1}, {"writes", 1}, {"read", 1}, {"written", 1},
+						      {"errors", 1}, {"p50 us", 1}, {"p99 us", 1}, {}});
+	for (i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i), *latency = member(o, "latency_us");
+		struct json_object *commands = member(o, "commands");
+
+		table_row(&t, "%s", word(o, first));
+		table_cell(&t, "%s", word(o, second));
+		table_cell(&t, "%s", number_text(count(commands, "read")).text);
+		table_cell(&t, "%s", number_text(count(commands, "write")).text);
+		table_cell(&t, "%s", bytes_text(count(o, "read_bytes")).text);
+		table_cell(&t, "%s", bytes_text(count(o, "written_bytes")).text);
+		table_cell(&t, "%s", number_text(count(o, "errors")).text);
+		table_cell(&t, "%s", word(latency, "p50"));
+		table_cell(&t, "%s", word(latency, "p99"));
+	}
+	if (t.n_cells)
+		printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
+static void print_targets(struct json_object *targets)
+{
+	size_t i;
+
+	for (i = 0; i < json_object_array_length(targets); i++) {
+		struct json_object *target = json_object_array_get_idx(targets, i);
+
+		printf("\ntarget at %s\n", word(target, "socket"));
+		print_io(member(target, "namespaces"), "namespace", "nsid", "backend");
+		print_io(member(target, "queues"), "queue from", "peer", "reactor");
+	}
+}
+
+void status_text(const struct status_report *r)
+{
+	print_head(&r->dataplane);
+	print_interfaces(&r->dataplane);
+	print_rules(&r->dataplane);
+	print_reasons(&r->dataplane);
+	print_queues(r);
+	print_targets(r->targets);
+}
