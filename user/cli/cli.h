@@ -32,8 +32,7 @@ struct cli_command {
 	cli_fn run;
 	const char *usage; /* what follows the name */
 	const char *line;  /* one-line help */
-	const char *text;  /* long help */
-	bool own_help;	   /* it has subcommands and explains itself with --help */
+	const char *text;  /* long help; NULL: it has subcommands and explains itself with --help */
 };
 
 /* The table, ended by a row without a name; main.c. */

@@ -60,8 +60,7 @@ const struct cli_command cli_commands[] = {
 	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
 	 "  --run-dir DIR     folder of the control socket that `sluice status` asks\n"
 	 "  --ready-fd N      writes \"ready\" to descriptor N once it listens\n"},
-	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...", "an NVMe/TCP initiator: discover, connect, read, write, verify, bench", "",
-	 .own_help = true},
+	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...", "an NVMe/TCP initiator: discover, connect, read, write, verify, bench", NULL},
 	{"version", cmd_version, "[--json]", "versions, and what this kernel offers", "Prints version, ABI, kernel, and probed features.\n"},
 	{"help", cmd_help, "[COMMAND]", "this list, or all about a command", "Explains COMMAND, or lists all commands.\n"},
 	{},
@@ -144,7 +143,7 @@ static int run(int argc, char **argv)
 
 	if (!c)
 		return unknown(argv[0]);
-	if (!c->own_help && asks_for_help(argc, argv))
+	if (c->text && asks_for_help(argc, argv))
 		return cmd_help(2, (char *[]){(char *)"help", (char *)c->name, NULL});
 	optind = 0; /* the command parses its own options from the start */
 	return c->run(argc, argv);
