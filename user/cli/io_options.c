@@ -271,7 +271,7 @@ static int set_help(struct io_options *o, const char *text, struct error *err)
 	return 0;
 }
 
-static const struct option_row rows[] = {
+static const struct option_row options[] = {
 	{"to", "ADDR[:PORT]", set_to, ALL,
 	 "where the target listens: 10.0.0.1:4420 or [fd00::1]:4420; required (port: 4420, discover: 8009)"},
 	{"nqn", "NQN", set_subnqn, ALL & ~IO_DISCOVER, "the subsystem; required (`sluice io discover` lists them)"},
@@ -307,9 +307,9 @@ static const struct option_row rows[] = {
 
 static const struct option_row *find_row(const char *name, size_t len)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (strlen(rows[i].name) == len && !memcmp(rows[i].name, name, len))
-			return &rows[i];
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (strlen(options[i].name) == len && !memcmp(options[i].name, name, len))
+			return &options[i];
 	}
 	return NULL;
 }
@@ -397,11 +397,11 @@ void io_options_help(enum io_command command)
 	char left[64];
 
 	printf("\noptions:\n");
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (!(rows[i].commands & command))
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!(options[i].commands & command))
 			continue;
-		snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
-			 rows[i].argument ? rows[i].argument : "");
-		printf("  %-28s %s\n", left, rows[i].help);
+		snprintf(left, sizeof(left), "--%s%s%s", options[i].name, options[i].argument ? " " : "",
+			 options[i].argument ? options[i].argument : "");
+		printf("  %-28s %s\n", left, options[i].help);
 	}
 }

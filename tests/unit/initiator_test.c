@@ -1,0 +1,790 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The initiator's queue against a fake target that answers rightly, oddly and wrongly. Each wrong answer must end in the
+ * expected error and, where the specification asks for it, in an H2CTermReq with the right FES; never in a hang.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "fake_target.h"
+#include "storage/initiator_internal.h"
+
+#define DEPTH	   8
+#define IN_CAPSULE 8192
+#define BIG	   (1 << 20)
+
+static struct fake fake;
+static struct initiator_queue *q;
+static struct error err;
+static uint8_t buffer[BIG], remote[BIG], truth[BIG];
+
+static void setup(void)
+{
+	for (size_t i = 0; i < BIG; i++)
+		truth[i] = (uint8_t)(i * 7 + (i >> 8) * 13 + 1);
+}
+
+TestSuite(initiator, .init = setup, .timeout = 30);
+
+/* ---- frame of every test ---- */
+
+static void start_with(struct initiator_options options)
+{
+	int r = queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err);
+
+	cr_assert_eq(r, 0, "%s", err.text);
+}
+
+static void start(void (*script)(struct fake *))
+{
+	fake_start(&fake, script);
+	start_with(fake_options(&fake));
+}
+
+static void start_digests(void (*script)(struct fake *))
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script);
+	options = fake_options(&fake);
+	options.header_digest = options.data_digest = true;
+	start_with(options);
+}
+
+static void stop(void)
+{
+	initiator_queue_close(q);
+	fake_stop(&fake);
+	cr_assert(!fake.failed, "the script met something unexpected");
+}
+
+static struct initiator_io read_io(uint32_t len)
+{
+	return (struct initiator_io){.sqe = nvme_sqe_rw(NVME_IO_READ, 0, 1, 0, len / 512), .data = buffer, .len = len};
+}
+
+static struct initiator_io write_io(uint32_t len)
+{
+	return (struct initiator_io){.sqe = nvme_sqe_rw(NVME_IO_WRITE, 0, 1, 0, len / 512), .data = truth, .len = len};
+}
+
+/* Runs io, which must end the connection in this way. */
+static void expect_fatal(struct initiator_io io, int errnum, const char *words)
+{
+	int r = initiator_queue_execute(q, &io, &err);
+
+	cr_assert_eq(r, -errnum, "%d: %s", r, err.text);
+	cr_assert(strstr(err.text, words), "%s", err.text);
+	cr_assert(strstr(err.text, "127.0.0.1"), "no place in: %s", err.text);
+	cr_assert(io.finished);
+	cr_assert_eq(initiator_queue_outstanding(q), 0);
+	cr_assert_eq(initiator_queue_submit(q, &io), -ENOTCONN);
+}
+
+static void expect_term(uint16_t fes, uint32_t fei)
+{
+	__le32 got;
+
+	stop();
+	memcpy(&got, &fake.term.fei, sizeof(got));
+	cr_assert_eq(le16toh(fake.term.fes), fes, "FES %u", le16toh(fake.term.fes));
+	cr_assert_eq(le32toh(got), fei, "FEI %u", le32toh(got));
+}
+
+static void expect_fine(struct initiator_io io)
+{
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), 0, "%s", err.text);
+	if (io.sqe.opcode == NVME_IO_READ)
+		cr_assert_arr_eq(buffer, truth, io.len);
+}
+
+/* ---- right answers ---- */
+
+static void script_read_success(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	for (int i = 0; i < 3; i++) {
+		fake_command(f, &sqe, remote);
+		fake_c2h(f, sqe.cid, 0, truth, 4096, PDU_F_LAST | PDU_F_SUCCESS);
+	}
+}
+
+Test(initiator, read_with_success_flag)
+{
+	start(script_read_success);
+	for (int i = 0; i < 3; i++) {
+		memset(buffer, 0, 4096);
+		expect_fine(read_io(4096));
+	}
+	stop();
+}
+
+Test(initiator, read_with_digests)
+{
+	start_digests(script_read_success);
+	for (int i = 0; i < 3; i++)
+		expect_fine(read_io(4096));
+	stop();
+}
+
+static void script_read_pieces(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	for (uint32_t at = 0; at < BIG; at += BIG / 4)
+		fake_c2h(f, sqe.cid, at, truth + at, BIG / 4, at + BIG / 4 == BIG ? PDU_F_LAST : 0);
+	fake_respond(f, sqe.cid, 0);
+}
+
+Test(initiator, long_read_is_received_into_place)
+{
+	struct initiator_queue_info info;
+
+	start(script_read_pieces);
+	expect_fine(read_io(BIG));
+	initiator_queue_info(q, &info);
+	cr_assert_gt(info.bytes_placed, BIG / 2, "%lu of %u", info.bytes_placed, BIG);
+	cr_assert_eq(info.bytes_placed + info.bytes_copied, BIG);
+	stop();
+}
+
+Test(initiator, long_read_with_digests_and_alignment)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script_read_pieces);
+	options = fake_options(&fake);
+	options.header_digest = options.data_digest = true;
+	options.hpda = PDU_PDA_MAX;
+	start_with(options);
+	expect_fine(read_io(BIG));
+	stop();
+}
+
+static void script_slow_bytes(struct fake *f)
+{
+	uint8_t bytes[PDU_ENCODE_MAX + 512];
+	struct nvme_sqe sqe;
+	size_t n;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	n = pdu_encode_c2h_data(bytes, &f->framing, sqe.cid, 0, 512, PDU_F_LAST | PDU_F_SUCCESS);
+	memcpy(bytes + n, truth, 512);
+	for (size_t i = 0; i < n + 512; i++) {
+		fake_write(f, bytes + i, 1);
+		usleep(100); /* so that bytes arrive one by one; nothing is waited for */
+	}
+}
+
+Test(initiator, bytes_one_by_one)
+{
+	start(script_slow_bytes);
+	expect_fine(read_io(512));
+	stop();
+}
+
+static void script_in_capsule(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 31, true, 65536);
+	if (fake_command(f, &sqe, remote) != IN_CAPSULE || memcmp(remote, truth, IN_CAPSULE))
+		f->failed = true;
+	if (sqe.sgl.id != NVME_SGL_IN_CAPSULE)
+		f->failed = true;
+	fake_respond(f, sqe.cid, 0);
+}
+
+Test(initiator, short_write_goes_in_the_capsule)
+{
+	start(script_in_capsule);
+	expect_fine(write_io(IN_CAPSULE));
+	stop();
+}
+
+Test(initiator, short_write_with_digests)
+{
+	start_digests(script_in_capsule);
+	expect_fine(write_io(IN_CAPSULE));
+	stop();
+}
+
+/* Two R2Ts of half each, outstanding together; MAXH2CDATA 4096 cuts each into many PDUs. */
+static void script_r2ts(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 3, true, 4096);
+	if (fake_command(f, &sqe, remote) || sqe.sgl.id != NVME_SGL_TRANSPORT)
+		f->failed = true;
+	fake_r2t(f, sqe.cid, 11, 0, BIG / 2);
+	fake_r2t(f, sqe.cid, 12, BIG / 2, BIG / 2);
+	for (uint32_t at = 0; at < BIG && !f->failed; at += 4096) {
+		struct pdu_data h2c = fake_h2c(f, remote);
+		bool last = at % (BIG / 2) == BIG / 2 - 4096;
+
+		if (le32toh(h2c.offset) != at || le32toh(h2c.len) != 4096 || h2c.cccid != sqe.cid ||
+		    le16toh(h2c.ttag) != (at < BIG / 2 ? 11 : 12) || !(h2c.ch.flags & PDU_F_LAST) == last)
+			f->failed = true;
+	}
+	if (memcmp(remote, truth, BIG))
+		f->failed = true;
+	fake_respond(f, sqe.cid, 0);
+}
+
+Test(initiator, long_write_by_r2t)
+{
+	start(script_r2ts);
+	expect_fine(write_io(BIG));
+	stop();
+}
+
+Test(initiator, long_write_by_r2t_with_digests)
+{
+	start_digests(script_r2ts);
+	expect_fine(write_io(BIG));
+	stop();
+}
+
+/* Answers DEPTH reads in reverse order. */
+static void script_reverse(struct fake *f)
+{
+	struct nvme_sqe sqe[DEPTH];
+
+	fake_ic(f, 0, true, 65536);
+	for (int i = 0; i < DEPTH; i++)
+		fake_command(f, &sqe[i], remote);
+	for (int i = DEPTH - 1; i >= 0; i--) {
+		fake_c2h(f, sqe[i].cid, 0, truth + i * 512, 512, PDU_F_LAST);
+		fake_respond(f, sqe[i].cid, 0);
+	}
+}
+
+Test(initiator, answers_in_any_order)
+{
+	struct initiator_io ios[DEPTH], extra = read_io(512);
+
+	start(script_reverse);
+	for (int i = 0; i < DEPTH; i++) {
+		ios[i] = read_io(512);
+		ios[i].data = buffer + i * 512;
+		cr_assert_eq(initiator_queue_submit(q, &ios[i]), 0);
+	}
+	cr_assert_eq(initiator_queue_submit(q, &extra), -EAGAIN);
+	while (initiator_queue_outstanding(q))
+		cr_assert_eq(initiator_queue_poll(q, true, &err), 0, "%s", err.text);
+	cr_assert_arr_eq(buffer, truth, DEPTH * 512);
+	stop();
+}
+
+static void script_status(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_respond(f, sqe.cid, NVME_ST_LBA_RANGE | NVME_STATUS_DNR);
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, sqe.cid, 0, truth, 512, PDU_F_LAST | PDU_F_SUCCESS);
+}
+
+Test(initiator, an_error_status_is_words_and_the_queue_goes_on)
+{
+	struct initiator_io io = read_io(512);
+
+	start(script_status);
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), -EIO);
+	cr_assert(strstr(err.text, "Read") && strstr(err.text, "0x080") && strstr(err.text, "past the namespace"), "%s",
+		  err.text);
+	expect_fine(read_io(512));
+	stop();
+}
+
+/* ---- wrong answers to a command, which the queue survives ---- */
+
+static void script_wrong_data_digest(struct fake *f)
+{
+	uint8_t buf[PDU_ENCODE_MAX];
+	struct nvme_sqe sqe;
+	__le32 wrong = 0x12345678;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_write(f, buf, pdu_encode_c2h_data(buf, &f->framing, sqe.cid, 0, 512, PDU_F_LAST | PDU_F_SUCCESS));
+	fake_write(f, truth, 512);
+	fake_write(f, &wrong, sizeof(wrong));
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, sqe.cid, 0, truth, 512, PDU_F_LAST | PDU_F_SUCCESS);
+}
+
+Test(initiator, wrong_data_digest_fails_the_command_only)
+{
+	struct initiator_io io = read_io(512);
+
+	start_digests(script_wrong_data_digest);
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), -EBADMSG, "%s", err.text);
+	cr_assert(strstr(err.text, "data digest"), "%s", err.text);
+	expect_fine(read_io(512));
+	stop();
+}
+
+static void script_success_without_data(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	for (int i = 0; i < 2; i++) {
+		fake_command(f, &sqe, remote);
+		fake_respond(f, sqe.cid, 0);
+	}
+}
+
+Test(initiator, success_without_all_data_is_an_error)
+{
+	struct initiator_io io = read_io(512);
+
+	start(script_success_without_data);
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), -EPROTO, "%s", err.text);
+	io = write_io(IN_CAPSULE + 512);
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), -EPROTO, "%s", err.text);
+	stop();
+}
+
+/* ---- wrong answers that end the connection ---- */
+
+static void script_unknown_cid_data(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, htole16(le16toh(sqe.cid) + 1), 0, truth, 512, PDU_F_LAST);
+	fake_expect_term(f);
+}
+
+Test(initiator, data_for_an_unknown_command)
+{
+	start(script_unknown_cid_data);
+	expect_fatal(read_io(512), EPROTO, "no outstanding command");
+	expect_term(FES_INVALID_HEADER, offsetof(struct pdu_data, cccid));
+}
+
+static void script_unknown_cid_response(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_respond(f, htole16(0x7777), 0);
+	fake_expect_term(f);
+}
+
+Test(initiator, response_to_an_unknown_command)
+{
+	start(script_unknown_cid_response);
+	expect_fatal(read_io(512), EPROTO, "no outstanding command");
+	expect_term(FES_INVALID_HEADER, offsetof(struct pdu_capsule_resp, cqe.cid));
+}
+
+static void script_answers_twice(struct fake *f)
+{
+	struct nvme_sqe first, second;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &first, remote);
+	fake_respond(f, first.cid, NVME_ST_INTERNAL);
+	fake_command(f, &second, remote);
+	fake_respond(f, first.cid, 0);
+	fake_expect_term(f);
+}
+
+Test(initiator, a_late_second_answer_is_not_taken_for_the_next_command)
+{
+	struct initiator_io io = read_io(512);
+
+	start(script_answers_twice);
+	cr_assert_eq(initiator_queue_execute(q, &io, &err), -EIO);
+	expect_fatal(read_io(512), EPROTO, "no outstanding command");
+	expect_term(FES_INVALID_HEADER, offsetof(struct pdu_capsule_resp, cqe.cid));
+}
+
+static void script_data_beyond(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, sqe.cid, 0, truth, 512, 0);
+	fake_c2h(f, sqe.cid, 512, truth, 1024, PDU_F_LAST);
+	fake_expect_term(f);
+}
+
+Test(initiator, data_beyond_the_buffer)
+{
+	memset(buffer, 0xee, sizeof(buffer));
+	start(script_data_beyond);
+	expect_fatal(read_io(1024), EPROTO, "beyond the end");
+	for (size_t i = 1024; i < 4096; i++)
+		cr_assert_eq(buffer[i], 0xee);
+	expect_term(FES_OUT_OF_RANGE, 0);
+}
+
+static void script_data_out_of_order(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, sqe.cid, 512, truth, 512, PDU_F_LAST);
+	fake_expect_term(f);
+}
+
+Test(initiator, data_out_of_order)
+{
+	start(script_data_out_of_order);
+	expect_fatal(read_io(1024), EPROTO, "out of order");
+	expect_term(FES_INVALID_HEADER, offsetof(struct pdu_data, offset));
+}
+
+static void script_data_for_a_write(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_c2h(f, sqe.cid, 0, truth, 512, PDU_F_LAST);
+	fake_expect_term(f);
+}
+
+Test(initiator, data_for_a_write)
+{
+	start(script_data_for_a_write);
+	expect_fatal(write_io(512), EPROTO, "takes no data");
+	expect_term(FES_SEQUENCE, 0);
+}
+
+static void script_r2t_unknown(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_r2t(f, htole16(le16toh(sqe.cid) ^ 1), 1, 0, 512);
+	fake_expect_term(f);
+}
+
+Test(initiator, r2t_for_an_unknown_command)
+{
+	start(script_r2t_unknown);
+	expect_fatal(write_io(16384), EPROTO, "wrong R2T: no outstanding command");
+	expect_term(FES_INVALID_HEADER, offsetof(struct pdu_data, cccid));
+}
+
+static void script_r2t_for_any(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_r2t(f, sqe.cid, 1, 0, 512);
+	fake_expect_term(f);
+}
+
+Test(initiator, r2t_for_a_read)
+{
+	start(script_r2t_for_any);
+	expect_fatal(read_io(512), EPROTO, "no data to ask for");
+	expect_term(FES_SEQUENCE, 0);
+}
+
+Test(initiator, r2t_for_data_that_went_in_the_capsule)
+{
+	start(script_r2t_for_any);
+	expect_fatal(write_io(512), EPROTO, "no data to ask for");
+	expect_term(FES_SEQUENCE, 0);
+}
+
+static void script_r2t_beyond(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_r2t(f, sqe.cid, 1, 0, 16384 + 4);
+	fake_expect_term(f);
+}
+
+Test(initiator, r2t_beyond_the_buffer)
+{
+	start(script_r2t_beyond);
+	expect_fatal(write_io(16384), EPROTO, "beyond the end");
+	expect_term(FES_OUT_OF_RANGE, 0);
+}
+
+/* Five R2Ts in one write, so that none can be answered in between. */
+static void script_r2t_flood(struct fake *f)
+{
+	uint8_t bytes[5 * PDU_ENCODE_MAX];
+	struct nvme_sqe sqe;
+	size_t n = 0;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	for (uint32_t i = 0; i < 5; i++)
+		n += pdu_encode_r2t(bytes + n, &f->framing, sqe.cid, (uint16_t)i, i * 512, 512);
+	fake_write(f, bytes, n);
+	fake_expect_term(f);
+}
+
+Test(initiator, more_r2ts_than_allowed)
+{
+	start(script_r2t_flood);
+	expect_fatal(write_io(16384), EPROTO, "more R2Ts");
+	expect_term(FES_LIMIT, 0);
+}
+
+static void script_header_digest(struct fake *f)
+{
+	uint8_t buf[PDU_ENCODE_MAX];
+	struct nvme_cqe cqe;
+	struct nvme_sqe sqe;
+	size_t n;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	cqe = nvme_cqe_make(sqe.cid, 0, 0, 0);
+	n = pdu_encode_capsule_resp(buf, &f->framing, &cqe);
+	memset(buf + n - 4, 0x11, 4);
+	fake_write(f, buf, n);
+	fake_expect_term(f);
+}
+
+Test(initiator, wrong_header_digest)
+{
+	start_digests(script_header_digest);
+	expect_fatal(read_io(512), EPROTO, "digest");
+	expect_term(FES_HEADER_DIGEST, 0x11111111);
+}
+
+static void script_garbage(struct fake *f)
+{
+	struct nvme_sqe sqe;
+	uint8_t garbage[64];
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	memset(garbage, 0x5a, sizeof(garbage));
+	fake_write(f, garbage, sizeof(garbage));
+	fake_expect_term(f);
+}
+
+Test(initiator, garbage)
+{
+	start(script_garbage);
+	expect_fatal(read_io(512), EPROTO, "cannot be read");
+	fake_stop(&fake);
+	initiator_queue_close(q);
+}
+
+/* ---- ends and silences ---- */
+
+static void script_term(struct fake *f)
+{
+	const struct pdu_error error = {.fes = FES_UNSUPPORTED, .fei = 9};
+	uint8_t buf[PDU_ENCODE_MAX];
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_write(f, buf, pdu_encode_term(buf, PDU_C2H_TERM_REQ, &error, &sqe, 24));
+}
+
+Test(initiator, term_request_in_words)
+{
+	start(script_term);
+	expect_fatal(read_io(512), ECONNABORTED, "C2HTermReq): unsupported parameter, byte 9");
+	stop();
+}
+
+static void script_close_in_data(struct fake *f)
+{
+	uint8_t buf[PDU_ENCODE_MAX];
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_write(f, buf, pdu_encode_c2h_data(buf, &f->framing, sqe.cid, 0, BIG, PDU_F_LAST));
+	fake_write(f, truth, BIG / 2);
+	shutdown(f->fd, SHUT_WR);
+	fake_expect_term(f);
+}
+
+Test(initiator, close_in_the_middle_of_data)
+{
+	start(script_close_in_data);
+	expect_fatal(read_io(BIG), ECONNRESET, "closed the connection");
+	stop();
+}
+
+static unsigned int n_failed;
+
+static void count_failed(struct initiator_io *io)
+{
+	n_failed += io->error == -ECONNRESET;
+	cr_assert_eq(initiator_queue_submit(q, io), -ENOTCONN);
+}
+
+static void script_close_at_once(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	for (int i = 0; i < DEPTH; i++)
+		fake_command(f, &sqe, remote);
+}
+
+Test(initiator, every_outstanding_command_is_handed_back)
+{
+	struct initiator_io ios[DEPTH];
+	int r = 0;
+
+	start(script_close_at_once);
+	for (int i = 0; i < DEPTH; i++) {
+		ios[i] = read_io(512);
+		ios[i].done = count_failed;
+		cr_assert_eq(initiator_queue_submit(q, &ios[i]), 0);
+	}
+	while (!r)
+		r = initiator_queue_poll(q, true, &err);
+	cr_assert_eq(r, -ECONNRESET, "%s", err.text);
+	cr_assert_eq(n_failed, DEPTH);
+	stop();
+}
+
+static void script_silence(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_expect_term(f);
+}
+
+static uint64_t elapsed_ms(uint64_t since)
+{
+	return (time_now_ns() - since) / 1000000;
+}
+
+static void start_timeout(void (*script)(struct fake *), uint32_t timeout_ms)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script);
+	options = fake_options(&fake);
+	options.timeout_ms = timeout_ms;
+	start_with(options);
+}
+
+Test(initiator, silence_ends_in_a_timeout)
+{
+	uint64_t since;
+
+	start_timeout(script_silence, 200);
+	since = time_now_ns();
+	expect_fatal(read_io(512), ETIMEDOUT, "no answer to Read within 0.2 s");
+	cr_assert(elapsed_ms(since) >= 200 && elapsed_ms(since) < 2000, "%lu ms", elapsed_ms(since));
+	stop();
+}
+
+/* A byte now and then is no answer. */
+static void script_dribble(struct fake *f)
+{
+	uint8_t buf[PDU_ENCODE_MAX];
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_write(f, buf, pdu_encode_c2h_data(buf, &f->framing, sqe.cid, 0, BIG, PDU_F_LAST));
+	while (send(f->fd, buf, 1, MSG_NOSIGNAL) == 1)
+		usleep(5000);
+}
+
+Test(initiator, dribbling_ends_in_a_timeout)
+{
+	start_timeout(script_dribble, 200);
+	expect_fatal(read_io(BIG), ETIMEDOUT, "no answer to Read");
+	stop();
+}
+
+static void script_no_icresp(struct fake *f)
+{
+	uint8_t buf[128];
+
+	fake_read(f, buf, sizeof(buf));
+	fake_expect_term(f);
+}
+
+Test(initiator, no_icresp)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script_no_icresp);
+	options = fake_options(&fake);
+	options.timeout_ms = 200;
+	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -ETIMEDOUT, "%s", err.text);
+	cr_assert(strstr(err.text, "no ICResp within 0.2 s"), "%s", err.text);
+	fake_stop(&fake);
+}
+
+static void script_digests_unasked(struct fake *f)
+{
+	struct pdu_icreq icreq;
+	uint8_t buf[PDU_ENCODE_MAX];
+
+	fake_read(f, &icreq, sizeof(icreq));
+	fake_write(f, buf, pdu_encode_icresp(buf, 0, PDU_DGST_HEADER, 65536));
+	fake_expect_term(f);
+}
+
+Test(initiator, digests_that_were_not_asked_for)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script_digests_unasked);
+	options = fake_options(&fake);
+	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -EPROTO, "%s", err.text);
+	fake_stop(&fake);
+	cr_assert_eq(le16toh(fake.term.fes), FES_INVALID_HEADER);
+}
+
+Test(initiator, connection_refused)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script_silence);
+	options = fake_options(&fake);
+	fake_stop(&fake);
+	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -ECONNREFUSED, "%s", err.text);
+	cr_assert(strstr(err.text, options.addr.text) && strstr(err.text, "start `sluice target`"), "%s", err.text);
+}
+
+Test(initiator, closing_with_commands_outstanding)
+{
+	struct initiator_io io = read_io(BIG);
+
+	start(script_close_in_data);
+	cr_assert_eq(initiator_queue_submit(q, &io), 0);
+	cr_assert_eq(initiator_queue_poll(q, true, &err), 0, "%s", err.text);
+	stop();
+	cr_assert(io.finished);
+	cr_assert_lt(io.error, 0);
+}
