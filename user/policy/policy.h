@@ -38,6 +38,8 @@ struct policy_diagnostics {
 	struct policy_diagnostic *items;
 	size_t count;
 	size_t errors;
+	char **files; /* names that the places point into */
+	size_t n_files;
 };
 
 void policy_diagnostics_done(struct policy_diagnostics *d);
@@ -212,6 +214,15 @@ struct policy_query {
 /* The userspace twin of bpf/classify.h: same tables, same steps. Returns the index of the deciding rule. */
 size_t policy_tables_lookup(const struct policy_tables *t, const struct policy_query *q);
 
+/*
+ * The same with the audit rules passed on the way: ret_rules[0..n-1] are they, in order, ret_rules[n] decides. Returns n.
+ */
+size_t policy_tables_chain(const struct policy_tables *t, const struct policy_query *q,
+			   uint32_t ret_rules[SLUICE_AUDITS_MAX + 1]);
+
+/* Whether the query's source may enter at the interface of antispoof slot `slot`. */
+bool policy_tables_may_enter(const struct policy_tables *t, const struct policy_query *q, unsigned int slot);
+
 /* ------------------------------------------------------------------- questions */
 
 /* Why an earlier rule did not match, in evaluation order; the first thing that failed. */
@@ -244,6 +255,8 @@ struct policy_place policy_rule_place(const struct policy *p, size_t i);
  */
 int policy_query_service(const char *text, struct policy_query *q, struct error *err);
 int policy_query_address(const char *text, uint8_t ret_addr[16], struct error *err);
+/* The number of a tenant by name; the host's tenant 0 has none. */
+int policy_query_tenant(const struct policy *p, const char *name, uint16_t *ret_tenant, struct error *err);
 
 /* Name and text of a reason ("antispoof", "source address may not ..."), and whether it drops; from reasons.def. */
 const char *reason_name(enum sluice_reason r);

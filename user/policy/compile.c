@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * policy_compile(): model → the tables of a bank. Owns the order of the steps and the limits; the steps are in sets.c,
+ * classes.c, trie.c, services.c and verdicts.c. Called by the CLI and the tests. Pure and deterministic: numbers are given
+ * in order of first use, and nothing depends on addresses in memory.
+ */
+#include "policy/compile.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+
+/* ------------------------------------------------------------------------- words */
+
+int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_first)
+{
+	if (w->count + more > c->words_max)
+		return error_set(c->err, E2BIG,
+				 "table '%s' needs %zu words or more, of at most %zu; name fewer distinct sets of addresses and ports",
+				 w->name, w->count + more, c->words_max);
+	if (array_reserve(&w->items, &w->capacity, w->count, more, sizeof(*w->items)))
+		return -ENOMEM;
+	memset(w->items + w->count, 0, more * sizeof(*w->items));
+	*ret_first = w->count;
+	w->count += more;
+	return 0;
+}
+
+/* Pads to whole pages, at least one, and moves the words into the tables. */
+static int words_finish(struct compiler *c, struct words *w, struct policy_words *ret_words)
+{
+	size_t more = w->count ? -w->count % SLUICE_PAGE_WORDS : SLUICE_PAGE_WORDS, first;
+	int r = words_add(c, w, more, &first);
+
+	if (r)
+		return r;
+	ret_words->words = w->count;
+	ret_words->word = TAKE_PTR(w->items);
+	return 0;
+}
+
+static int tables_finish(struct compiler *c)
+{
+	struct policy_tables *t = c->tables;
+	struct {
+		struct words *from;
+		struct policy_words *to;
+	} const all[] = {
+		{ &c->prefix4, &t->prefix4 }, { &c->prefix6, &t->prefix6 },	{ &c->ports, &t->ports },
+		{ &c->service_words, &t->services }, { &c->pairs, &t->pairs }, { &c->verdicts, &t->verdicts },
+		{ &c->audits, &t->audits },
+	};
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < ARRAY_SIZE(all) && !r; i++)
+		r = words_finish(c, all[i].from, all[i].to);
+	return r;
+}
+
+/* ------------------------------------------------------------------------ limits */
+
+static int limits_check(const struct compiler *c)
+{
+	const struct policy *p = c->policy;
+	const struct {
+		const char *what;
+		size_t count;
+		size_t most;
+	} limits[] = {
+		{ "rules", p->n_rules, SLUICE_MAX_RULES - 1 },
+		{ "tenants", p->n_tenants - 1, SLUICE_MAX_TENANTS - 1 },
+		{ "interfaces", p->n_interfaces, SLUICE_MAX_INTERFACES },
+		{ "failsafe items", p->failsafe->n_items, ARRAY_SIZE(c->tables->head.failsafe) },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		if (limits[i].count > limits[i].most)
+			return error_set(c->err, E2BIG, "%zu %s are %zu more than the %zu that fit; remove some", limits[i].count,
+					 limits[i].what, limits[i].count - limits[i].most, limits[i].most);
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ head and rules */
+
+static void failsafe_fill(struct sluice_policy *head, const struct policy_service *failsafe)
+{
+	const struct policy_item *item;
+	size_t i;
+
+	head->failsafes = (uint32_t)failsafe->n_items;
+	for (i = 0; i < failsafe->n_items; i++) {
+		item = &failsafe->items[i];
+		head->failsafe[i].protocol = item->protocol;
+		head->failsafe[i].any_port = item->dest_first == 0 && item->dest_last == 65535;
+		head->failsafe[i].port = htons(item->dest_first);
+		head->failsafe[i].port_last = htons(item->dest_last);
+	}
+}
+
+static int head_fill(struct compiler *c)
+{
+	struct sluice_policy *head = &c->tables->head;
+	const struct policy *p = c->policy;
+
+	head->flags = (p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0);
+	head->default_action = p->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
+	head->rules = (uint32_t)c->tables->n_rules;
+	head->dest_classes = (uint32_t)c->dest_classes;
+	head->service_classes = (uint32_t)c->service_classes;
+	memcpy(head->timeout_ns, p->conntrack.timeout_ns, sizeof(head->timeout_ns));
+	failsafe_fill(head, p->failsafe);
+	strncpy(head->name, p->name, sizeof(head->name) - 1);
+	return digest_finish(c->digest, head->digest);
+}
+
+static void rule_fill(struct compiler *c, size_t i)
+{
+	const struct policy_rule *rule = &c->policy->rules[i];
+	struct sluice_rule *r = &c->tables->rules[i];
+	static const uint8_t any_service[32];
+	const uint8_t *service = any_service;
+
+	r->action = rule->action;
+	r->flags = (rule->stateful ? SLUICE_RULE_STATEFUL : 0) | (rule->log ? SLUICE_RULE_LOG : 0) |
+		   (rule->audit ? SLUICE_RULE_AUDIT : 0);
+	r->slot = (uint32_t)i;
+	r->log_period_ns = rule->log_period_ns;
+	strncpy(r->name, rule->name, sizeof(r->name) - 1);
+	if (c->rule_service[i] != SET_ANY)
+		service = c->services.items[c->rule_service[i]].digest;
+	r->identity = hash_mix(c->rule_hash[i] ^ hash_bytes(service, sizeof(any_service)));
+	r->identity = hash_mix(r->identity ^ ((uint64_t)r->action << 32 | r->flags));
+	r->identity = hash_mix(r->identity ^ r->log_period_ns);
+	digest_string(c->digest, r->name);
+	digest_bytes(c->digest, service, sizeof(any_service));
+	digest_number(c->digest, (uint64_t)r->action << 32 | r->flags);
+	digest_number(c->digest, r->log_period_ns);
+}
+
+static void rules_fill(struct compiler *c)
+{
+	struct sluice_rule *last = &c->tables->rules[c->policy->n_rules];
+	size_t i;
+
+	for (i = 0; i < c->policy->n_rules; i++)
+		rule_fill(c, i);
+	last->action = c->policy->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
+	last->flags = SLUICE_RULE_DEFAULT | SLUICE_RULE_STATEFUL;
+	last->slot = (uint32_t)c->policy->n_rules;
+	last->identity = hash_mix(last->action);
+	strncpy(last->name, policy_rule_name(c->policy, c->policy->n_rules), sizeof(last->name) - 1);
+}
+
+/* ------------------------------------------------------------------------- steps */
+
+static int tables_allocate(struct compiler *c)
+{
+	const struct policy *p = c->policy;
+	struct policy_tables *t = c->tables;
+
+	t->n_tenants = p->n_tenants;
+	t->n_rules = p->n_rules + 1;
+	t->tenants = calloc(t->n_tenants, sizeof(*t->tenants));
+	t->rules = calloc(t->n_rules, sizeof(*t->rules));
+	c->tenants = calloc(p->n_tenants, sizeof(*c->tenants));
+	c->rule_service = calloc(t->n_rules, sizeof(*c->rule_service));
+	c->rule_hash = calloc(t->n_rules, sizeof(*c->rule_hash));
+	c->digest = digest_new();
+	if (!t->tenants || !t->rules || !c->tenants || !c->rule_service || !c->rule_hash || !c->digest)
+		return -ENOMEM;
+	return sets_begin(c);
+}
+
+static int tenants_compile(struct compiler *c)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < c->policy->n_tenants && !r; i++) {
+		strncpy(c->tables->tenants[i].name, c->policy->tenants[i], SLUICE_NAME_LEN - 1);
+		r = classes_compile(c, (uint16_t)i);
+	}
+	return r;
+}
+
+static int steps_run(struct compiler *c)
+{
+	size_t i;
+	int r;
+
+	r = limits_check(c);
+	if (!r)
+		r = tables_allocate(c);
+	if (r)
+		return r;
+	digest_policy(c->digest, c->policy);
+	for (i = 0; i < c->policy->n_rules && !r; i++)
+		r = service_set_add(c, &c->policy->rules[i], &c->rule_service[i]);
+	if (!r)
+		r = tenants_compile(c);
+	if (!r)
+		r = services_compile(c);
+	if (!r)
+		r = verdicts_compile(c);
+	if (r)
+		return r;
+	rules_fill(c);
+	r = head_fill(c);
+	return r ? r : tables_finish(c);
+}
+
+static void compiler_done(struct compiler *c)
+{
+	struct words *const all[] = { &c->prefix4, &c->prefix6, &c->ports, &c->service_words, &c->pairs, &c->verdicts,
+				      &c->audits };
+	size_t i;
+
+	sets_done(c);
+	for (i = 0; c->tenants && i < c->policy->n_tenants; i++) {
+		rule_sets_done(&c->tenants[i].sources);
+		rule_sets_done(&c->tenants[i].dests);
+	}
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		free(all[i]->items);
+	hash_index_done(&c->pages4);
+	hash_index_done(&c->pages6);
+	free(c->tenants);
+	free(c->rule_service);
+	free(c->rule_hash);
+	digest_free(c->digest);
+}
+
+int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err, struct policy_tables **ret_tables)
+{
+	_cleanup_(policy_tables_freep) struct policy_tables *tables = calloc(1, sizeof(*tables));
+	_cleanup_(compiler_done) struct compiler c = {
+		.policy = p,
+		.err = err,
+		.words_max = words_max,
+		.tables = tables,
+		.prefix4.name = "prefix4",
+		.prefix6.name = "prefix6",
+		.ports.name = "ports",
+		.service_words.name = "services",
+		.pairs.name = "pairs",
+		.verdicts.name = "verdicts",
+		.audits.name = "audits",
+	};
+	int r = tables ? steps_run(&c) : -ENOMEM;
+
+	if (r == -ENOMEM)
+		return error_set(err, ENOMEM, "not enough memory to compile the policy");
+	if (!r)
+		*ret_tables = TAKE_PTR(tables);
+	return r;
+}
+
+int policy_compile(const struct policy *p, struct error *err, struct policy_tables **ret_tables)
+{
+	return policy_compile_limited(p, COMPILE_WORDS_MAX, err, ret_tables);
+}
+
+void policy_tables_free(struct policy_tables *t)
+{
+	if (!t)
+		return;
+	free(t->tenants);
+	free(t->prefix4.word);
+	free(t->prefix6.word);
+	free(t->classes);
+	free(t->ports.word);
+	free(t->services.word);
+	free(t->pairs.word);
+	free(t->verdicts.word);
+	free(t->audits.word);
+	free(t->rules);
+	free(t);
+}
+
+void policy_tables_freep(struct policy_tables **t)
+{
+	policy_tables_free(*t);
+}

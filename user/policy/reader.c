@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Nodes → struct fields, driven by tables. Called by the yaml_*.c files. Holds: a wrong node is noted once, with its
+ * place, and never stops the reading of its neighbours; running out of memory is noted in reader.failed.
+ */
+#include "policy/reader.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "policy/diagnostics.h"
+#include "policy/values.h"
+
+void reader_error(struct reader *r, const struct node *at, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	r->wrong = true;
+	if (diagnostics_add(r->diagnostics, POLICY_ERROR, at->place, "%s", text))
+		r->failed = -ENOMEM;
+}
+
+void *reader_add(struct reader *r, void *items, size_t *count, size_t size)
+{
+	void *fresh = array_add(items, count, size);
+
+	if (!fresh)
+		r->failed = -ENOMEM;
+	return fresh;
+}
+
+char *reader_strdup(struct reader *r, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		r->failed = -ENOMEM;
+	return copy;
+}
+
+static const char *kind_name(const struct node *node)
+{
+	static const char *const names[] = { "a single value", "a list", "a mapping" };
+
+	return names[node->kind];
+}
+
+bool reader_is_list(struct reader *r, const struct node *node, const char *what)
+{
+	if (node->kind == NODE_LIST)
+		return true;
+	reader_error(r, node, "%s must be a list, not %s; write [a, b]", what, kind_name(node));
+	return false;
+}
+
+const char *reader_scalar(struct reader *r, const struct node *node, const char *what)
+{
+	if (node->kind == NODE_SCALAR)
+		return node->text;
+	reader_error(r, node, "%s must be a single value, not %s", what, kind_name(node));
+	return NULL;
+}
+
+/* -------------------------------------------------------------------- mappings */
+
+static const struct field *field_find(const struct field *fields, const char *key)
+{
+	for (; fields->key; fields++) {
+		if (!strcmp(fields->key, key))
+			return fields;
+	}
+	return NULL;
+}
+
+static void key_unknown(struct reader *r, const struct node *key, const char *what, const struct field *fields)
+{
+	struct suggestion s = { .word = key->text };
+	char known[256] = "", near[SLUICE_NAME_LEN + 32];
+	const struct field *f;
+	size_t n = 0;
+
+	for (f = fields; f->key; f++) {
+		suggestion_try(&s, f->key);
+		if (f->read && n < sizeof(known))
+			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", f->key);
+	}
+	if (s.best)
+		reader_error(r, key, "unknown key '%.63s' in %s%s", key->text, what, suggestion_text(&s, near, sizeof(near)));
+	else
+		reader_error(r, key, "unknown key '%.63s' in %s; known are %s", key->text, what, known);
+}
+
+/* The earlier key of the same text in a mapping, or NULL. Quadratic, so only for the small mappings that have a table. */
+static const struct node *key_earlier(const struct node *node, size_t i)
+{
+	size_t k;
+
+	for (k = 0; k < i; k += 2) {
+		if (node->children[k].kind == NODE_SCALAR && !strcmp(node->children[k].text, node->children[i].text))
+			return &node->children[k];
+	}
+	return NULL;
+}
+
+static void key_read(struct reader *r, const struct node *node, size_t i, const char *what, const struct field *fields,
+		     void *at)
+{
+	const struct node *key = &node->children[i], *earlier;
+	const struct field *f;
+
+	if (!reader_scalar(r, key, "a key"))
+		return;
+	f = field_find(fields, key->text);
+	if (!f) {
+		key_unknown(r, key, what, fields);
+		return;
+	}
+	earlier = key_earlier(node, i);
+	if (earlier)
+		reader_error(r, key, "'%s' is here twice, first on line %u; remove one", key->text, earlier->place.line);
+	else if (!f->read)
+		reader_error(r, key, "'%s' is not in this version of sluice; remove it", key->text);
+	else
+		f->read(r, f, &node->children[i + 1], (char *)at + f->offset);
+}
+
+bool reader_mapping(struct reader *r, const struct node *node, const char *what, const struct field *fields, void *at)
+{
+	const struct field *f;
+	size_t i;
+
+	if (node->kind != NODE_MAPPING) {
+		reader_error(r, node, "%s must be a mapping, not %s; write key: value", what, kind_name(node));
+		return false;
+	}
+	for (i = 0; i < node->n_children; i += 2)
+		key_read(r, node, i, what, fields, at);
+	for (f = fields; f->key; f++) {
+		for (i = 0; f->required && i < node->n_children; i += 2) {
+			if (node->children[i].kind == NODE_SCALAR && !strcmp(node->children[i].text, f->key))
+				break;
+		}
+		if (f->required && i >= node->n_children)
+			reader_error(r, node, "%s has no '%s'; add it", what, f->key);
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------- field functions */
+
+void read_node(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	*(const struct node **)at = value;
+}
+
+void read_bool(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	const char *text = reader_scalar(r, value, f->key);
+
+	if (!text)
+		return;
+	if (!strcmp(text, "true"))
+		*(bool *)at = true;
+	else if (!strcmp(text, "false"))
+		*(bool *)at = false;
+	else
+		reader_error(r, value, "%s is '%.40s'; write true or false", f->key, text);
+}
+
+void read_choice(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	const char *text = reader_scalar(r, value, f->key);
+	char known[128] = "", near[SLUICE_NAME_LEN + 32];
+	struct suggestion s = { .word = text };
+	const struct choice *c;
+	size_t n = 0;
+
+	if (!text)
+		return;
+	for (c = f->arg; c->name; c++) {
+		if (!strcmp(c->name, text)) {
+			if (c->value == CHOICE_NOT_YET)
+				reader_error(r, value, "'%s: %s' is not in this version of sluice; choose another", f->key, text);
+			else
+				*(int *)at = c->value;
+			return;
+		}
+		suggestion_try(&s, c->name);
+		if (c->value != CHOICE_NOT_YET)
+			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? " | " : "", c->name);
+	}
+	reader_error(r, value, "%s cannot be '%.40s'; choose %s%s", f->key, text, known,
+		     suggestion_text(&s, near, sizeof(near)));
+}
+
+void read_number(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	const char *text = reader_scalar(r, value, f->key);
+	const struct bounds *b = f->arg;
+	struct error err;
+	uint64_t number;
+
+	if (!text)
+		return;
+	if (value_number(f->key, text, b->low, b->high, &number, &err))
+		reader_error(r, value, "%s", err.text);
+	else
+		*(uint32_t *)at = (uint32_t)number;
+}
+
+#define DURATION_MAX (366ull * 86400 * NSEC_PER_SEC)
+
+void read_duration(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	const char *text = reader_scalar(r, value, f->key);
+	struct error err;
+	uint64_t ns;
+
+	if (!text)
+		return;
+	if (value_duration(text, &ns, &err))
+		reader_error(r, value, "%s: %s", f->key, err.text);
+	else if (ns > DURATION_MAX || (!ns && !f->arg))
+		reader_error(r, value, "%s: %.40s is out of range; use more than 0 and at most 366d", f->key, text);
+	else
+		*(uint64_t *)at = ns;
+}
+
+void read_text(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	const char *text = reader_scalar(r, value, f->key);
+
+	if (!text)
+		return;
+	if (!*text)
+		reader_error(r, value, "%s is empty; write it or remove the key", f->key);
+	else
+		*(char **)at = reader_strdup(r, text);
+}
+
+void reader_each(struct reader *r, const struct node *node, const char *what, bool mappings, each_fn each, void *arg)
+{
+	const struct node *one = node->kind == NODE_LIST ? node->children : node;
+	size_t i, n = node->kind == NODE_LIST ? node->n_children : 1;
+
+	if (!n)
+		reader_error(r, node, "%s is an empty list; name at least one, or remove the key", what);
+	for (i = 0; i < n; i++) {
+		if (one[i].kind == NODE_MAPPING && mappings)
+			each(r, &one[i], arg);
+		else if (reader_scalar(r, &one[i], what))
+			each(r, &one[i], arg);
+	}
+}
+
+/* ----------------------------------------------------------------------- names */
+
+/* Looking for near names costs a walk over all names: worth it only while a person still reads the list of errors. */
+#define SUGGESTIONS_MAX 64
+
+static const struct {
+	const char *noun;
+	const char *remedy;
+} name_kinds[NAME_KINDS] = {
+	[NAME_TENANT] = { "tenant", "add it to 'tenants'" },
+	[NAME_SEGMENT] = { "segment", "add it to 'segments', or write a prefix" },
+	[NAME_SERVICE] = { "service", "add it to 'services', or write an item as in tcp/443" },
+	[NAME_RULE] = { "rule", "" },
+};
+
+static bool entry_is(const void *table, const void *name, uint32_t i)
+{
+	return !strcmp(((const struct name_table *)table)->entries[i].node->text, name);
+}
+
+static const struct name_entry *entry_find(const struct name_table *table, const char *name)
+{
+	uint32_t i = hash_index_find(&table->index, hash_string(name), entry_is, table, name);
+
+	return i == HASH_NONE ? NULL : &table->entries[i];
+}
+
+bool reader_declare(struct reader *r, enum name_kind kind, const struct node *at, size_t id)
+{
+	struct name_table *table = &r->names[kind];
+	const struct name_entry *first;
+	struct name_entry *entry;
+	struct error err;
+
+	if (!reader_scalar(r, at, "a name"))
+		return false;
+	if (value_name(name_kinds[kind].noun, at->text, &err)) {
+		reader_error(r, at, "%s", err.text);
+		return false;
+	}
+	first = entry_find(table, at->text);
+	if (first) {
+		reader_error(r, at, "%s '%s' is defined twice, first at %s:%u; rename or remove one", name_kinds[kind].noun,
+			     at->text, first->node->place.file, first->node->place.line);
+		return false;
+	}
+	entry = reader_add(r, &table->entries, &table->n_entries, sizeof(*entry));
+	if (!entry)
+		return false;
+	*entry = (struct name_entry){ at, id };
+	if (hash_index_add(&table->index, hash_string(at->text), (uint32_t)table->n_entries - 1))
+		r->failed = -ENOMEM;
+	return true;
+}
+
+size_t reader_declared(const struct reader *r, enum name_kind kind, const struct node *at)
+{
+	const struct name_entry *entry = at->kind == NODE_SCALAR ? entry_find(&r->names[kind], at->text) : NULL;
+
+	return entry && entry->node == at ? entry->id : NAME_UNDEFINED;
+}
+
+bool reader_knows(const struct reader *r, enum name_kind kind, const char *name)
+{
+	return entry_find(&r->names[kind], name) != NULL;
+}
+
+size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at)
+{
+	const struct name_table *table = &r->names[kind];
+	const struct name_entry *entry = entry_find(table, at->text);
+	struct suggestion s = { .word = at->text };
+	char near[SLUICE_NAME_LEN + 32];
+	size_t i;
+
+	if (entry)
+		return entry->id;
+	if (r->diagnostics && r->diagnostics->errors < SUGGESTIONS_MAX) {
+		for (i = 0; i < table->n_entries; i++)
+			suggestion_try(&s, table->entries[i].node->text);
+	}
+	if (s.best)
+		reader_error(r, at, "%s '%.63s' is not defined%s", name_kinds[kind].noun, at->text,
+			     suggestion_text(&s, near, sizeof(near)));
+	else
+		reader_error(r, at, "%s '%.63s' is not defined; %s", name_kinds[kind].noun, at->text,
+			     name_kinds[kind].remedy);
+	return NAME_UNDEFINED;
+}
+
+void reader_done(struct reader *r)
+{
+	size_t kind;
+
+	for (kind = 0; kind < NAME_KINDS; kind++) {
+		hash_index_done(&r->names[kind].index);
+		free(r->names[kind].entries);
+	}
+}
+
+void read_tenant(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	size_t id = reader_scalar(r, value, f->key) ? reader_find(r, NAME_TENANT, value) : NAME_UNDEFINED;
+
+	if (id != NAME_UNDEFINED)
+		*(uint32_t *)at = (uint32_t)id;
+}

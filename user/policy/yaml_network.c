@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Sections that say what the network is: tenants, segments, services, failsafe, interfaces. Called by yaml.c in the order
+ * of its table: tenants, then the names of segments, then everything that refers to them.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "policy/reader.h"
+#include "policy/values.h"
+
+/* ---------------------------------------------------------------------- tenants */
+
+void read_tenants(struct reader *r, const struct node *node)
+{
+	char **slot;
+	size_t i;
+
+	if (!reader_is_list(r, node, "tenants"))
+		return;
+	for (i = 0; i < node->n_children; i++) {
+		if (!reader_declare(r, NAME_TENANT, &node->children[i], r->policy->n_tenants))
+			continue;
+		slot = reader_add(r, &r->policy->tenants, &r->policy->n_tenants, sizeof(*slot));
+		if (slot)
+			*slot = reader_strdup(r, node->children[i].text);
+	}
+}
+
+/* --------------------------------------------------------------------- segments */
+
+void reader_add_prefix(struct reader *r, const struct node *node, struct policy_prefix **prefixes, size_t *count)
+{
+	struct policy_prefix prefix, *slot;
+	struct error err;
+
+	if (value_prefix(node->text, &prefix, &err)) {
+		reader_error(r, node, "%s", err.text);
+		return;
+	}
+	slot = reader_add(r, prefixes, count, sizeof(*slot));
+	if (slot)
+		*slot = prefix;
+}
+
+static bool sections_named(struct reader *r, const struct node *node, const char *what)
+{
+	if (node->kind == NODE_MAPPING)
+		return true;
+	reader_error(r, node, "%s must be a mapping; write name: [...]", what);
+	return false;
+}
+
+void declare_segments(struct reader *r, const struct node *node)
+{
+	struct policy_segment *segment;
+	size_t i;
+
+	if (!sections_named(r, node, "segments"))
+		return;
+	for (i = 0; i < node->n_children; i += 2) {
+		if (!reader_declare(r, NAME_SEGMENT, &node->children[i], r->policy->n_segments))
+			continue;
+		segment = reader_add(r, &r->policy->segments, &r->policy->n_segments, sizeof(*segment));
+		if (!segment)
+			return;
+		segment->name = reader_strdup(r, node->children[i].text);
+		segment->place = node->children[i].place;
+		segment->tenant = POLICY_TENANT_UNSAID;
+	}
+}
+
+
+static void prefixes_read(struct reader *r, const struct node *node, const char *what, struct policy_prefix **prefixes,
+			  size_t *count)
+{
+	const struct node *child;
+	size_t i;
+
+	if (!reader_is_list(r, node, what))
+		return;
+	for (i = 0; i < node->n_children; i++) {
+		child = &node->children[i];
+		if (!reader_scalar(r, child, "a prefix"))
+			continue;
+		if (!value_looks_like_prefix(child->text))
+			reader_error(r, child, "'%.63s' is no prefix; to unite segments write {segments: [%.63s]}", child->text,
+				     child->text);
+		else
+			reader_add_prefix(r, child, prefixes, count);
+	}
+}
+
+static void include_read(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	struct policy_segment *s = at;
+
+	prefixes_read(r, value, f->key, &s->include, &s->n_include);
+}
+
+static void except_read(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	struct policy_segment *s = at;
+
+	prefixes_read(r, value, f->key, &s->except, &s->n_except);
+}
+
+static void members_read(struct reader *r, const struct field *f, const struct node *value, void *at)
+{
+	struct policy_segment *s = at;
+	size_t i, id, *slot;
+
+	if (!reader_is_list(r, value, "segments"))
+		return;
+	for (i = 0; i < value->n_children; i++) {
+		if (!reader_scalar(r, &value->children[i], "a segment"))
+			continue;
+		id = reader_find(r, NAME_SEGMENT, &value->children[i]);
+		slot = id == NAME_UNDEFINED ? NULL : reader_add(r, &s->members, &s->n_members, sizeof(*slot));
+		if (!slot)
+			continue;
+		*slot = id;
+		r->policy->segments[id].used = true;
+	}
+}
+
+static const struct field segment_fields[] = {
+	FIELD_WHOLE("include", include_read),
+	FIELD_WHOLE("except", except_read),
+	FIELD_WHOLE("segments", members_read),
+	FIELD("tenant", read_tenant, struct policy_segment, tenant),
+	{}
+};
+
+void read_segments(struct reader *r, const struct node *node)
+{
+	struct policy_segment *s;
+	const struct node *value;
+	size_t i, id;
+
+	for (i = 0; node->kind == NODE_MAPPING && i < node->n_children; i += 2) {
+		id = reader_declared(r, NAME_SEGMENT, &node->children[i]);
+		if (id == NAME_UNDEFINED)
+			continue;
+		s = &r->policy->segments[id];
+		value = &node->children[i + 1];
+		if (value->kind != NODE_MAPPING)
+			prefixes_read(r, value, "a segment", &s->include, &s->n_include);
+		else if (reader_mapping(r, value, "segment", segment_fields, s) && s->n_except && !s->n_include)
+			reader_error(r, value, "'except' is taken from 'include', which is not here; add it, or remove 'except'");
+	}
+}
+
+/* --------------------------------------------------------------------- services */
+
+struct item_text {
+	const struct node *protocol, *ports, *source_ports;
+};
+
+static const struct field item_fields[] = {
+	FIELD("protocol", read_node, struct item_text, protocol, REQUIRED),
+	FIELD("ports", read_node, struct item_text, ports),
+	FIELD("source-ports", read_node, struct item_text, source_ports),
+	{}
+};
+
+static void ports_read(struct reader *r, const struct node *node, const struct policy_item *item, uint16_t *first,
+		       uint16_t *last)
+{
+	struct error err;
+
+	if (!node || !reader_scalar(r, node, "ports"))
+		return;
+	if (!value_protocol_has_ports(item->protocol))
+		reader_error(r, node, "only tcp, udp and sctp have ports; remove this key");
+	else if (value_ports(node->text, first, last, &err))
+		reader_error(r, node, "%s", err.text);
+}
+
+/* {protocol: udp, ports: 5000-5999, source-ports: 1024-65535} */
+static bool item_mapping_read(struct reader *r, const struct node *node, struct policy_item *item)
+{
+	struct item_text text = {};
+	struct error err;
+
+	reader_mapping(r, node, "service item", item_fields, &text);
+	if (!text.protocol || !reader_scalar(r, text.protocol, "protocol"))
+		return false;
+	if (value_protocol(text.protocol->text, &item->protocol, &err)) {
+		reader_error(r, text.protocol, "%s", err.text);
+		return false;
+	}
+	item->dest_last = 65535;
+	item->source_last = 65535;
+	ports_read(r, text.ports, item, &item->dest_first, &item->dest_last);
+	ports_read(r, text.source_ports, item, &item->source_first, &item->source_last);
+	return true;
+}
+
+void reader_add_item(struct reader *r, const struct node *node, struct policy_item **items, size_t *count)
+{
+	struct policy_item item = {}, *slot;
+	struct error err;
+
+	if (node->kind == NODE_MAPPING) {
+		if (!item_mapping_read(r, node, &item))
+			return;
+	} else if (!reader_scalar(r, node, "a service item")) {
+		return;
+	} else if (value_item(node->text, &item, &err)) {
+		reader_error(r, node, "%s", err.text);
+		return;
+	}
+	slot = reader_add(r, items, count, sizeof(*slot));
+	if (slot)
+		*slot = item;
+}
+
+static void items_read(struct reader *r, const struct node *node, const char *what, struct policy_service *service)
+{
+	size_t i;
+
+	if (!reader_is_list(r, node, what))
+		return;
+	for (i = 0; i < node->n_children; i++)
+		reader_add_item(r, &node->children[i], &service->items, &service->n_items);
+}
+
+void read_services(struct reader *r, const struct node *node)
+{
+	struct policy_service *service;
+	size_t i;
+
+	if (!sections_named(r, node, "services"))
+		return;
+	for (i = 0; i < node->n_children; i += 2) {
+		if (!reader_declare(r, NAME_SERVICE, &node->children[i], r->policy->n_services))
+			continue;
+		service = reader_add(r, &r->policy->services, &r->policy->n_services, sizeof(*service));
+		if (!service)
+			return;
+		service->name = reader_strdup(r, node->children[i].text);
+		service->place = node->children[i].place;
+		items_read(r, &node->children[i + 1], "a service", service);
+	}
+}
+
+/* The kernel compares failsafe packets with a destination only: see sluice_policy.failsafe. */
+void read_failsafe(struct reader *r, const struct node *node)
+{
+	struct policy_service *f = r->policy->failsafe;
+	const struct policy_item *item;
+	size_t i, before;
+
+	f->place = node->place;
+	if (!reader_is_list(r, node, "failsafe"))
+		return;
+	for (i = 0; i < node->n_children; i++) {
+		before = f->n_items;
+		reader_add_item(r, &node->children[i], &f->items, &f->n_items);
+		if (f->n_items == before)
+			continue;
+		item = &f->items[before];
+		if (item->any_protocol)
+			reader_error(r, &node->children[i], "'any' would let everything pass this host's door; name the protocols");
+		else if (item->source_first || item->source_last != 65535)
+			reader_error(r, &node->children[i], "failsafe cannot tell source ports apart; remove 'source-ports'");
+	}
+}
+
+/* ------------------------------------------------------------------- interfaces */
+
+struct interface_text {
+	const struct node *name, *vlans, *antispoof;
+	int attach;
+	uint32_t tenant;
+};
+
+static const struct choice attach_choices[] = {
+	{ "auto", POLICY_ATTACH_AUTO },
+	{ "xdp", POLICY_ATTACH_XDP },
+	{ "xdp-generic", POLICY_ATTACH_XDP_GENERIC },
+	{ "tc", POLICY_ATTACH_TC },
+	{}
+};
+
+static const struct field interface_fields[] = {
+	FIELD("name", read_node, struct interface_text, name, REQUIRED),
+	FIELD("attach", read_choice, struct interface_text, attach, .arg = attach_choices),
+	FIELD("tenant", read_tenant, struct interface_text, tenant),
+	FIELD("vlans", read_node, struct interface_text, vlans),
+	FIELD_NOT_YET("vnis"),
+	FIELD("antispoof", read_node, struct interface_text, antispoof),
+	{}
+};
+
+static bool vlan_listed(const struct policy_interface *interface, uint64_t id)
+{
+	size_t i;
+
+	for (i = 0; i < interface->n_vlans; i++) {
+		if (interface->vlans[i].id == id)
+			return true;
+	}
+	return false;
+}
+
+static void vlan_read(struct reader *r, const struct node *key, const struct node *value,
+		      struct policy_interface *interface)
+{
+	struct policy_vlan *vlan;
+	struct error err;
+	uint64_t id;
+	size_t tenant;
+
+	if (!reader_scalar(r, key, "a VLAN") || !reader_scalar(r, value, "the tenant of a VLAN"))
+		return;
+	if (value_number("VLAN", key->text, 1, 4094, &id, &err)) {
+		reader_error(r, key, "%s", err.text);
+		return;
+	}
+	if (vlan_listed(interface, id))
+		reader_error(r, key, "VLAN %s is here twice; remove one", key->text);
+	tenant = reader_find(r, NAME_TENANT, value);
+	vlan = tenant == NAME_UNDEFINED ? NULL : reader_add(r, &interface->vlans, &interface->n_vlans, sizeof(*vlan));
+	if (vlan)
+		*vlan = (struct policy_vlan){ (uint16_t)id, (uint16_t)tenant };
+}
+
+static void antispoof_read(struct reader *r, const struct node *node, void *arg)
+{
+	struct policy_interface *interface = arg;
+	size_t id = reader_find(r, NAME_SEGMENT, node), *slot;
+
+	if (id == NAME_UNDEFINED)
+		return;
+	r->policy->segments[id].used = true;
+	slot = reader_add(r, &interface->antispoof_segments, &interface->n_antispoof_segments, sizeof(*slot));
+	if (slot)
+		*slot = id;
+}
+
+/* What a Linux interface can be called, and the characters of globs. */
+static bool interface_name_usable(const char *name)
+{
+	return *name && strlen(name) < SLUICE_NAME_LEN && !strpbrk(name, "/ \t");
+}
+
+static void interface_name_read(struct reader *r, const struct node *node, struct policy_interface *interface)
+{
+	size_t i;
+
+	if (!reader_scalar(r, node, "name"))
+		return;
+	if (!interface_name_usable(node->text)) {
+		reader_error(r, node, "'%.63s' cannot be the name of an interface; use a name as in eth0 or a glob as in eth*",
+			     node->text);
+		return;
+	}
+	for (i = 0; i + 1 < r->policy->n_interfaces; i++) {
+		if (r->policy->interfaces[i].name && !strcmp(r->policy->interfaces[i].name, node->text))
+			reader_error(r, node, "interface '%s' is defined twice, first at %s:%u; remove one", node->text,
+				     r->policy->interfaces[i].place.file, r->policy->interfaces[i].place.line);
+	}
+	interface->name = reader_strdup(r, node->text);
+	interface->is_glob = strpbrk(node->text, "*?[") != NULL;
+}
+
+static void interface_read(struct reader *r, const struct node *node)
+{
+	struct interface_text text = {};
+	struct policy_interface *interface;
+	size_t i;
+
+	interface = reader_add(r, &r->policy->interfaces, &r->policy->n_interfaces, sizeof(*interface));
+	if (!interface || !reader_mapping(r, node, "interface", interface_fields, &text))
+		return;
+	interface->place = text.name ? text.name->place : node->place;
+	interface->attach = (enum policy_attach)text.attach;
+	interface->tenant = (uint16_t)text.tenant;
+	if (text.name)
+		interface_name_read(r, text.name, interface);
+	if (text.vlans && sections_named(r, text.vlans, "vlans")) {
+		for (i = 0; i < text.vlans->n_children; i += 2)
+			vlan_read(r, &text.vlans->children[i], &text.vlans->children[i + 1], interface);
+	}
+	if (text.antispoof && reader_is_list(r, text.antispoof, "antispoof")) {
+		interface->antispoof = true;
+		reader_each(r, text.antispoof, "antispoof", false, antispoof_read, interface);
+	}
+}
+
+void read_interfaces(struct reader *r, const struct node *node)
+{
+	size_t i;
+
+	if (!reader_is_list(r, node, "interfaces"))
+		return;
+	for (i = 0; i < node->n_children; i++)
+		interface_read(r, &node->children[i]);
+}
