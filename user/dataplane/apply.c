@@ -74,7 +74,11 @@ static int apply_locked(struct dataplane *dp, const struct policy *p, struct pol
 	int r;
 
 	next = bank_next_generation(dp);
-	r = interfaces_resolve(dp, p, err, &found);
+	r = netns_claim(dp, err);
+	if (!r)
+		r = interfaces_resolve(dp, p, err, &found);
+	if (!r) /* an apply that died at its flip has not waited */
+		r = bank_settle(dp, err);
 	if (!r)
 		r = slots_assign(dp, t, err, &kept, &late);
 	if (!r)
@@ -155,7 +159,9 @@ int dataplane_detach(const char *root, struct error *err)
 		return r;
 	if (stat(root, &st) && errno == ENOENT && access(fresh, F_OK))
 		return error_set(err, ENOENT, "%s: nothing is applied here", root);
-	r = detach_hooks(root, err);
+	r = netns_check(root, err);
+	if (!r)
+		r = detach_hooks(root, err);
 	if (r)
 		return r;
 	r = folder_remove(fresh);

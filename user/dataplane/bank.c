@@ -233,26 +233,27 @@ int bank_load(struct dataplane *dp, unsigned int bank, const struct policy_table
 
 /*
  * Replacing an entry of a map of maps makes the kernel wait until every program that may have seen the old one has ended. Here
- * the entry is replaced by itself: what is wanted is the wait.
+ * an entry is replaced by itself: what is wanted is the wait.
  */
-static int grace_period(struct dataplane *dp, unsigned int bank)
+int bank_settle(struct dataplane *dp, struct error *err)
 {
-	_cleanup_close_ int fd = inner_get(dp, TABLE_policy, bank);
-	__u32 key = bank;
+	_cleanup_close_ int fd = -1;
+	__u32 bank;
 
-	if (fd < 0)
-		return fd;
-	return bpf_map_update_elem(dp->table[TABLE_policy], &key, &fd, BPF_ANY) ? -errno : 0;
+	for (bank = 0; fd < 0 && bank < 2; bank++)
+		fd = inner_get(dp, TABLE_policy, bank);
+	if (fd == -ENOENT) /* never loaded: nothing can be using it */
+		return 0;
+	bank--;
+	if (fd < 0 || bpf_map_update_elem(dp->table[TABLE_policy], &bank, &fd, BPF_ANY))
+		return error_system(err, fd < 0 ? -fd : errno, "%s: cannot wait for packets under way", dp->root);
+	return 0;
 }
 
 int bank_flip(struct dataplane *dp, uint64_t generation, struct error *err)
 {
-	uint64_t before = __atomic_load_n(&dp->control->generation, __ATOMIC_ACQUIRE);
-	int r;
-
 	__atomic_store_n(&dp->control->generation, generation, __ATOMIC_RELEASE);
-	r = grace_period(dp, (generation ? generation : before) & 1);
-	return r ? error_system(err, -r, "%s: cannot wait for packets under way", dp->root) : 0;
+	return bank_settle(dp, err);
 }
 
 uint64_t bank_next_generation(const struct dataplane *dp)

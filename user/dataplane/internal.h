@@ -70,6 +70,12 @@ int folder_lock(const char *root, struct error *err, int *ret_fd); /* close to u
 int folder_remove(const char *path); /* with all it holds; -errno of the first that failed; none there: 0 */
 int folder_make(const struct dataplane *dp, const char *sub, struct error *err);
 
+/* ------------------------------------------------------------------------- netns.c */
+
+/* -EXDEV: the folder is in force in another live network namespace. */
+int netns_check(const char *root, struct error *err);
+int netns_claim(const struct dataplane *dp, struct error *err); /* also makes it the caller's */
+
 /* ------------------------------------------------------------------------- programs.c */
 
 struct sluice_bpf;
@@ -150,6 +156,8 @@ int table_view(const struct dataplane *dp, enum bank_table table, unsigned int b
 void table_unview(struct table_view *v);
 
 int bank_load(struct dataplane *dp, unsigned int bank, const struct policy_tables *t, struct error *err);
+/* Waits until no program that has begun before still runs. */
+int bank_settle(struct dataplane *dp, struct error *err);
 /* One store; then waits until no program can still use the other bank. */
 int bank_flip(struct dataplane *dp, uint64_t generation, struct error *err);
 /* The next generation number whose bank is the spare one, never used before. */
