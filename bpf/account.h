@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is told about a packet: counters by reason and by rule, audit rules that it passed, events. `packets` counts every
- * packet with that reason or rule, `audit_packets` those of them that passed although they would have been dropped.
+ * What is told about a packet: counters by reason and by rule, audit rules that it passed, events. `packets` counts
+ * every packet with that reason or rule, `audit_packets` those of them that passed although they would have been
+ * dropped.
  */
 #ifndef SLUICE_BPF_ACCOUNT_H
 #define SLUICE_BPF_ACCOUNT_H

@@ -136,8 +136,8 @@ static __always_inline int decision_reason(const struct decision *d)
 }
 
 /*
- * Decides unless the answer is "allow, and keep a flow": that is left to flow_create(). Global: it holds two more copies of
- * the tuple, and is verified once.
+ * Decides unless the answer is "allow, and keep a flow": that is left to flow_create(). Global: it holds two more
+ * copies of the tuple, and is verified once.
  */
 __noinline int classify_decide(struct pkt *pkt)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stages 6 and 7, second half: live flows. One entry holds both directions; what was seen of it is a set of bits that only
- * grows, so that CPUs need no lock: the TCP state is derived from the bits, never stored.
+ * Stages 6 and 7, second half: live flows. One entry holds both directions; what was seen of it is a set of bits that
+ * only grows, so that CPUs need no lock: the TCP state is derived from the bits, never stored.
  *
- * Every flow carries a timer, armed when it is made. The timer looks at the flow when it fires and either finds that the
- * deadline has moved, and sleeps until the new one, or removes the flow. Expiry thus needs no daemon, and a packet touches
- * the timer only when it brings the deadline closer (FIN, RST, a changed policy).
+ * Every flow carries a timer, armed when it is made. The timer looks at the flow when it fires and either finds that
+ * the deadline has moved, and sleeps until the new one, or removes the flow. Expiry thus needs no daemon, and a packet
+ * touches the timer only when it brings the deadline closer (FIN, RST, a changed policy).
  *
  * An ICMP message that is no echo makes no flow: its key would hold every other type between the same two hosts.
  */
@@ -17,7 +17,7 @@
 
 #define CLOCK_MONOTONIC 1
 
-#define FLOW_CLOSING (SLUICE_FLOW_FIN(0) | SLUICE_FLOW_FIN(1) | SLUICE_FLOW_RST)
+#define FLOW_CLOSING	 (SLUICE_FLOW_FIN(0) | SLUICE_FLOW_FIN(1) | SLUICE_FLOW_RST)
 #define FLOW_SHOOK_HANDS (SLUICE_FLOW_ACK(0) | SLUICE_FLOW_ACK(1))
 
 #define TIMER_LEAST_NS 1000000ull /* never re-arm for less: a deadline of now would spin */
@@ -104,6 +104,7 @@ static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow
 {
 	__u32 dir = pkt->from != flow->originator, facts, seen;
 	struct sluice_flow_side *side = dir ? &flow->side[1] : &flow->side[0];
+	__u64 before, after;
 
 	__sync_fetch_and_add(&side->packets, 1);
 	__sync_fetch_and_add(&side->bytes, pkt->length);
@@ -113,8 +114,10 @@ static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow
 	if ((flow->seen & facts) == facts)
 		return;
 	seen = __sync_fetch_and_or(&flow->seen, facts);
-	if (!(seen & FLOW_CLOSING) && (facts & FLOW_CLOSING))
-		bpf_timer_start(&flow->timer, flow_timeout(pkt->key.protocol, seen | facts, pkt->tuple.bank), 0);
+	before = flow_timeout(pkt->key.protocol, seen, pkt->tuple.bank);
+	after = flow_timeout(pkt->key.protocol, seen | facts, pkt->tuple.bank);
+	if (after < before) /* mostly a FIN or RST */
+		bpf_timer_start(&flow->timer, after, 0);
 }
 
 /* The tuple that opened the flow, for asking the rules again. */
@@ -203,7 +206,10 @@ __noinline int flow_decide(struct pkt *pkt)
 	return SLUICE_R_PASS_FLOW;
 }
 
-/* A flow without a running timer would never end, so it is taken back. -EBUSY (-16): another CPU was faster, all is well. */
+/*
+ * A flow without a running timer would never end, so it is taken back. -EBUSY (-16): another CPU was faster, all is
+ * well.
+ */
 static __always_inline int flow_arm(struct sluice_flow *flow, __u64 timeout)
 {
 	long r = bpf_timer_init(&flow->timer, &flows, CLOCK_MONOTONIC);

@@ -15,7 +15,10 @@ static __always_inline void fragment_key(const struct pkt *pkt, struct sluice_fr
 	key->protocol = pkt->fragment_protocol;
 }
 
-/* Both functions of this stage keep a frame of their own: their keys do not fit beside struct pkt in 512 bytes of stack. */
+/*
+ * Both functions of this stage keep a frame of their own: their keys do not fit beside struct pkt in 512 bytes of
+ * stack.
+ */
 static __noinline int fragment_decide(struct pkt *pkt)
 {
 	const struct sluice_fragment *first;

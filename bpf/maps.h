@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every map of the kernel half. All are pinned by name and outlive whoever made them; "Writer" and "Reader" say which side
- * touches a map, so that nobody has to search. Sizes that userspace may change before load say so.
+ * Every map of the kernel half. All are pinned by name and outlive whoever made them; "Writer" and "Reader" say which
+ * side touches a map, so that nobody has to search. Sizes that userspace may change before load say so.
  */
 #ifndef SLUICE_BPF_MAPS_H
 #define SLUICE_BPF_MAPS_H
@@ -22,30 +22,30 @@ struct {
 
 /*
  * The policy, twice. Outer maps: one inner array a bank. Writer: dataplane (apply), the spare bank only. Readers:
- * prefix.h, tenant.h, failsafe.h, classify.h, flow.h. The inner map here is the template that the kernel holds real ones
- * against: type, flags and value must match, the number of entries need not (that is what BPF_F_INNER_MAP says).
+ * prefix.h, tenant.h, failsafe.h, classify.h, flow.h. The inner map here is the template that the kernel holds real
+ * ones against: type, flags and value must match, the number of entries need not (that is what BPF_F_INNER_MAP says).
  */
-#define BANK_TABLE(table, value_type)                                      \
-	struct bank_##table {                                              \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                          \
-		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);       \
-		__uint(max_entries, 1);                                    \
-		__type(key, __u32);                                        \
-		__type(value, value_type);                                 \
-	};                                                                 \
-	struct {                                                           \
-		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                  \
-		__uint(max_entries, 2);                                    \
-		__type(key, __u32);                                        \
-		__uint(pinning, LIBBPF_PIN_BY_NAME);                       \
-		__array(values, struct bank_##table);                      \
+#define BANK_TABLE(table, value_type)                                                                                  \
+	struct bank_##table {                                                                                          \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
+		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);                                                   \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, value_type);                                                                             \
+	};                                                                                                             \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                                              \
+		__uint(max_entries, 2);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                                                   \
+		__array(values, struct bank_##table);                                                                  \
 	} table SEC(".maps");
 SLUICE_BANK_TABLES(BANK_TABLE)
 #undef BANK_TABLE
 
 /*
- * Keeps the value types whole in BTF. clang 14 emits a struct that is reached only through a member of an inner map's template
- * as a forward declaration, and libbpf then says "map 'policy.inner': can't determine value size". Never read.
+ * Keeps the value types whole in BTF. clang 14 emits a struct that is reached only through a member of an inner map's
+ * template as a forward declaration, and libbpf then says "map 'policy.inner': can't determine value size". Never read.
  */
 union bank_values {
 #define BANK_VALUE(table, value_type) value_type table;
@@ -54,7 +54,10 @@ union bank_values {
 };
 union bank_values *const bank_values_in_btf __attribute__((used)) = 0;
 
-/* Tenant of an interface and VLAN, both banks. Writer: dataplane (apply). Reader: tenant.h. 8192: interfaces times VLANs. */
+/*
+ * Tenant of an interface and VLAN, both banks. Writer: dataplane (apply). Reader: tenant.h. 8192: interfaces times
+ * VLANs.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
@@ -63,7 +66,10 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } interfaces SEC(".maps");
 
-/* Live flows. Writer: flow.h (creation, expiry by timer). Readers: flow.h, dataplane. Userspace sets the size before load. */
+/*
+ * Live flows. Writer: flow.h (creation, expiry by timer). Readers: flow.h, dataplane. Userspace sets the size before
+ * load.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -74,8 +80,8 @@ struct {
 } flows SEC(".maps");
 
 /*
- * Number of live flows: the sum over CPUs, single CPUs may be negative. Writer: flow.h; whoever else deletes a flow owes
- * it the decrement. Reader: dataplane (status).
+ * Number of live flows: the sum over CPUs, single CPUs may be negative. Writer: flow.h; whoever else deletes a flow
+ * owes it the decrement. Reader: dataplane (status).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -156,8 +162,8 @@ struct {
 } queue_packets SEC(".maps");
 
 /*
- * Where steered packets move to, by CPU number; an entry's program is sluice_cpumap. Writer: dataplane (steering). Reader:
- * steer.h. Userspace sets the size to the number of possible CPUs: the kernel refuses more than it has.
+ * Where steered packets move to, by CPU number; an entry's program is sluice_cpumap. Writer: dataplane (steering).
+ * Reader: steer.h. Userspace sets the size to the number of possible CPUs: the kernel refuses more than it has.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_CPUMAP);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is known of a packet, independent of the hook that met it. parse.h fills it, every later stage reads it and adds its
- * own finding; after parsing nobody touches packet bytes any more.
+ * What is known of a packet, independent of the hook that met it. parse.h fills it, every later stage reads it and adds
+ * its own finding; after parsing nobody touches packet bytes any more.
  *
  * A stage answers with the one reason that decides the packet, or UNDECIDED, and then the next stage is asked.
  * Structs here have no padding and are zeroed as a whole, since they are handed to global functions by address: the
@@ -32,11 +32,11 @@ struct tuple {
 	__u8 source[16]; /* IPv4-mapped */
 	__u8 dest[16];
 	__be16 source_port;
-	__be16 dest_port;   /* ICMP: type << 8 | code */
+	__be16 dest_port; /* ICMP: type << 8 | code */
 	__u16 tenant;
 	__u8 protocol;
-	__u8 version;	    /* 4 or 6 */
-	__u32 bank;	    /* which copy of the policy is asked */
+	__u8 version; /* 4 or 6 */
+	__u32 bank;   /* which copy of the policy is asked */
 	__u32 reserved;
 };
 _Static_assert(sizeof(struct tuple) == 48, "tuple has no padding: the verifier wants every byte written");
@@ -73,23 +73,23 @@ struct pkt {
 	__u32 length;	  /* frame bytes */
 	__u32 ifindex;
 	__be32 fragment_id;
-	__u16 policy_flags; /* SLUICE_MODE_*, SLUICE_ON_FULL_* */
-	__u8 pickup;	    /* enum pickup */
-	__u8 policy_action; /* default action: enum sluice_action */
-	__u32 slot;	    /* counter slot of the rule that this packet counts for, or SLUICE_NO_RULE */
-	__be16 ethertype;   /* after VLAN tags */
-	__u16 vlan;	    /* outermost non-zero VLAN id, or SLUICE_VLAN_NONE */
-	__be16 icmp_id;	    /* of an echo */
-	__u8 from;	    /* key.addr[from] is the sender */
-	__u8 hook;	    /* enum sluice_hook */
-	__u8 fragment;	    /* enum fragment */
+	__u16 policy_flags;	/* SLUICE_MODE_*, SLUICE_ON_FULL_* */
+	__u8 pickup;		/* enum pickup */
+	__u8 policy_action;	/* default action: enum sluice_action */
+	__u32 slot;		/* counter slot of the rule that this packet counts for, or SLUICE_NO_RULE */
+	__be16 ethertype;	/* after VLAN tags */
+	__u16 vlan;		/* outermost non-zero VLAN id, or SLUICE_VLAN_NONE */
+	__be16 icmp_id;		/* of an echo */
+	__u8 from;		/* key.addr[from] is the sender */
+	__u8 hook;		/* enum sluice_hook */
+	__u8 fragment;		/* enum fragment */
 	__u8 fragment_protocol; /* as the IP or fragment header says it: the same in every fragment */
 	__u8 tcp_flags;
-	__u8 icmp_error;    /* 1: carries a quotation */
-	__u8 link_local;    /* 1: destination MAC 01:80:c2:00:00:0x, never forwarded by a bridge */
-	__u8 for_group;	    /* 1: destination IP is multicast or broadcast */
-	__u8 quote_bad;	    /* 1: the quotation is unreadable or not from the packet's destination */
-	__u8 from_here;	    /* 1: leaves, and did not come in by any interface: this host sends it */
+	__u8 icmp_error; /* 1: carries a quotation */
+	__u8 link_local; /* 1: destination MAC 01:80:c2:00:00:0x, never forwarded by a bridge */
+	__u8 for_group;	 /* 1: destination IP is multicast or broadcast */
+	__u8 quote_bad;	 /* 1: the quotation is unreadable or not from the packet's destination */
+	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
 };
 _Static_assert(sizeof(struct pkt) == 168, "pkt has no padding: the verifier wants every byte written");
 
@@ -113,7 +113,7 @@ static __always_inline bool tcp_opens(const struct pkt *pkt)
 }
 
 /* The tables of one bank. The inner maps' type is the template in maps.h; NULL when no policy was ever loaded. */
-#define bank_table(table, bank) ((struct bank_##table *)bpf_map_lookup_elem(&table, &(__u32){(bank) & 1}))
+#define bank_table(table, bank) ((struct bank_##table *)bpf_map_lookup_elem(&table, &(__u32){(bank)&1}))
 
 static __always_inline struct sluice_policy *policy_live(__u32 bank)
 {
@@ -155,8 +155,9 @@ static __always_inline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u
 }
 
 /*
- * First match of the live policy for a tuple; classify.h. Declared here since three stages ask it: classification itself, a
- * flow whose policy has changed, and the pickup of connections older than sluice. 0, or -1: a table entry is missing.
+ * First match of the live policy for a tuple; classify.h. Declared here since three stages ask it: classification
+ * itself, a flow whose policy has changed, and the pickup of connections older than sluice. 0, or -1: a table entry is
+ * missing.
  */
 int classify(const struct tuple *t, struct decision *ret);
 
@@ -232,8 +233,8 @@ static __always_inline bool reason_drops(__u32 reason)
 	switch (reason) {
 #define PASS 0
 #define DROP 1
-#define R(NAME, name, kind, text)  \
-	case SLUICE_R_##NAME:      \
+#define R(NAME, name, kind, text)                                                                                      \
+	case SLUICE_R_##NAME:                                                                                          \
 		return kind == DROP;
 #include <sluice/reasons.def>
 #undef R

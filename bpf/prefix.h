@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Address to address class: the walk of a multibit trie, at most 3 (IPv4) or 15 (IPv6) array reads however many prefixes
- * there are. Used by the stages tenant.h (anti-spoof) and classify.h.
+ * Address to address class: the walk of a multibit trie, at most 3 (IPv4) or 15 (IPv6) array reads however many
+ * prefixes there are. Used by the stages tenant.h (anti-spoof) and classify.h.
  */
 #ifndef SLUICE_BPF_PREFIX_H
 #define SLUICE_BPF_PREFIX_H
@@ -22,8 +22,8 @@ static __always_inline int page_word(void *table, __u32 i, __u32 *ret_word)
 }
 
 /*
- * Walks from `word` with addr[first..15] and answers the leaf. A root node is 256 pages, indexed with two bytes; below, a node
- * is one page and each byte a step.
+ * Walks from `word` with addr[first..15] and answers the leaf. A root node is 256 pages, indexed with two bytes; below,
+ * a node is one page and each byte a step.
  */
 static __always_inline int trie_walk(void *table, __u32 word, const __u8 *addr, int first)
 {
@@ -44,8 +44,8 @@ static __always_inline int trie_walk(void *table, __u32 word, const __u8 *addr, 
 }
 
 /*
- * Index in `classes` of an address of tuple `t` (its dest or its source), or -1. A global function: the verifier checks it
- * once, not once for every path that leads here.
+ * Index in `classes` of an address of tuple `t` (its dest or its source), or -1. A global function: the verifier checks
+ * it once, not once for every path that leads here.
  */
 __noinline int prefix_lookup(const struct tuple *t, bool dest)
 {

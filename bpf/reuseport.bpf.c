@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * Gives each new connection of a portal to the next reactor in turn. `sluice target` loads one instance a portal and attaches it to
- * the SO_REUSEPORT group of that portal's listening sockets, one socket a reactor; nothing is pinned: it lives with
- * the target.
+ * Gives each new connection of a portal to the next reactor in turn. `sluice target` loads one instance a portal and
+ * attaches it to the SO_REUSEPORT group of that portal's listening sockets, one socket a reactor; nothing is pinned: it
+ * lives with the target.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * The kernel half: four programs that share their stages and, being one object, their maps. Attached by user/dataplane/, pinned,
- * at work with or without a daemon.
+ * The kernel half: four programs that share their stages and, being one object, their maps. Attached by
+ * user/dataplane/, pinned, at work with or without a daemon.
  *
  *   sluice_xdp         every frame that enters at an interface, before the stack sees it
  *   sluice_cpumap      frames that sluice_xdp has moved to another CPU, on that CPU
@@ -111,8 +111,8 @@ static __always_inline int skb_start(struct __sk_buff *ctx, struct pkt *pkt, enu
 }
 
 /*
- * Headers may lie outside the linear part, where parsers cannot look. They seldom do, and a locally sent segment has exactly its
- * headers there: so parse first and pull only if that falls short.
+ * Headers may lie outside the linear part, where parsers cannot look. They seldom do, and a locally sent segment has
+ * exactly its headers there: so parse first and pull only if that falls short.
  */
 static __always_inline int skb_parse(struct __sk_buff *ctx, struct pkt *pkt)
 {
@@ -144,8 +144,8 @@ int sluice_tc_ingress(struct __sk_buff *ctx)
 }
 
 /*
- * A packet is judged once. One that came in at an interface that the live policy names was judged there and passes; what
- * remains are packets of this host itself and those that entered by an interface sluice does not guard.
+ * A packet is judged once. One that came in at an interface that the live policy names was judged there and passes;
+ * what remains are packets of this host itself and those that entered by an interface sluice does not guard.
  */
 SEC("tc")
 int sluice_tc_egress(struct __sk_buff *ctx)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stages 2 and 3: packets that are not IP; whose packet it is, by interface and VLAN; whether its source may enter there. */
+/*
+ * Stages 2 and 3: packets that are not IP; whose packet it is, by interface and VLAN; whether its source may enter
+ * there.
+ */
 #ifndef SLUICE_BPF_TENANT_H
 #define SLUICE_BPF_TENANT_H
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Builds frames for tests, benches and scripts. Headers are appended front to back with what is known; lengths and checksums
- * are filled in back to front once everything stands. Nothing of user/ or bpf/ is used: a bug there shall not hide here.
+ * Builds frames for tests, benches and scripts. Headers are appended front to back with what is known; lengths and
+ * checksums are filled in back to front once everything stands. Nothing of user/ or bpf/ is used: a bug there shall not
+ * hide here.
  */
 #include <arpa/inet.h>
 #include <linux/icmp.h>

@@ -14,12 +14,12 @@
 
 #define PACKET_MAX 70000
 
-#define TCP_F_FIN 0x01
-#define TCP_F_SYN 0x02
-#define TCP_F_RST 0x04
-#define TCP_F_PSH 0x08
-#define TCP_F_ACK 0x10
-#define TCP_F_URG 0x20
+#define TCP_F_FIN  0x01
+#define TCP_F_SYN  0x02
+#define TCP_F_RST  0x04
+#define TCP_F_PSH  0x08
+#define TCP_F_ACK  0x10
+#define TCP_F_URG  0x20
 #define TCP_F_NONE 0x100 /* TCP without any flag */
 
 struct frame {
@@ -34,25 +34,26 @@ struct packet {
 	const char *from; /* IP literals of one family; NULL: a bare Ethernet frame of `ethertype` */
 	const char *to;
 	uint16_t ethertype;
-	uint8_t mac_to[6];	/* default 02:00:00:00:00:02 */
-	uint16_t vlan;		/* one 802.1Q tag; 0x8000 | id also gives the tag for id 0 */
-	uint16_t vlan_outer;	/* an 802.1ad tag before it */
-	uint8_t protocol;	/* default: TCP if `tcp`, ICMP or ICMPv6 if `icmp`, else UDP */
-	uint16_t sport, dport;	/* default source port 40000 */
-	uint16_t tcp;		/* TCP_F_* */
-	int icmp;		/* 0: no; else 0x10000 | type << 8 | code, see ICMP() */
+	uint8_t mac_to[6];     /* default 02:00:00:00:00:02 */
+	uint16_t vlan;	       /* one 802.1Q tag; 0x8000 | id also gives the tag for id 0 */
+	uint16_t vlan_outer;   /* an 802.1ad tag before it */
+	uint8_t protocol;      /* default: TCP if `tcp`, ICMP or ICMPv6 if `icmp`, else UDP */
+	uint16_t sport, dport; /* default source port 40000 */
+	uint16_t tcp;	       /* TCP_F_* */
+	int icmp;	       /* 0: no; else 0x10000 | type << 8 | code, see ICMP() */
 	uint16_t icmp_id;
 	const struct packet *quote; /* ICMP error: the packet it quotes */
-	size_t quote_bytes;	/* of its transport header and data; default 8 */
-	size_t options;		/* bytes of IPv4 options, multiple of 4 */
-	uint8_t extension[12];	/* IPv6 extension headers by number, in order, 8 bytes each; see n_extensions */
+	size_t quote_bytes;	    /* of its transport header and data; default 8 */
+	size_t options;		    /* bytes of IPv4 options, multiple of 4 */
+	uint8_t extension[12];	    /* IPv6 extension headers by number, in order, 8 bytes each; see n_extensions */
 	size_t n_extensions;
-	size_t payload;		/* bytes after the transport header */
-	uint16_t fragment_offset; /* bytes, multiple of 8; not 0: later fragment, has `payload` bytes and no transport header */
+	size_t payload;		  /* bytes after the transport header */
+	uint16_t fragment_offset; /* bytes, multiple of 8; not 0: later fragment, has `payload` bytes and no transport
+				     header */
 	int more_fragments;
 	uint32_t fragment_id;
-	size_t cut_transport;	/* 1 + the number of bytes of the transport header and payload to keep */
-	size_t pad;		/* bytes of Ethernet padding */
+	size_t cut_transport; /* 1 + the number of bytes of the transport header and payload to keep */
+	size_t pad;	      /* bytes of Ethernet padding */
 	void (*mutate)(struct frame *f);
 };
 
