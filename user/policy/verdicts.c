@@ -302,7 +302,7 @@ static int pair_judge(struct judge *j, size_t blocks, uint32_t *ret_pair)
 	struct common_key key = { j->common, blocks };
 	uint64_t hash = blocks_hash(j->common, blocks);
 	uint32_t id = hash_index_find(&j->by_rules, hash, rules_are, &j->distinct, &key);
-	uint32_t *slot, pair;
+	uint32_t *slot, pair = 0;
 	int r;
 
 	if (id != HASH_NONE) {
