@@ -88,7 +88,6 @@ static __always_inline int parse_ethernet(struct cursor *c, struct pkt *pkt)
 
 /*
  * Up to two tags. The outermost with an id is the tenant's: id 0 is a mere priority mark, and the kernel skips it too.
-
  */
 static __always_inline int parse_vlans(struct cursor *c, struct pkt *pkt)
 {

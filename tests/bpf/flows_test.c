@@ -385,7 +385,6 @@ static uint64_t alive_ms(const struct packet *p, uint64_t start)
 
 /*
  * Runs nothing in between: only the timer can end the flow. At least `least_ms` after its last packet, and then soon.
-
  */
 static void expect_end(const char *name, const struct packet *p, uint64_t start, uint64_t least_ms)
 {

@@ -306,7 +306,7 @@ void judge_set_attached(uint64_t attached_ns)
 
 static struct judge_outcome outcome(int action, int drop_action, const struct reason_counts *before)
 {
-	struct judge_outcome o = {.dropped = action == drop_action, .reason = SLUICE_REASON_COUNT};
+	struct judge_outcome o = {.action = action, .dropped = action == drop_action, .reason = SLUICE_REASON_COUNT};
 	struct reason_counts after;
 
 	reasons_read(&after);

@@ -20,6 +20,7 @@
 
 /* What became of a frame. */
 struct judge_outcome {
+	int action; /* what the program returned */
 	bool dropped;
 	bool audited;		   /* counted as a drop, but passed */
 	enum sluice_reason reason; /* SLUICE_REASON_COUNT: none was counted, -1: several */
