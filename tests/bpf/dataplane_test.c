@@ -154,6 +154,22 @@ static void add_rule_count(uint32_t slot, uint64_t packets)
 
 /* ------------------------------------------------------------------- cases */
 
+/* Even the folder that a refused first apply needed is gone again. */
+static void test_fresh_refused(const char *name)
+{
+	struct dataplane_applied a;
+	struct error err = {};
+	struct fixture f;
+	struct stat st;
+	int r;
+
+	fixture_make(&f, "wrong", "no-such-dev", 2, 500);
+	r = apply(&f, &err, &a);
+	MUST(r == -ENODEV && strstr(err.text, "no-such-dev"), "returned %d and said: %s", r, err.text);
+	MUST(stat(ROOT, &st) && errno == ENOENT, "a folder stays");
+	result(name, NULL);
+}
+
 static void test_fresh(const char *name)
 {
 	struct dataplane_status s = {};
@@ -553,6 +569,7 @@ static const struct {
 	const char *name;
 	void (*run)(const char *name);
 } cases[] = {
+	{"a refused first apply leaves nothing", test_fresh_refused},
 	{"first apply loads, flips and attaches", test_fresh},
 	{"an unchanged rule keeps its slot and counter", test_slots},
 	{"applying the same again changes the generation only", test_apply_twice},

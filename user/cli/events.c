@@ -97,7 +97,7 @@ static void print_line(const struct printer *p, const struct sluice_event *e, co
 		printf("%s port %u > %s port %u protocol %u", from, ntohs(e->source_port), to, ntohs(e->dest_port), e->protocol);
 	else
 		printf("%s > %s protocol %u", from, to, e->protocol);
-	printf(" reason %s%s%s\n", reason_name((enum sluice_reason)e->reason), rule ? " rule " : "", rule ? rule : "");
+	printf(", reason %s%s%s\n", reason_name((enum sluice_reason)e->reason), rule ? ", rule " : "", rule ? rule : "");
 }
 
 static int print_event(void *arg, const struct sluice_event *e)

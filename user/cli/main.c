@@ -127,8 +127,8 @@ static int unknown(const char *name)
 
 	for (c = cli_commands; c->name; c++)
 		suggestion_try(&suggestion, c->name);
-	fprintf(stderr, "sluice: no command %s%s; `sluice help` lists them\n", name,
-		suggestion_text(&suggestion, text, sizeof(text)));
+	fprintf(stderr, "sluice: no command '%s'%s\n", name,
+		suggestion.best ? suggestion_text(&suggestion, text, sizeof(text)) : "; `sluice help` lists them");
 	return EXIT_USAGE;
 }
 

@@ -152,9 +152,9 @@ struct short_text duration_text(uint64_t ns)
 {
 	struct short_text out;
 
-	if (ns < 10000)
+	if (ns < 1000)
 		snprintf(out.text, sizeof(out.text), "%llu ns", (unsigned long long)ns);
-	else if (ns < 10000000)
+	else if (ns < 1000000)
 		snprintf(out.text, sizeof(out.text), "%.1f us", (double)ns / 1e3);
 	else if (ns < 10 * NSEC_PER_SEC)
 		snprintf(out.text, sizeof(out.text), "%.1f ms", (double)ns / 1e6);

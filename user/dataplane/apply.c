@@ -114,8 +114,11 @@ int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_
 	struct error ignored;
 	int r = folder_lock(dp->root, err, &lock);
 
-	if (!r)
-		r = apply_locked(dp, p, tables, err, &applied);
+	if (r)
+		return r;
+	r = apply_locked(dp, p, tables, err, &applied);
+	if (r && !dp->control->generation && folder_remove(dp->root)) /* made for this apply: nothing stays of it */
+		log_warn("dataplane", "%s: cannot be removed; `sluice --root %s detach` will", dp->root, dp->root);
 	if (r)
 		return r;
 	if (programs_load_cpumap(dp, &ignored))

@@ -71,9 +71,10 @@ struct dataplane_rule {
 };
 
 struct dataplane_interface {
-	char name[16];
+	char name[16]; /* "#ifindex": not in this network namespace */
 	uint32_t ifindex;
-	char mode[24]; /* "xdp native", "xdp native, frags", "xdp generic", "tcx", "clsact" ... as it is really attached */
+	char mode[24]; /* "xdp native", "xdp native, frags", "xdp generic", "tcx", "clsact" ... as it is really
+			* attached; "not attached"; "in another namespace": ask from there */
 	bool dispatcher; /* libxdp's dispatcher is in use */
 	bool egress;	 /* TC egress program attached */
 	char egress_mode[16];

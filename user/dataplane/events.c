@@ -37,7 +37,7 @@ int dataplane_events(struct dataplane *dp, dataplane_event_fn fn, void *arg, int
 	if (!ring)
 		return error_system(err, errno, "%s/events: cannot read the ring", dp->root);
 	do {
-		n = ring_buffer__poll(ring, timeout_ms);
+		n = timeout_ms ? ring_buffer__poll(ring, timeout_ms) : ring_buffer__consume(ring);
 	} while ((n >= 0 || n == -EINTR) && timeout_ms < 0 && !(stop && *stop));
 	ring_buffer__free(ring);
 	if (reader.result)

@@ -146,12 +146,18 @@ static void describe_xdp(const struct dataplane *dp, const struct xdp_state *sta
 	i->dispatcher = state->dispatcher;
 }
 
-static void describe_interface(const struct dataplane *dp, uint32_t ifindex, struct dataplane_interface *i)
+/* `here`: the folder is in force in this network namespace, so that the number means something. */
+static void describe_interface(const struct dataplane *dp, uint32_t ifindex, bool here, struct dataplane_interface *i)
 {
 	struct xdp_state state = {};
 	enum tc_kind kind;
 
 	i->ifindex = ifindex;
+	if (!here) {
+		snprintf(i->name, sizeof(i->name), "#%u", ifindex);
+		snprintf(i->mode, sizeof(i->mode), "in another namespace");
+		return;
+	}
 	if (!if_indextoname(ifindex, i->name))
 		snprintf(i->name, sizeof(i->name), "#%u", ifindex);
 	if (!xdp_query(dp, ifindex, &state) && state.ours)
@@ -168,6 +174,7 @@ static void describe_interface(const struct dataplane *dp, uint32_t ifindex, str
 static int read_interfaces(const struct dataplane *dp, struct dataplane_status *s)
 {
 	_cleanup_free_ uint32_t *ifindex = NULL;
+	bool here = !netns_check(dp->root, NULL);
 	size_t count = 0, i;
 	int r = interfaces_of_bank(dp, s->control.generation & 1, &ifindex, &count);
 
@@ -177,7 +184,7 @@ static int read_interfaces(const struct dataplane *dp, struct dataplane_status *
 	if (!s->interfaces)
 		return -ENOMEM;
 	for (i = 0; i < count; i++)
-		describe_interface(dp, ifindex[i], &s->interfaces[i]);
+		describe_interface(dp, ifindex[i], here, &s->interfaces[i]);
 	s->n_interfaces = count;
 	return 0;
 }
