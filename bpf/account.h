@@ -151,11 +151,11 @@ __noinline int account(struct pkt *pkt, int reason)
 		audited = pkt->policy_flags & SLUICE_MODE_AUDIT;
 	}
 	reason_count(pkt, reason, audited);
-	if (pkt->slot != SLUICE_NO_RULE)
-		rule_count(pkt, pkt->slot, audited);
+	if (pkt->decision.slot != SLUICE_NO_RULE)
+		rule_count(pkt, pkt->decision.slot, audited);
 	if (pkt->decision.chain != NO_CHAIN)
 		audits_account(pkt);
-	if (pkt->slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE)
+	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE)
 		decision_log(pkt, reason, verdict, audited);
 	else if (verdict != SLUICE_PASS && log_all_drops)
 		event_send(pkt, SLUICE_NO_RULE, reason, verdict, audited);

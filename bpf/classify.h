@@ -150,17 +150,15 @@ __noinline int classify_decide(struct pkt *pkt)
 	stray = pkt->tuple.protocol == IPPROTO_TCP && !tcp_opens(pkt);
 	pickup = stray && !(pkt->tcp_flags & (TCP_SYN | TCP_RST)) && pickup_is_open(pkt);
 	if (!decision_keeps_flow(&pkt->decision)) {
-		if (pkt->decision.action != SLUICE_ACTION_ALLOW && pickup && pickup_reverse(pkt)) {
-			pkt->slot = pkt->decision.slot;
+		if (pkt->decision.action != SLUICE_ACTION_ALLOW && pickup && pickup_reverse(pkt))
 			return UNDECIDED;
-		}
-		pkt->slot = pkt->decision.slot;
 		return decision_reason(&pkt->decision);
 	}
-	if (stray && !pickup)
+	if (stray && !pickup) {
+		pkt->decision.slot = SLUICE_NO_RULE; /* the rule would have let it through: not its doing */
 		return SLUICE_R_TCP_NO_FLOW;
+	}
 	pkt->pickup = stray ? PICKUP_FORWARD : PICKUP_NO;
-	pkt->slot = pkt->decision.slot;
 	return UNDECIDED;
 }
 

@@ -158,7 +158,6 @@ static __noinline int flow_decide_again(struct pkt *pkt, const struct sluice_flo
 	if (d.action != SLUICE_ACTION_ALLOW && !(pkt->policy_flags & SLUICE_MODE_AUDIT)) {
 		flow_remove(key);
 		pkt->decision = d;
-		pkt->slot = d.slot;
 		return SLUICE_R_STALE_DENY;
 	}
 	if (d.action != SLUICE_ACTION_ALLOW)
@@ -197,7 +196,7 @@ __noinline int flow_decide(struct pkt *pkt)
 		if (reason != SLUICE_R_PASS_FLOW)
 			return reason;
 	}
-	pkt->slot = flow->rule;
+	pkt->decision.slot = flow->rule;
 	if (flow->seen & SLUICE_FLOW_AUDIT_DENY)
 		return SLUICE_R_STALE_DENY;
 	if (pkt->icmp_error)
@@ -269,7 +268,7 @@ __noinline int flow_create(struct pkt *pkt)
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
 	if (flow_is_kept(pkt) && flow_insert(pkt) && !(pkt->policy_flags & SLUICE_ON_FULL_STATELESS)) {
-		pkt->slot = SLUICE_NO_RULE;
+		pkt->decision.slot = SLUICE_NO_RULE;
 		return SLUICE_R_CONNTRACK_FULL;
 	}
 	return pkt->decision.flags & SLUICE_RULE_DEFAULT ? SLUICE_R_PASS_DEFAULT : SLUICE_R_PASS_RULE;

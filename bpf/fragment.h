@@ -30,7 +30,7 @@ static __noinline int fragment_decide(struct pkt *pkt)
 	first = bpf_map_lookup_elem(&fragments, &key);
 	if (!first || first->generation != pkt->generation || pkt->now - first->seen_ns > SLUICE_FRAGMENT_NS)
 		return SLUICE_R_FRAGMENT_UNKNOWN;
-	pkt->slot = first->rule;
+	pkt->decision.slot = first->rule;
 	return first->verdict == SLUICE_PASS ? SLUICE_R_PASS_FRAGMENT : first->reason;
 }
 
@@ -42,7 +42,7 @@ static __noinline void fragment_remember(const struct pkt *pkt, int reason)
 		.generation = pkt->generation,
 		.verdict = reason_drops(reason) ? SLUICE_DROP : SLUICE_PASS,
 		.reason = reason,
-		.rule = pkt->slot,
+		.rule = pkt->decision.slot,
 	};
 	struct sluice_fragment_key key;
 

@@ -401,68 +401,89 @@ static __always_inline int parse_transport(struct cursor *c, struct pkt *pkt, __
 
 /* ---- what an ICMP error quotes. Rare, and it may lie anywhere, so it is copied out of the frame ---- */
 
-static __always_inline int quote_ipv4(void *ctx, enum sluice_hook hook, __u32 *offset, struct tuple *quote)
-{
-	struct iphdr ip;
+/* One buffer for all of them: two functions' worth of headers side by side do not fit on the stack. */
+union quote_buffer {
+	struct iphdr ip4;
+	struct ipv6hdr ip6;
+	struct ip6_extension extension;
+	__be16 word[4];
+};
 
-	if (frame_load(ctx, hook, *offset, &ip, sizeof(ip)))
+static __always_inline int quote_ipv4(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, __u32 *offset,
+				      struct tuple *quote)
+{
+	const struct iphdr *ip = &buffer->ip4;
+
+	if (frame_load(ctx, hook, *offset, buffer, sizeof(*ip)))
 		return -1;
-	if (ip.version != 4 || ip.ihl < 5 || (ip.frag_off & bpf_htons(IP4_OFFSET)))
+	if (ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(IP4_OFFSET)))
 		return -1;
-	addr_set4(quote->source, ip.saddr);
-	addr_set4(quote->dest, ip.daddr);
-	quote->protocol = ip.protocol;
-	*offset += ip.ihl * 4;
+	addr_set4(quote->source, ip->saddr);
+	addr_set4(quote->dest, ip->daddr);
+	quote->protocol = ip->protocol;
+	*offset += ip->ihl * 4;
 	return 0;
 }
 
-static __always_inline int quote_ipv6(void *ctx, enum sluice_hook hook, __u32 *offset, struct tuple *quote)
+static __always_inline int quote_ipv6(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, __u32 *offset,
+				      struct tuple *quote)
 {
-	struct ip6_extension extension;
-	struct ipv6hdr ip;
+	const struct ip6_extension *extension = &buffer->extension;
 	__u8 next;
 
-	if (frame_load(ctx, hook, *offset, &ip, sizeof(ip)))
+	if (frame_load(ctx, hook, *offset, buffer, sizeof(buffer->ip6)))
 		return -1;
-	if (ip.version != 6)
+	if (buffer->ip6.version != 6)
 		return -1;
-	addr_copy(quote->source, &ip.saddr);
-	addr_copy(quote->dest, &ip.daddr);
-	next = ip.nexthdr;
-	*offset += sizeof(ip);
+	addr_copy(quote->source, &buffer->ip6.saddr);
+	addr_copy(quote->dest, &buffer->ip6.daddr);
+	next = buffer->ip6.nexthdr;
+	*offset += sizeof(buffer->ip6);
 	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
 		if (!ip6_is_extension(next))
 			break;
-		if (frame_load(ctx, hook, *offset, &extension, sizeof(extension)))
+		if (frame_load(ctx, hook, *offset, buffer, sizeof(*extension)))
 			return -1;
-		if (next == NEXT_FRAGMENT && (extension.fragment & bpf_htons(IP6_OFFSET)))
+		if (next == NEXT_FRAGMENT && (extension->fragment & bpf_htons(IP6_OFFSET)))
 			return -1;
-		*offset += ip6_extension_size(next, &extension);
-		next = extension.next;
+		*offset += ip6_extension_size(next, extension);
+		next = extension->next;
 	}
 	quote->protocol = next;
 	return ip6_is_extension(next) ? -1 : 0;
 }
 
+static __always_inline bool protocol_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+static __always_inline bool protocol_is_icmp(__u8 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
 /* Fills pkt->key with the quoted flow. The quoted packet must have come from where the error goes: RFC 5927. */
 static __always_inline int parse_quote(void *ctx, enum sluice_hook hook, __u32 offset, struct pkt *pkt)
 {
+	union quote_buffer buffer;
 	struct tuple quote = {};
-	__be16 word[4];
 	int r;
 
-	r = pkt->tuple.version == 4 ? quote_ipv4(ctx, hook, &offset, &quote) : quote_ipv6(ctx, hook, &offset, &quote);
+	if (pkt->tuple.version == 4)
+		r = quote_ipv4(ctx, hook, &buffer, &offset, &quote);
+	else
+		r = quote_ipv6(ctx, hook, &buffer, &offset, &quote);
 	if (r || addr_compare(quote.source, pkt->tuple.dest))
 		return -1;
-	if (quote.protocol == IPPROTO_TCP || quote.protocol == IPPROTO_UDP || quote.protocol == IPPROTO_SCTP ||
-	    quote.protocol == IPPROTO_ICMP || quote.protocol == IPPROTO_ICMPV6) {
-		if (frame_load(ctx, hook, offset, word, sizeof(word)))
+	if (protocol_has_ports(quote.protocol) || protocol_is_icmp(quote.protocol)) {
+		if (frame_load(ctx, hook, offset, buffer.word, sizeof(buffer.word)))
 			return -1;
-		quote.source_port = word[0];
-		quote.dest_port = word[1];
-		if (quote.protocol == IPPROTO_ICMP || quote.protocol == IPPROTO_ICMPV6)
-			quote.source_port = quote.dest_port = word[2];
+		quote.source_port = buffer.word[0];
+		quote.dest_port = buffer.word[1];
 	}
+	if (protocol_is_icmp(quote.protocol))
+		quote.source_port = quote.dest_port = buffer.word[2]; /* identifier of an echo */
 	pkt->from = !key_fill(&pkt->key, &quote, quote.source_port, quote.dest_port);
 	return 0;
 }

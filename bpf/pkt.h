@@ -37,18 +37,16 @@ struct tuple {
 	__u8 protocol;
 	__u8 version; /* 4 or 6 */
 	__u32 bank;   /* which copy of the policy is asked */
-	__u32 reserved;
 };
-_Static_assert(sizeof(struct tuple) == 48, "tuple has no padding: the verifier wants every byte written");
+_Static_assert(sizeof(struct tuple) == 44, "tuple has no padding: the verifier wants every byte written");
 
 /* What the rules said of a tuple. */
 struct decision {
-	__u32 action; /* enum sluice_action */
-	__u32 flags;  /* SLUICE_RULE_* */
-	__u32 slot;   /* counter slot */
+	__u16 action; /* enum sluice_action */
+	__u16 flags;  /* SLUICE_RULE_* */
+	__u32 slot;   /* counter slot of the rule that the packet counts for, or SLUICE_NO_RULE */
 	__u32 rule;   /* index in `rules` of the bank; SLUICE_NO_RULE: no rule was asked */
 	__u32 chain;  /* index in `audits` of the audit rules passed on the way, or NO_CHAIN */
-	__u32 reserved;
 };
 
 enum fragment {
@@ -76,7 +74,6 @@ struct pkt {
 	__u16 policy_flags;	/* SLUICE_MODE_*, SLUICE_ON_FULL_* */
 	__u8 pickup;		/* enum pickup */
 	__u8 policy_action;	/* default action: enum sluice_action */
-	__u32 slot;		/* counter slot of the rule that this packet counts for, or SLUICE_NO_RULE */
 	__be16 ethertype;	/* after VLAN tags */
 	__u16 vlan;		/* outermost non-zero VLAN id, or SLUICE_VLAN_NONE */
 	__be16 icmp_id;		/* of an echo */
@@ -91,7 +88,7 @@ struct pkt {
 	__u8 quote_bad;	 /* 1: the quotation is unreadable or not from the packet's destination */
 	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
 };
-_Static_assert(sizeof(struct pkt) == 168, "pkt has no padding: the verifier wants every byte written");
+_Static_assert(sizeof(struct pkt) == 152, "pkt has no padding: the verifier wants every byte written");
 
 #define IPPROTO_ICMPV6 58 /* the kernel's BTF has no in6.h */
 
@@ -113,7 +110,11 @@ static __always_inline bool tcp_opens(const struct pkt *pkt)
 }
 
 /* The tables of one bank. The inner maps' type is the template in maps.h; NULL when no policy was ever loaded. */
-#define bank_table(table, bank) ((struct bank_##table *)bpf_map_lookup_elem(&table, &(__u32){(bank)&1}))
+#define bank_table(table, bank)                                                                                        \
+	({                                                                                                             \
+		__u32 bank_ = (bank)&1; /* in a scope of its own: compilers reuse the stack slot */                    \
+		(struct bank_##table *)bpf_map_lookup_elem(&table, &bank_);                                            \
+	})
 
 static __always_inline struct sluice_policy *policy_live(__u32 bank)
 {
@@ -123,8 +124,12 @@ static __always_inline struct sluice_policy *policy_live(__u32 bank)
 	return table ? bpf_map_lookup_elem(table, &zero) : NULL;
 }
 
-/* Starts a packet: reads the generation, once. Answers PASS_NO_POLICY while nothing has been applied. */
-static __always_inline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 ifindex, __u32 length)
+/*
+ * Starts a packet: reads the generation, once. Answers PASS_NO_POLICY while nothing has been applied. With a frame of
+ * its own: an entry point's frame shall hold struct pkt and little else, since kernels before 6.13 allow a chain of
+ * calls 512 bytes of stack, each frame rounded up to 32.
+ */
+static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 ifindex, __u32 length)
 {
 	const struct sluice_control *c;
 	const struct sluice_policy *p;
@@ -134,7 +139,7 @@ static __always_inline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u
 	pkt->hook = hook;
 	pkt->ifindex = ifindex;
 	pkt->length = length;
-	pkt->slot = SLUICE_NO_RULE;
+	pkt->decision.slot = SLUICE_NO_RULE;
 	pkt->vlan = SLUICE_VLAN_NONE;
 	pkt->decision.rule = SLUICE_NO_RULE;
 	pkt->decision.chain = NO_CHAIN;

@@ -53,7 +53,7 @@ static __always_inline int antispoof_decide(const struct pkt *pkt, __u32 slot)
 	return class->antispoof >> (slot & 63) & 1 ? UNDECIDED : SLUICE_R_ANTISPOOF;
 }
 
-static __always_inline int tenant_decide(struct pkt *pkt)
+static __noinline int tenant_decide(struct pkt *pkt)
 {
 	const struct sluice_interface *interface = interface_find(pkt->ifindex, pkt->vlan, pkt->tuple.bank);
 
