@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -143,6 +144,31 @@ Test(control, silent_client_is_dropped, .timeout = 20)
 	free(answer);
 	close(fd);
 	control_server_stop(server);
+}
+
+/* What a killed process has left goes when another of its kind starts; a live one's stays. */
+Test(control, sockets_of_dead_processes_are_swept)
+{
+	struct control_server *server = NULL;
+	char other[256];
+	struct stat st;
+	int calls = 0, status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, &status, 0);
+	leave_dead_socket(); /* bears our own, live process */
+	memcpy(other, path, sizeof(other));
+	cr_assert(!control_default_path("target", pid, path, sizeof(path)));
+	leave_dead_socket();
+	cr_assert(!control_default_path("target", getppid(), path, sizeof(path)));
+	cr_assert(!control_server_start(path, handler, &calls, &err, &server), "%s", err.text);
+	control_server_stop(server);
+	cr_assert(!stat(other, &st), "a live process's socket was taken");
+	unlink(other);
+	cr_assert(!control_default_path("target", pid, path, sizeof(path)));
+	cr_assert(stat(path, &st) && errno == ENOENT, "the dead one's socket is still there");
 }
 
 static int count_path(void *arg, const char *found)

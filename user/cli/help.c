@@ -31,8 +31,9 @@ int cmd_help(int argc, char **argv)
 	c = cli_find(argv[1]);
 	if (!c)
 		return cli_usage("help", "no command %s; `sluice help` lists them", argv[1]);
+	printf("sluice %s: %s\n\nusage: sluice %s %s\n\n", c->name, c->line, c->name, c->usage);
 	if (!c->text)
 		return c->run(2, (char *[]){(char *)c->name, (char *)"--help", NULL});
-	printf("sluice %s: %s\n\nusage: sluice %s %s\n\n%s", c->name, c->line, c->name, c->usage, c->text);
+	printf("%s", c->text);
 	return EXIT_FINE;
 }

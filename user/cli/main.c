@@ -123,12 +123,13 @@ static int unknown(const char *name)
 {
 	struct suggestion suggestion = {.word = name};
 	const struct cli_command *c;
-	char text[80];
 
 	for (c = cli_commands; c->name; c++)
 		suggestion_try(&suggestion, c->name);
-	fprintf(stderr, "sluice: no command '%s'%s\n", name,
-		suggestion.best ? suggestion_text(&suggestion, text, sizeof(text)) : "; `sluice help` lists them");
+	if (suggestion.best)
+		fprintf(stderr, "sluice: no command %s; did you mean %s?\n", name, suggestion.best);
+	else
+		fprintf(stderr, "sluice: no command %s; `sluice help` lists them\n", name);
 	return EXIT_USAGE;
 }
 
@@ -143,7 +144,7 @@ static int run(int argc, char **argv)
 
 	if (!c)
 		return unknown(argv[0]);
-	if (c->text && asks_for_help(argc, argv))
+	if (asks_for_help(argc, argv))
 		return cmd_help(2, (char *[]){(char *)"help", (char *)c->name, NULL});
 	optind = 0; /* the command parses its own options from the start */
 	return c->run(argc, argv);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -112,6 +113,38 @@ static int remove_stale(const struct sockaddr_un *address)
 	return unlink(address->sun_path) ? -errno : 0;
 }
 
+/*
+ * A process that was killed has left its socket. One that refuses connections may also be just about to listen, so the process
+ * that its name bears must be gone too.
+ */
+static int remove_dead(void *arg, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *number = strrchr(path, '-');
+	long pid = number ? strtol(number + 1, NULL, 10) : 0;
+
+	if (pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH || strlen(path) >= sizeof(address.sun_path))
+		return 0;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (!remove_stale(&address))
+		log_debug(path, "removed: its process is dead");
+	return 0;
+}
+
+/* Sockets of the same kind in the run folder. */
+static void remove_dead_siblings(const char *path)
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	const char *end = strrchr(name, '-');
+	char kind[64];
+
+	if (!end || (size_t)(end - name) >= sizeof(kind))
+		return;
+	memcpy(kind, name, (size_t)(end - name));
+	kind[end - name] = 0;
+	control_list(kind, remove_dead, NULL);
+}
+
 static int make_folder(const char *path)
 {
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -210,6 +243,7 @@ int control_server_start(const char *path, control_handler_fn handler, void *arg
 		r = server_run(s);
 	if (r)
 		return error_system(err, -r, "%s: cannot listen for control requests", path);
+	remove_dead_siblings(path);
 	*ret_server = TAKE_PTR(s);
 	return 0;
 }
