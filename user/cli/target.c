@@ -20,6 +20,7 @@
 #include "storage/target.h"
 
 #define DRAIN_MS 2000 /* for commands under way when the target is told to stop */
+#define SPIN_US  50   /* about what a sleep and its wake-up cost in a virtual machine */
 
 struct serving {
 	struct policy *policy;
@@ -36,6 +37,7 @@ struct target_arguments {
 	const char *root;
 	char *reactors; /* NULL: as the policy says */
 	int ready_fd;	/* -1: none */
+	unsigned int spin_us;
 	const char *run_dir;
 };
 
@@ -77,7 +79,8 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 	static const struct option options[] = {
 		{ "root", required_argument, NULL, 'r' },     { "reactors", required_argument, NULL, 'n' },
 		{ "ready-fd", required_argument, NULL, 'f' }, { "run-dir", required_argument, NULL, 'd' },
-		{ "verbose", no_argument, NULL, 'v' },	      {},
+		{ "verbose", no_argument, NULL, 'v' },	      { "spin", required_argument, NULL, 's' },
+		{},
 	};
 	char *end;
 	int option;
@@ -94,6 +97,11 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 			a->ready_fd = strtol(optarg, &end, 10);
 			if (*end || a->ready_fd < 0)
 				return cli_usage("target", "--ready-fd %s: not a descriptor number", optarg);
+			break;
+		case 's':
+			a->spin_us = strtoul(optarg, &end, 10);
+			if (*end || a->spin_us > 1000000)
+				return cli_usage("target", "--spin %s: give microseconds, at most 1000000", optarg);
 			break;
 		case 'd':
 			a->run_dir = optarg;
@@ -206,7 +214,7 @@ static void say(void *arg, const char *text)
 
 static int start(struct serving *s, const struct target_arguments *a, struct error *err)
 {
-	struct target_options options = { .storage = &s->policy->storage };
+	struct target_options options = { .storage = &s->policy->storage, .spin_us = a->spin_us };
 	char text[128];
 	unsigned int i;
 	int r;
@@ -301,7 +309,7 @@ static void serving_done(struct serving *s)
 int cmd_target(int argc, char **argv)
 {
 	_cleanup_(serving_done) struct serving s = {};
-	struct target_arguments a = { .root = cli_options.root, .ready_fd = -1 };
+	struct target_arguments a = { .root = cli_options.root, .ready_fd = -1, .spin_us = SPIN_US };
 	struct error err = {};
 	sigset_t signals;
 	int r, signal;

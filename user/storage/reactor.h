@@ -80,6 +80,8 @@ struct reactor {
 	bool pool_registered;	 /* with the ring, as buffer 0 */
 	uint64_t now_ns;	 /* of this turn */
 	uint64_t tick_ns;	 /* when timeouts were last looked at */
+	uint64_t busy_ns;	 /* end of the last turn that had work */
+	uint64_t gap_ns;	 /* usual time from one turn with work to the next */
 	bool stopping;
 	uint32_t listeners_off;	 /* bit n: portal n accepts again at the next tick */
 	struct reactor_namespace *namespaces;

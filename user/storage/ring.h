@@ -104,6 +104,16 @@ static inline unsigned int ring_queued(struct ring *r)
 int ring_poll(struct ring *r);
 int ring_wait(struct ring *r, int64_t timeout_ns);
 
+/*
+ * Whether completions are there or can be had by ring_poll(), told from memory alone: what a spinning loop asks. Without
+ * defer_taskrun it is always "maybe", that is true.
+ */
+static inline bool ring_pending(struct ring *r)
+{
+	return !r->features.defer_taskrun || io_uring_cq_ready(&r->uring) ||
+	       __atomic_load_n(r->uring.sq.kflags, __ATOMIC_ACQUIRE) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
 struct ring_completion {
 	struct token token;
 	int32_t result;		/* >= 0, or -errno */

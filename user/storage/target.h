@@ -43,7 +43,7 @@ struct target_options {
 	const unsigned int *cpus;	      /* CPU of each reactor */
 	unsigned int n_cpus;		      /* number of reactors: 1 .. TARGET_MAX_REACTORS */
 	struct target_hooks hooks;
-	unsigned int spin_us;	      /* how long a reactor polls after its last work before it sleeps; 0: not at all */
+	unsigned int spin_us;	      /* how long a busy reactor looks for more work before it sleeps; 0: not at all */
 	unsigned int connect_timeout_ms; /* from accept to Connect; 0: 10 s */
 };
 
