@@ -15,6 +15,7 @@
 #include "storage/initiator_internal.h"
 
 #define ADMIN_DEPTH	  31
+#define REOPEN_MS	  1000u /* for a queue whose last connection the target has not yet let go */
 #define DISCOVERY_RETRIES 3
 #define DISCOVERY_MAX	  4096 /* entries; more is a broken controller */
 
@@ -129,7 +130,7 @@ static int connect_refused(const struct initiator_options *o, const struct initi
 }
 
 static int fabrics_connect(const struct initiator_options *o, struct initiator_queue *q, struct nvme_connect *connect,
-			   uint64_t *ret_result, struct error *err)
+			   uint64_t *ret_result, uint16_t *ret_status, struct error *err)
 {
 	struct nvme_connect_data data;
 	struct initiator_io io = {.sqe = nvme_connect_sqe_make(0, connect), .data = &data, .len = sizeof(data)};
@@ -137,7 +138,8 @@ static int fabrics_connect(const struct initiator_options *o, struct initiator_q
 
 	nvme_connect_data_make(connect, &data);
 	r = initiator_queue_execute(q, &io, err);
-	if (r && !io.error && io.finished && (io.status & NVME_STATUS_CODE) == NVME_ST_CONNECT_PARAM)
+	*ret_status = io.error ? 0 : io.status & NVME_STATUS_CODE;
+	if (r && *ret_status == NVME_ST_CONNECT_PARAM)
 		return connect_refused(o, &io, err);
 	if (r)
 		return r;
@@ -196,10 +198,11 @@ static int bring_up(struct initiator *i, struct error *err)
 	const uint32_t cc = NVME_CC_EN | 6 << 16 | 4 << 20; /* entries of 64 and 16 bytes */
 	struct nvme_connect connect;
 	uint64_t result, vs;
+	uint16_t status;
 	int r;
 
 	connect_fill(&i->options, 0, ADMIN_DEPTH, NVME_CNTLID_DYNAMIC, &connect);
-	r = fabrics_connect(&i->options, i->admin, &connect, &result, err);
+	r = fabrics_connect(&i->options, i->admin, &connect, &result, &status, err);
 	if (r)
 		return r;
 	i->cntlid = (uint16_t)result;
@@ -459,13 +462,35 @@ int initiator_tend(struct initiator *i, struct error *err)
 	return execute(i, &io, err);
 }
 
+/* One attempt; *ret_status is the target's answer to Connect, 0 if it gave none. */
+static int open_queue(const struct initiator *i, uint16_t qid, unsigned int depth, struct initiator_queue **ret_queue,
+		      uint16_t *ret_status, struct error *err)
+{
+	struct initiator_queue *q;
+	struct nvme_connect connect;
+	uint64_t result;
+	int r = queue_connect(&i->options, qid, depth, i->view.in_capsule, &q, err);
+
+	*ret_status = 0;
+	if (r)
+		return r;
+	connect_fill(&i->options, qid, depth, i->cntlid, &connect);
+	r = fabrics_connect(&i->options, q, &connect, &result, ret_status, err);
+	if (r) {
+		initiator_queue_close(q);
+		return r;
+	}
+	*ret_queue = q;
+	return 0;
+}
+
 int initiator_queue_open(const struct initiator *i, uint16_t qid, unsigned int depth,
 			 struct initiator_queue **ret_queue, struct error *err)
 {
 	unsigned int most = min((unsigned int)INITIATOR_DEPTH_MAX, (unsigned int)NVME_CAP_MQES(i->cap));
-	struct initiator_queue *q;
-	struct nvme_connect connect;
-	uint64_t result;
+	uint64_t until = time_now_ns() + min(i->options.timeout_ms, REOPEN_MS) * 1000000ull;
+	struct timespec pause = {.tv_nsec = 1000000};
+	uint16_t status;
 	int r;
 
 	if (i->view.max_cmds)
@@ -473,15 +498,12 @@ int initiator_queue_open(const struct initiator *i, uint16_t qid, unsigned int d
 	if (!depth || depth > most)
 		return error_set(err, EINVAL, "%s: depth %u; the controller and sluice allow 1-%u", i->options.addr.text,
 				 depth, most);
-	r = queue_connect(&i->options, qid, depth, i->view.in_capsule, &q, err);
-	if (r)
-		return r;
-	connect_fill(&i->options, qid, depth, i->cntlid, &connect);
-	r = fabrics_connect(&i->options, q, &connect, &result, err);
-	if (r) {
-		initiator_queue_close(q);
-		return r;
+	for (;;) {
+		r = open_queue(i, qid, depth, ret_queue, &status, err);
+		if (status != NVME_ST_SEQUENCE || time_now_ns() > until)
+			return r;
+		/* the target may not yet have noticed that this queue's last connection ended; no event tells */
+		nanosleep(&pause, NULL);
+		pause.tv_nsec = min(pause.tv_nsec * 2, 50000000l);
 	}
-	*ret_queue = q;
-	return 0;
 }
