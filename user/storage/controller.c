@@ -127,7 +127,7 @@ static uint16_t join_fault(const struct controller *c, const struct nvme_connect
 {
 	const char *subnqn = c && c->subsystem ? c->subsystem->config->nqn : NVME_DISCOVERY_NQN;
 
-	if (!c || c->dead) {
+	if (!c || __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE)) {
 		*ret_result = NVME_REFUSE_DATA(cntlid);
 	} else if (strcmp(subnqn, connect->subnqn)) {
 		*ret_result = NVME_REFUSE_DATA(subnqn);

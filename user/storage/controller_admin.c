@@ -15,6 +15,12 @@
 
 /* ---- Identify ---- */
 
+/* Ids up to this one could exist. */
+static uint32_t highest_nsid(const struct subsystem *s)
+{
+	return s->n_namespaces ? s->namespaces[s->n_namespaces - 1].config->id : 0;
+}
+
 static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret_desc)
 {
 	const struct subsystem *s = c->subsystem;
@@ -24,7 +30,7 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.subnqn = s ? s->config->nqn : NVME_DISCOVERY_NQN,
 		.firmware = SLUICE_VERSION,
 		.cntlid = c->cntlid,
-		.nn = s && s->n_namespaces ? s->namespaces[s->n_namespaces - 1].config->id : 0,
+		.nn = s ? highest_nsid(s) : 0,
 		.max_transfer = BUFFER_MAX_LEN,
 		.in_capsule = BUFFER_CAPSULE_LEN,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
@@ -67,7 +73,7 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	const struct namespace *ns = subsystem_namespace(c->subsystem, nsid);
 	struct nvme_ns_desc desc;
 
-	if (!ns && (!nsid || nsid > c->subsystem->namespaces[c->subsystem->n_namespaces - 1].config->id))
+	if (!ns && (!nsid || nsid > highest_nsid(c->subsystem)))
 		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
 	if (!ns)
 		return cns == NVME_CNS_NS ? NVME_ST_SUCCESS : INVALID_FIELD;
