@@ -101,7 +101,7 @@ connects() { topology_in "$1" ncat -z -w 300ms "${@:4}" "$2" "$3"; }
 pings() { topology_in "$1" ping -q -c 1 -W 0.3 "${@:3}" "$2"; }
 # A scan "passes" if it learns anything of any port.
 scan() {
-	topology_in intruder nmap -n -Pn --max-retries 0 --host-timeout 5s -T5 -p 4420,8009,22 "$@" >"$tmp/scan" 2>&1
+	topology_in intruder nmap -n -Pn --max-retries 0 --host-timeout 5s -T5 -p 4420,8009,8080 "$@" >"$tmp/scan" 2>&1
 	grep -E '^[0-9]+/(tcp|udp) +(open|closed|unfiltered) ' "$tmp/scan"
 }
 io() { topology_in trainer "$SLUICE" io "$1" --to "$STORAGE4:4420" "${@:2}"; }
@@ -125,17 +125,20 @@ PICTURE
 title "1. Four hosts as network namespaces"
 topology_up sluice-demo || exit 3
 say "trainer $TRAINER4 $TRAINER6, intruder $INTRUDER4 $INTRUDER6, storage $STORAGE4 $STORAGE6"
-say "all reach each other through the dpu"
+topology_start storage ncat -lk 4420 -e /bin/true 2>/dev/null
+wait_for 5 connects trainer "$STORAGE4" 4420
+check "all reach each other; without a policy the intruder connects to tcp/4420 on storage too" \
+	"or the probes below would prove nothing" connects intruder "$STORAGE4" 4420
+kill "$started"
+wait_for 5 topology_process_gone "$started"
 
-title "2. Storage: a target behind XDP steering; no firewall yet"
+title "2. Storage: a target behind XDP steering"
 runs "sluice apply policies/storage-host.yaml; sluice target policies/storage-host.yaml               (on storage)"
 sluice_in storage apply policies/storage-host.yaml 2>&1 | sed 's/^/  /'
-mkdir -p /tmp/sluice-demo && truncate -s 1G /tmp/sluice-demo/datasets.img
+mkdir -p /tmp/sluice-demo && truncate -s 256M /tmp/sluice-demo/datasets.img
 topology_start storage "$SLUICE" --root "$(topology_root storage)" target policies/storage-host.yaml >"$tmp/target.log" 2>&1
 wait_for 10 connects trainer "$STORAGE4" 4420 || { cat "$tmp/target.log"; say "demo: the target does not listen"; exit 3; }
 sed 's/^/  /' "$tmp/target.log"
-check "without a firewall, the intruder connects to storage" "it should, or the probes below prove nothing" \
-	connects intruder "$STORAGE4" 4420
 
 title "3. The policy goes on the dpu"
 runs "sluice apply policies/ai-pod.yaml                                                                (on dpu)"
@@ -208,7 +211,8 @@ sluice_in dpu apply policies/ai-pod-maintenance.yaml 2>&1 | sed 's/^/  /'
 ((applied++))
 expect_head
 expect "in maintenance: trainer -> storage ping" default-deny pings trainer "$STORAGE4"
-expect "in maintenance: trainer -> storage new tcp/4420" default-deny connects trainer "$STORAGE4" 4420
+expect "in maintenance: trainer -> storage tcp/8009" default-deny connects trainer "$STORAGE4" 8009
+expect "in maintenance: trainer -> storage new tcp/4420" pass connects trainer "$STORAGE4" 4420
 wait "$bench"
 status=$?
 say ""

@@ -229,7 +229,7 @@ io_policy() {
 		      hosts: any
 		      namespaces:
 		        - {id: 1, backend: null, size: 1TiB}
-		        - {id: 2, backend: file, path: $(realpath "$out")/disk.img, size: 1GiB, block: 4096}
+		        - {id: 2, backend: file, path: $(realpath "$out")/disk.img, size: 512MiB, block: 4096}
 	YAML
 }
 
@@ -259,11 +259,11 @@ bench_io() {
 	title "4 KiB random reads a second: initiator and target over loopback, one CPU each"
 	ip netns add "$topology_prefix-io"
 	ip -n "$topology_prefix-io" link set lo up
-	say "  writing $out/disk.img (1 GiB of real blocks)"
-	dd if=/dev/urandom of="$out/disk.img" bs=1M count=1024 conv=fsync status=none
+	say "  writing $out/disk.img (512 MiB of real blocks)"
+	{ yes sluice || :; } | dd of="$out/disk.img" bs=1M count=512 iflag=fullblock conv=fsync status=none
 	io_policy >"$out/policy-io.yaml"
-	topology_in io "$SLUICE" target "$out/policy-io.yaml" 2>"$out/target.log" &
-	target=$!
+	topology_start io "$SLUICE" target "$out/policy-io.yaml" 2>"$out/target.log"
+	target=$started
 	if ! wait_for 10 io_answers; then
 		cat "$out/target.log" >&2
 		say "bench: the target does not answer on 127.0.0.1:4420" >&2
@@ -275,8 +275,8 @@ bench_io() {
 			printf '%s\t%s\t%s\n' "$round" "$candidate" "$(io_measure "$candidate")" >>"$out/io.tsv"
 		done
 	done
-	kill -INT "$target"
-	wait "$target" || :
+	kill -TERM "$target"
+	wait_for 10 topology_process_gone "$target" || { say "bench: the target does not end"; return 1; }
 	local f=$out/io.tsv
 	row "$f" null-1 "sluice target, null backend, depth 1" - -
 	row "$f" null-32 "sluice target, null backend, depth 32" - -

@@ -14,6 +14,7 @@ cat >"$tmp/policy.yaml" <<'EOP'
 sluice: 1
 name: e2e-firewall
 default: deny
+conntrack: {pickup: 0s}
 interfaces:
   - {name: trainer, antispoof: [trainers, link]}
   - {name: intruder, antispoof: [outside, link]}

@@ -104,6 +104,6 @@ sed 's/eth0/eth7/' "$tmp/good.yaml" >"$tmp/absent.yaml"
 sluice_in trainer apply "$tmp/absent.yaml" >"$tmp/out" 2>&1
 status=$?
 case_if "an interface that does not exist is named, and nothing changes" "status $status: $(<"$tmp/out")" \
-	eval '((status)) && grep -q eth7 "$tmp/out" && sluice status --json | jq -e ".interfaces[0].name == \"eth0\""'
+	eval '((status)) && grep -q eth7 "$tmp/out" && sluice_in trainer status --json | jq -e ".interfaces[0].name == \"eth0\""'
 case_ok "detach" sluice_in trainer detach
 case_if "after detach nothing is pinned" "$(ls "$ROOT" 2>&1)" test ! -e "$ROOT"

@@ -74,8 +74,7 @@ generation() { sluice_in "$1" status --json | jq .generation; }
 
 # serve HOST: echo on TCP and UDP ports 4420 and 5000, both families.
 serve() {
-	topology_in "$1" "$BUILD/tests/bench/echo" 4420 5000 &
-	disown
+	topology_start "$1" "$BUILD/tests/bench/echo" 4420 5000
 	wait_for 5 serves "$1" || { not_ok "echo server" "does not listen"; exit 1; }
 }
 serves() { topology_in "$1" ncat -z -w 1 127.0.0.1 5000 && topology_in "$1" ncat -z -w 1 127.0.0.1 4420; }
