@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "cli/cases.h"
 #include "cli/cli.h"
+#include "policy/cases.h"
 
 /* All that a check finds out. */
 struct check {

@@ -9,9 +9,9 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "cli/cases.h"
 #include "cli/status.h"
 #include "cli/table.h"
+#include "policy/cases.h"
 
 static const char *const mismatch_names[] = {
 	[POLICY_MATCHED] = "matched",

@@ -9,8 +9,8 @@
  * from, to, service and verdict (allow, deny, reject) are required; source-port, tenant, rule (`default` when no rule matches)
  * and name are not. A case is judged twice, by the rules as written and by the compiled tables, and both must agree.
  */
-#ifndef SLUICE_CLI_CASES_H
-#define SLUICE_CLI_CASES_H
+#ifndef SLUICE_POLICY_CASES_H
+#define SLUICE_POLICY_CASES_H
 
 #include "base/error.h"
 #include "policy/policy.h"

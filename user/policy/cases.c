@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Questions and case files; see cases.h. Pure but for reading the file. Called by check and explain. */
-#include "cli/cases.h"
+/*
+ * Questions and case files; see cases.h. Called by `sluice check`, `sluice explain` and the unit test of the example policies.
+ * Pure but for reading the file.
+ */
+#include "policy/cases.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -24,19 +27,6 @@ static int read_port(const char *text, uint16_t *ret_port, struct error *err)
 	return 0;
 }
 
-static int read_tenant(const char *name, const struct policy *p, uint16_t *ret_tenant, struct error *err)
-{
-	size_t i;
-
-	for (i = 1; i < p->n_tenants; i++) {
-		if (!strcmp(p->tenants[i], name)) {
-			*ret_tenant = (uint16_t)i;
-			return 0;
-		}
-	}
-	return error_set(err, EINVAL, "no tenant %s in policy %s; its `tenants:` lists them", name, p->name);
-}
-
 int question_read(const struct question *q, const struct policy *p, struct policy_query *ret_query, struct error *err)
 {
 	struct policy_query query = {};
@@ -49,7 +39,7 @@ int question_read(const struct question *q, const struct policy *p, struct polic
 	if (!r && q->source_port)
 		r = read_port(q->source_port, &query.source_port, err);
 	if (!r && q->tenant)
-		r = read_tenant(q->tenant, p, &query.tenant, err);
+		r = policy_query_tenant(p, q->tenant, &query.tenant, err);
 	if (!r)
 		*ret_query = query;
 	return r;
