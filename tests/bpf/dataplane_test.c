@@ -5,6 +5,7 @@
  *
  * Lines: "ok - NAME", "not ok - NAME: WHY". Exit 0 if all are ok, 1 if not, 77 if this machine cannot run it.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -501,6 +502,41 @@ static void test_kill_fresh(const char *name)
 	result(name, NULL);
 }
 
+static int count_flow(void *arg, const struct sluice_flow_key *key, const struct sluice_flow *flow)
+{
+	uint8_t *seen = arg;
+
+	seen[ntohs(key->port[0])] += flow->rule == ntohs(key->port[0]);
+	return 0;
+}
+
+/* More flows than one batch holds, each seen exactly once and with its own value. */
+static void test_flows(const char *name)
+{
+	_cleanup_(dataplane_closep) struct dataplane *dp = NULL;
+	_cleanup_free_ uint8_t *seen = calloc(65536, 1);
+	int fd = bpf_obj_get(ROOT "/flows"), wrong = 0;
+	struct sluice_flow_key key = {.protocol = 17};
+	struct sluice_flow flow = {};
+	struct error err = {};
+	uint32_t i;
+
+	for (i = 0; i < FLOWS; i++) {
+		key.port[0] = htons((uint16_t)i);
+		flow.rule = i;
+		MUST(!bpf_map_update_elem(fd, &key, &flow, BPF_ANY), "cannot make flow %u: %s", i, strerror(errno));
+	}
+	MUST(!dataplane_open(ROOT, &err, &dp) && !dataplane_flows(dp, count_flow, seen, &err), "%s", err.text);
+	for (i = 0; i < FLOWS; i++) {
+		wrong += seen[i] != 1;
+		key.port[0] = htons((uint16_t)i);
+		bpf_map_delete_elem(fd, &key);
+	}
+	close(fd);
+	MUST(!wrong, "%d of %d flows not seen exactly once", wrong, FLOWS);
+	result(name, NULL);
+}
+
 /* Another network namespace: refused while ours lives, and interfaces of the same number there stay untouched. */
 static void test_other_namespace(const char *name)
 {
@@ -582,6 +618,7 @@ static const struct {
 	{"another ABI is refused", test_abi},
 	{"killed at random points, one policy is in force", test_kill},
 	{"killed during the first load, the next apply works", test_kill_fresh},
+	{"every flow is seen once", test_flows},
 	{"another network namespace is kept out", test_other_namespace},
 	{"a gone network namespace is taken over", test_gone_namespace},
 	{"detach leaves nothing", test_detach},

@@ -171,5 +171,7 @@ int cmd_explain(int argc, char **argv)
 	if (r)
 		return r;
 	r = explain(p, &o, &err);
+	if (r == -EINVAL)
+		return cli_usage("explain", "%s", err.text);
 	return r ? cli_fail("explain", r, &err) : EXIT_FINE;
 }

@@ -2,7 +2,8 @@
 /*
  * One pinned folder serves one network namespace: interface numbers mean nothing in another. The folder remembers whose it is
  * as an empty directory ROOT/netns/INODE. Called by apply and detach. A namespace that is gone has taken its hooks with it; a
- * live one is recognised by a tcx link that still has its interface.
+ * live one is recognised by a tcx link that still has its interface or, where the kernel has no tcx, by a process or a name
+ * that still holds it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -46,6 +47,41 @@ static bool link_is_alive(const char *path)
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &length) && info.xdp.ifindex;
 }
 
+static bool names_inode(const char *path, const char *inode)
+{
+	char number[32];
+	struct stat st;
+
+	if (stat(path, &st))
+		return false;
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)st.st_ino);
+	return !strcmp(number, inode);
+}
+
+/* Does any FOLDER/x/SUFFIX have this inode number? */
+static bool folder_names_inode(const char *folder, const char *suffix, const char *inode)
+{
+	_cleanup_(dir_closep) DIR *dir = opendir(folder);
+	char path[PATH_MAX];
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/%s%s", folder, entry->d_name, suffix);
+		if (entry->d_name[0] != '.' && names_inode(path, inode))
+			return true;
+	}
+	return false;
+}
+
+static bool netns_is_alive(const char *root, const char *inode)
+{
+	char link[NAME_MAX + 1];
+
+	if (find_entry(root, "links", NULL, link))
+		return find_entry(root, "links", link_is_alive, link);
+	return folder_names_inode("/run/netns", "", inode) || folder_names_inode("/proc", "/ns/net", inode);
+}
+
 static int current(char name[32], struct error *err)
 {
 	struct stat st;
@@ -58,11 +94,10 @@ static int current(char name[32], struct error *err)
 
 int netns_check(const char *root, struct error *err)
 {
-	char owner[NAME_MAX + 1], link[NAME_MAX + 1], own[32];
+	char owner[NAME_MAX + 1], own[32];
 	int r = current(own, err);
 
-	if (r || !find_entry(root, "netns", NULL, owner) || !strcmp(owner, own) ||
-	    !find_entry(root, "links", link_is_alive, link))
+	if (r || !find_entry(root, "netns", NULL, owner) || !strcmp(owner, own) || !netns_is_alive(root, owner))
 		return r;
 	return error_set(err, EXDEV, "%s: in force in another network namespace (inode %s; `lsns -t net` names it); enter it with nsenter, "
 				     "or choose another folder with --root", root, owner);
