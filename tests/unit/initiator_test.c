@@ -755,6 +755,25 @@ static void script_digests_unasked(struct fake *f)
 	fake_expect_term(f);
 }
 
+static void script_not_nvme(struct fake *f)
+{
+	static const char banner[] = "220 mail.example.org ready, this is no storage at all\r\n";
+
+	fake_write(f, banner, sizeof(banner) - 1);
+	fake_expect_term(f);
+}
+
+Test(initiator, something_else_listens)
+{
+	struct initiator_options options;
+
+	fake_start(&fake, script_not_nvme);
+	options = fake_options(&fake);
+	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -EPROTO, "%s", err.text);
+	cr_assert(strstr(err.text, "is this an NVMe/TCP portal?"), "%s", err.text);
+	fake_stop(&fake);
+}
+
 Test(initiator, digests_that_were_not_asked_for)
 {
 	struct initiator_options options;

@@ -38,7 +38,7 @@ static const char io_help_bench[] =
 	"Keeps --depth commands outstanding in each of --queues queues, each with a thread and an io_uring of its own,\n"
 	"for --time or --count commands, and prints IOPS, MiB/s and latency (submission to completion). Commands that\n"
 	"fail are counted by status and the run goes on; a lost connection ends its queue. Any error makes the exit\n"
-	"status 1. With --read-percent below 100 it OVERWRITES the range: with zeroes, or with --verify with the pattern.\n"
+	"status 1. With --read-percent below 100 it OVERWRITES the range: with any data, or with --verify with the pattern.\n"
 	"On a terminal a line a second shows the progress.\n\n"
 	"  sluice io bench --to 10.20.0.5 --nqn NQN --read-percent 70 --depth 64 --queues 2 --time 30s\n\n"
 	"JSON, stable: {\"target\", \"subsystem\", \"pattern\", \"read_percent\", \"block_size\", \"depth\", \"queues\", \"seconds\",\n"

@@ -82,7 +82,8 @@ static int refuse_undecoded(struct initiator_queue *q)
 	const void *header = pdu_bad_header(&q->rx.decoder, &len);
 
 	tx_term(q, error, header, len);
-	return queue_fail(q, EPROTO, "the target sent a PDU that cannot be read: %s; the connection ends", error->text);
+	return queue_fail(q, EPROTO, "the target sent a PDU that cannot be read: %s; %s", error->text,
+			  q->state == QUEUE_CONNECTING ? "is this an NVMe/TCP portal?" : "the connection ends");
 }
 
 /* ---- headers, one function a type ---- */
