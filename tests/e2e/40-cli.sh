@@ -79,7 +79,7 @@ case_if "explain names the deciding rule of an allowed flow" "$(explain --from "
 	eval 'explain --from "$TRAINER4" --to "$STORAGE4" --service tcp/4420 | jq -e ".action == \"allow\" and .rule != null"'
 case_if "explain says default for the intruder" "$(explain --from "$INTRUDER4" --to "$STORAGE4" --service tcp/4420 2>&1)" \
 	eval 'explain --from "$INTRUDER4" --to "$STORAGE4" --service tcp/4420 | jq -e ".action == \"deny\""'
-status_is "explain wants a service that exists" 2 "service" explain policies/ai-pod.yaml --from 10.0.0.1 --to 10.0.0.2 --service tpc/1
+status_is "explain wants a protocol that exists" 2 "no protocol" explain policies/ai-pod.yaml --from 10.0.0.1 --to 10.0.0.2 --service tpc/1
 
 # ------------------------------------------------------------------------------------------------- with the kernel
 
