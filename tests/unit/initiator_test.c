@@ -309,6 +309,45 @@ Test(initiator, an_error_status_is_words_and_the_queue_goes_on)
 	stop();
 }
 
+/*
+ * The answer comes before the data that were asked for have left. The buffer is the caller's again only when they have:
+ * it is spoilt in done(), and the target must not see that.
+ */
+static void script_early_answer(struct fake *f)
+{
+	struct nvme_sqe sqe;
+
+	fake_ic(f, 0, true, 65536);
+	fake_command(f, &sqe, remote);
+	fake_r2t(f, sqe.cid, 1, 0, BIG);
+	fake_respond(f, sqe.cid, NVME_ST_INTERNAL);
+	for (uint32_t at = 0; at < BIG && !f->failed; at += 65536)
+		fake_h2c(f, remote);
+	if (memcmp(remote, truth, BIG))
+		f->failed = true;
+	fake_expect_term(f);
+}
+
+static void spoil(struct initiator_io *io)
+{
+	memset(io->data, 0xee, io->len);
+}
+
+Test(initiator, the_buffer_is_handed_back_after_its_last_byte_has_left)
+{
+	struct initiator_io io = write_io(BIG);
+
+	start(script_early_answer);
+	memcpy(buffer, truth, BIG);
+	io.data = buffer;
+	io.done = spoil;
+	cr_assert_eq(initiator_queue_submit(q, &io), 0);
+	while (!io.finished)
+		cr_assert_eq(initiator_queue_poll(q, true, &err), 0, "%s", err.text);
+	cr_assert_eq(io.status & NVME_STATUS_CODE, NVME_ST_INTERNAL);
+	stop();
+}
+
 /* ---- wrong answers to a command, which the queue survives ---- */
 
 static void script_wrong_data_digest(struct fake *f)

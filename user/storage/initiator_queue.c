@@ -69,7 +69,12 @@ static void bring_down(struct initiator_queue *q)
 		dispatch(q);
 	}
 	for (unsigned int slot = 0; slot < q->depth; slot++) {
-		if (q->slots[slot].io)
+		struct slot *s = &q->slots[slot];
+
+		s->tx_refs = 0;
+		if (s->io && s->responded)
+			queue_finish(q, (uint16_t)slot); /* the answer had come; only its last bytes were on the way */
+		else if (s->io)
 			fail_io(q, (uint16_t)slot);
 	}
 }
