@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -833,6 +834,32 @@ Test(initiator, connection_refused)
 	fake_stop(&fake);
 	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -ECONNREFUSED, "%s", err.text);
 	cr_assert(strstr(err.text, options.addr.text) && strstr(err.text, "start `sluice target`"), "%s", err.text);
+}
+
+/* A listener whose queue is full drops SYNs, as a firewall would. */
+Test(initiator, unanswered_connection_ends_in_a_timeout)
+{
+	struct initiator_options options = {.timeout_ms = 300};
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fds[4];
+	struct sockaddr_storage *sa = &options.addr.sa;
+	uint64_t since;
+
+	cr_assert_eq(initiator_addr_parse("127.0.0.1", 1, &options.addr, &err), 0);
+	((struct sockaddr_in *)sa)->sin_port = 0;
+	cr_assert_eq(bind(listener, (struct sockaddr *)sa, options.addr.len), 0);
+	cr_assert_eq(listen(listener, 0), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)sa, &options.addr.len), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fds[i], (struct sockaddr *)sa, options.addr.len); /* in progress is as good as connected */
+	}
+	since = time_now_ns();
+	cr_assert_eq(queue_connect(&options, 1, DEPTH, IN_CAPSULE, &q, &err), -ETIMEDOUT, "%s", err.text);
+	cr_assert(strstr(err.text, "no answer to the TCP connection within 0.3 s"), "%s", err.text);
+	cr_assert_lt(elapsed_ms(since), 2000);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	close(listener);
 }
 
 Test(initiator, closing_with_commands_outstanding)
