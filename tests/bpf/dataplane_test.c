@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The dataplane against this machine's kernel: load, apply, adopt, die in the middle, detach. Runs in a network namespace of
- * its own with one veth pair, and pins under its own folder. Tables are made by hand, so that a failure here is the dataplane's.
+ * The dataplane against this machine's kernel: load, apply, adopt, die in the middle, detach. Runs in a network
+ * namespace of its own with one veth pair, and pins under its own folder. Tables are made by hand, so that a failure
+ * here is the dataplane's.
  *
  * Lines: "ok - NAME", "not ok - NAME: WHY". Exit 0 if all are ok, 1 if not, 77 if this machine cannot run it.
  */
@@ -52,12 +53,12 @@ static void result(const char *name, const char *why_format, ...)
 }
 
 /* In a case: states what must hold, else reports the case and returns. */
-#define MUST(condition, ...)                       \
-	do {                                       \
-		if (!(condition)) {                \
-			result(name, __VA_ARGS__); \
-			return;                    \
-		}                                  \
+#define MUST(condition, ...)                                                                                           \
+	do {                                                                                                           \
+		if (!(condition)) {                                                                                    \
+			result(name, __VA_ARGS__);                                                                     \
+			return;                                                                                        \
+		}                                                                                                      \
 	} while (0)
 
 /* ------------------------------------------------------------------- policies by hand */
@@ -181,10 +182,11 @@ static void test_fresh(const char *name)
 	fixture_make(&f, "one", DEV, 3, 100);
 	MUST(!apply(&f, &err, &a), "%s", err.text);
 	MUST(a.generation == 1 && a.rules_new == 4 && a.rules_kept == 0 && a.interfaces == 1,
-	     "generation %llu, %zu new, %zu kept, %zu interfaces", (unsigned long long)a.generation, a.rules_new, a.rules_kept,
-	     a.interfaces);
+	     "generation %llu, %zu new, %zu kept, %zu interfaces", (unsigned long long)a.generation, a.rules_new,
+	     a.rules_kept, a.interfaces);
 	MUST(!read_status(&err, &s), "%s", err.text);
-	MUST(!strcmp(s.policy.name, "one") && s.n_rules == 4 && s.max_flows == FLOWS && s.n_interfaces == 1, "status differs");
+	MUST(!strcmp(s.policy.name, "one") && s.n_rules == 4 && s.max_flows == FLOWS && s.n_interfaces == 1,
+	     "status differs");
 	MUST(xdp_id(DEV) && !strncmp(s.interfaces[0].mode, "xdp native", 10), "mode is '%s'", s.interfaces[0].mode);
 	MUST(s.interfaces[0].egress, "no TC egress program");
 	MUST(s.control.attached_ns, "attached_ns is not set");
@@ -211,8 +213,8 @@ static void test_slots(const char *name)
 	MUST(a.rules_kept == 4 && a.rules_new == 2, "%zu kept, %zu new, wanted 4 and 2", a.rules_kept, a.rules_new);
 	MUST(!read_status(&err, &after), "%s", err.text);
 	for (i = 0; i < 3; i++)
-		MUST(after.rules[i + 1].counter.packets / 1000000 == i + 1, "%s lost its counter: %llu", after.rules[i + 1].rule.name,
-		     (unsigned long long)after.rules[i + 1].counter.packets);
+		MUST(after.rules[i + 1].counter.packets / 1000000 == i + 1, "%s lost its counter: %llu",
+		     after.rules[i + 1].rule.name, (unsigned long long)after.rules[i + 1].counter.packets);
 	MUST(after.rules[0].counter.packets < 1000, "the new rule inherited a counter");
 	dataplane_status_done(&before);
 	dataplane_status_done(&after);
@@ -639,8 +641,8 @@ int main(void)
 	}
 	if (getenv("SLUICE_TEST_DEBUG"))
 		log_set_level(LOG_LEVEL_DEBUG);
-	if (system("ip link add " DEV " type veth peer name " PEER " && ip link set " DEV " addrgenmode none up && ip link set " PEER
-		   " addrgenmode none up")) {
+	if (system("ip link add " DEV " type veth peer name " PEER " && ip link set " DEV
+		   " addrgenmode none up && ip link set " PEER " addrgenmode none up")) {
 		printf("not ok - dataplane: set-up: cannot make a veth pair\n");
 		return 1;
 	}

@@ -95,9 +95,22 @@ static int sluice(const char *fmt, ...)
 
 Test(cli, wrong_usage_is_two)
 {
-	static const char *const rows[] = {"", "nonsense", "check", "check a b", "check --nonsense policy.yaml", "explain policy.yaml",
-					   "apply", "status extra", "detach extra", "events extra", "version extra --x", "help nonsense",
-					   "--nonsense", "io", "io nonsense", "target"};
+	static const char *const rows[] = {"",
+					   "nonsense",
+					   "check",
+					   "check a b",
+					   "check --nonsense policy.yaml",
+					   "explain policy.yaml",
+					   "apply",
+					   "status extra",
+					   "detach extra",
+					   "events extra",
+					   "version extra --x",
+					   "help nonsense",
+					   "--nonsense",
+					   "io",
+					   "io nonsense",
+					   "target"};
 	size_t i;
 
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -114,7 +127,8 @@ Test(cli, unknown_command_suggests_the_nearest)
 
 Test(cli, every_command_has_help)
 {
-	static const char *const rows[] = {"check", "apply", "status", "explain", "events", "detach", "target", "io", "version", "help"};
+	static const char *const rows[] = {"check",  "apply",  "status", "explain", "events",
+					   "detach", "target", "io",	 "version", "help"};
 	size_t i;
 
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -138,7 +152,8 @@ Test(cli, check_accepts)
 Test(cli, check_reports_all_errors_with_places)
 {
 	write_file("bad.yaml", "sluice: 1\nname: bad\ninterfaces: [{name: eth0}]\nrules:\n"
-			       "  - {name: x, from: nowhere, to: any, action: maybe}\n  - {name: y, from: 10.0.0.0/8, to: any, service: tcp/70000, "
+			       "  - {name: x, from: nowhere, to: any, action: maybe}\n  - {name: y, from: 10.0.0.0/8, "
+			       "to: any, service: tcp/70000, "
 			       "action: allow}\n");
 	cr_expect(sluice("check bad.yaml") == 2);
 	SAYS("bad.yaml:5:");
@@ -164,18 +179,20 @@ Test(cli, cases_pass_fail_and_are_refused)
 {
 	struct json_object *o, *list;
 
-	write_file("good.cases.yaml", "cases:\n"
-				      "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow, rule: web}\n"
-				      "  - {name: dns, from: 10.2.0.1, to: 10.1.0.1, service: udp/53, source-port: 5, verdict: deny}\n"
-				      "  - {from: 10.1.0.1, to: 10.9.0.1, service: tcp/1, tenant: red, verdict: allow, rule: red}\n"
-				      "  - {from: 10.1.0.1, to: 10.9.0.1, service: tcp/1, verdict: deny, rule: default}\n");
+	write_file("good.cases.yaml",
+		   "cases:\n"
+		   "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow, rule: web}\n"
+		   "  - {name: dns, from: 10.2.0.1, to: 10.1.0.1, service: udp/53, source-port: 5, verdict: deny}\n"
+		   "  - {from: 10.1.0.1, to: 10.9.0.1, service: tcp/1, tenant: red, verdict: allow, rule: red}\n"
+		   "  - {from: 10.1.0.1, to: 10.9.0.1, service: tcp/1, verdict: deny, rule: default}\n");
 	cr_expect(sluice("check policy.yaml --cases good.cases.yaml") == 0, "%s", text);
 	SAYS("4 cases, 0 failed");
 
-	write_file("wrong.cases.yaml", "cases:\n"
-				       "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: deny}\n"
-				       "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow, rule: no}\n"
-				       "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow}\n");
+	write_file("wrong.cases.yaml",
+		   "cases:\n"
+		   "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: deny}\n"
+		   "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow, rule: no}\n"
+		   "  - {from: 10.1.0.1, to: 10.2.0.1, service: tcp/443, verdict: allow}\n");
 	cr_expect(sluice("check policy.yaml --cases wrong.cases.yaml") == 1);
 	SAYS("wrong.cases.yaml:2:");
 	SAYS("wrong.cases.yaml:3:");
@@ -202,9 +219,11 @@ Test(cli, case_files_are_refused_with_places)
 		{"cases:\n  - {from: x, to: 10.0.0.2, service: tcp/1, verdict: deny}\n", ":2:"},
 		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/99999, verdict: deny}\n", ":2:"},
 		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/1, tenant: pink, verdict: deny}\n", "pink"},
-		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/1, verdict: deny, source-port: 65536}\n", "65535"},
+		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/1, verdict: deny, source-port: 65536}\n",
+		 "65535"},
 		{"cases:\n  - {from: [10.0.0.1], to: 10.0.0.2, service: tcp/1, verdict: deny}\n", "plain words"},
-		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/1, verdict: deny, colour: red}\n", "unknown key"},
+		{"cases:\n  - {from: 10.0.0.1, to: 10.0.0.2, service: tcp/1, verdict: deny, colour: red}\n",
+		 "unknown key"},
 	};
 	size_t i;
 

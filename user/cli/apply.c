@@ -17,7 +17,8 @@ static void print_summary(const struct policy *p, const struct dataplane_applied
 	for (i = 0; i < s->n_interfaces; i++)
 		printf("  interface   %s: %s%s%s\n", s->interfaces[i].name, s->interfaces[i].mode,
 		       s->interfaces[i].egress ? ", egress " : "", s->interfaces[i].egress_mode);
-	printf("  time        %s to load, %s to flip\n", duration_text(a->load_ns).text, duration_text(a->flip_ns).text);
+	printf("  time        %s to load, %s to flip\n", duration_text(a->load_ns).text,
+	       duration_text(a->flip_ns).text);
 }
 
 static int apply(const struct policy *p, struct error *err)
@@ -39,8 +40,11 @@ static int apply(const struct policy *p, struct error *err)
 		return r;
 	print_summary(p, &applied, &status);
 	if (status.max_flows != p->conntrack.max)
-		fprintf(stderr, "sluice: apply: warning: conntrack.max stays %u, the size the flow table was loaded with, instead of %u; "
-				"`sluice detach` first to change it\n", status.max_flows, p->conntrack.max);
+		fprintf(stderr,
+			"sluice: apply: warning: conntrack.max stays %u, the size the flow table was loaded with, "
+			"instead of %u; "
+			"`sluice detach` first to change it\n",
+			status.max_flows, p->conntrack.max);
 	dataplane_status_done(&status);
 	return 0;
 }

@@ -58,10 +58,11 @@ static void print_text(const struct check *c, const char *path, int r)
 
 		if (one->ok)
 			continue;
-		printf("%s:%u: %s: expected %s, got %s\n", one->place.file, one->place.line, one->name, one->expected, one->happened);
+		printf("%s:%u: %s: expected %s, got %s\n", one->place.file, one->place.line, one->name, one->expected,
+		       one->happened);
 	}
-	printf("%s: policy %s is fine: %zu rules, %zu address classes, %zu interfaces\n", path, c->policy->name, c->policy->n_rules,
-	       c->tables->n_classes, c->policy->n_interfaces);
+	printf("%s: policy %s is fine: %zu rules, %zu address classes, %zu interfaces\n", path, c->policy->name,
+	       c->policy->n_rules, c->tables->n_classes, c->policy->n_interfaces);
 	if (c->has_cases)
 		printf("%zu cases, %zu failed\n", c->cases.count, c->cases.failed);
 }
@@ -70,7 +71,8 @@ static struct json_object *diagnostic_object(const struct policy_diagnostic *d)
 {
 	struct json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "severity", json_object_new_string(d->severity == POLICY_ERROR ? "error" : "warning"));
+	json_object_object_add(o, "severity",
+			       json_object_new_string(d->severity == POLICY_ERROR ? "error" : "warning"));
 	json_object_object_add(o, "file", d->place.file ? json_object_new_string(d->place.file) : NULL);
 	json_object_object_add(o, "line", json_object_new_int64(d->place.line));
 	json_object_object_add(o, "column", json_object_new_int64(d->place.column));
@@ -103,9 +105,10 @@ static void print_json(const struct check *c, const char *path, int r)
 	for (i = 0; i < c->diagnostics.count; i++)
 		json_object_array_add(diagnostics, diagnostic_object(&c->diagnostics.items[i]));
 	json_object_object_add(o, "diagnostics", diagnostics);
-	json_object_object_add(o, "error", r && !c->diagnostics.errors ?
-						   json_object_new_string(c->err.text[0] ? c->err.text : strerror(-r)) :
-						   NULL);
+	json_object_object_add(o, "error",
+			       r && !c->diagnostics.errors
+				       ? json_object_new_string(c->err.text[0] ? c->err.text : strerror(-r))
+				       : NULL);
 	for (i = 0; i < c->cases.count; i++)
 		json_object_array_add(cases, case_object(&c->cases.items[i]));
 	json_object_object_add(o, "cases", cases);
@@ -115,7 +118,8 @@ static void print_json(const struct check *c, const char *path, int r)
 
 int cmd_check(int argc, char **argv)
 {
-	static const struct option options[] = {{"cases", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {}};
+	static const struct option options[] = {
+		{"cases", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {}};
 	_cleanup_(check_done) struct check check = {};
 	const char *cases = NULL;
 	bool json = false;

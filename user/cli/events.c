@@ -63,7 +63,8 @@ static void print_json(const struct printer *p, const struct sluice_event *e, co
 
 	json_object_object_add(o, "time_ns", json_object_new_uint64(e->time_ns));
 	json_object_object_add(o, "generation", json_object_new_uint64(e->generation));
-	json_object_object_add(o, "verdict", json_object_new_string(name_of(verdict_names, ARRAY_SIZE(verdict_names), e->verdict)));
+	json_object_object_add(o, "verdict",
+			       json_object_new_string(name_of(verdict_names, ARRAY_SIZE(verdict_names), e->verdict)));
 	json_object_object_add(o, "audited", json_object_new_boolean(e->audited));
 	json_object_object_add(o, "reason", json_object_new_string(reason_name((enum sluice_reason)e->reason)));
 	json_object_object_add(o, "rule", rule ? json_object_new_string(rule) : NULL);
@@ -89,15 +90,18 @@ static void print_line(const struct printer *p, const struct sluice_event *e, co
 	bool ports = e->source_port || e->dest_port;
 
 	printf("%llu.%06llu %-6s%s %s %s ", (unsigned long long)(e->time_ns / NSEC_PER_SEC),
-	       (unsigned long long)(e->time_ns % NSEC_PER_SEC / 1000), name_of(verdict_names, ARRAY_SIZE(verdict_names), e->verdict),
-	       e->audited ? " (audit)" : "", interface, name_of(hook_names, ARRAY_SIZE(hook_names), e->hook));
+	       (unsigned long long)(e->time_ns % NSEC_PER_SEC / 1000),
+	       name_of(verdict_names, ARRAY_SIZE(verdict_names), e->verdict), e->audited ? " (audit)" : "", interface,
+	       name_of(hook_names, ARRAY_SIZE(hook_names), e->hook));
 	if (icmp)
 		printf("%s > %s icmp type %u code %u", from, to, ntohs(e->dest_port) >> 8, ntohs(e->dest_port) & 255);
 	else if (ports)
-		printf("%s port %u > %s port %u protocol %u", from, ntohs(e->source_port), to, ntohs(e->dest_port), e->protocol);
+		printf("%s port %u > %s port %u protocol %u", from, ntohs(e->source_port), to, ntohs(e->dest_port),
+		       e->protocol);
 	else
 		printf("%s > %s protocol %u", from, to, e->protocol);
-	printf(", reason %s%s%s\n", reason_name((enum sluice_reason)e->reason), rule ? ", rule " : "", rule ? rule : "");
+	printf(", reason %s%s%s\n", reason_name((enum sluice_reason)e->reason), rule ? ", rule " : "",
+	       rule ? rule : "");
 }
 
 static int print_event(void *arg, const struct sluice_event *e)
@@ -140,7 +144,8 @@ static int read_events(bool follow, bool json, struct error *err)
 
 int cmd_events(int argc, char **argv)
 {
-	static const struct option options[] = {{"follow", no_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'}, {}};
+	static const struct option options[] = {
+		{"follow", no_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'}, {}};
 	bool follow = false, json = false;
 	struct error err = {};
 	int option, r;

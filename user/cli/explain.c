@@ -14,12 +14,9 @@
 #include "policy/cases.h"
 
 static const char *const mismatch_names[] = {
-	[POLICY_MATCHED] = "matched",
-	[POLICY_MISMATCH_TENANT] = "tenant",
-	[POLICY_MISMATCH_SOURCE] = "source",
-	[POLICY_MISMATCH_DEST] = "destination",
-	[POLICY_MISMATCH_SERVICE] = "service",
-	[POLICY_MATCHED_AUDIT] = "audit",
+	[POLICY_MATCHED] = "matched",	       [POLICY_MISMATCH_TENANT] = "tenant",
+	[POLICY_MISMATCH_SOURCE] = "source",   [POLICY_MISMATCH_DEST] = "destination",
+	[POLICY_MISMATCH_SERVICE] = "service", [POLICY_MATCHED_AUDIT] = "audit",
 };
 
 static const char *const mismatch_texts[] = {
@@ -55,7 +52,8 @@ static void print_text(const struct policy *p, const struct question *q, const s
 		print_place(place, sizeof(place), policy_rule_place(p, a->rule));
 		printf("  rule %s at %s decides\n", policy_rule_name(p, a->rule), place);
 	}
-	table_start(&t, (const struct table_column[]){{"earlier rule", 0}, {"at", 0}, {"does not decide because", 0}, {}});
+	table_start(&t,
+		    (const struct table_column[]){{"earlier rule", 0}, {"at", 0}, {"does not decide because", 0}, {}});
 	for (i = 0; i < a->rule; i++) {
 		print_place(place, sizeof(place), policy_rule_place(p, i));
 		table_row(&t, "%s", policy_rule_name(p, i));

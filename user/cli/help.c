@@ -14,7 +14,8 @@ static void print_all(void)
 	       "  --verbose    say what is tried, libraries' messages included\n\n");
 	for (c = cli_commands; c->name; c++)
 		printf("  %-10s %s\n", c->name, c->line);
-	printf("\n`sluice help COMMAND` explains one. Exit status: 0 fine, 1 the answer is no, 2 wrong usage or a rejected policy,\n"
+	printf("\n`sluice help COMMAND` explains one. Exit status: 0 fine, 1 the answer is no, 2 wrong usage or a "
+	       "rejected policy,\n"
 	       "3 the kernel or the system refused.\n");
 }
 

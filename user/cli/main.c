@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The command line: options before the command, the table of commands, and what all commands say alike. Only files of this
- * folder print to standard output.
+ * The command line: options before the command, the table of commands, and what all commands say alike. Only files of
+ * this folder print to standard output.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,28 +19,32 @@ struct cli_options cli_options = {.root = DATAPLANE_ROOT};
 
 const struct cli_command cli_commands[] = {
 	{"check", cmd_check, "POLICY [--cases FILE] [--json]", "read a policy, report all that is wrong with it",
-	 "Reads POLICY, a YAML file or a folder of them, and says everything that is wrong, each with place, fact and remedy.\n"
-	 "Needs neither root nor a kernel.\n"
+	 "Reads POLICY, a YAML file or a folder of them, and says everything that is wrong, each with place,\n"
+	 "fact and remedy. Needs neither root nor a kernel.\n"
 	 "\n"
-	 "  --cases FILE   also judge the packets listed in FILE (POLICY.cases.yaml) and compare with what it expects\n"
-	 "  --json         one JSON document: {policy, ok, rules, diagnostics, cases}\n"
+	 "  --cases FILE   also judge the packets listed in FILE (POLICY.cases.yaml): each is\n"
+	 "                 {from, to, service, verdict} and may have source-port, tenant, rule, name\n"
+	 "  --json         one JSON document: {path, policy, ok, rules, diagnostics, error, cases}\n"
 	 "\n"
 	 "Exit status: 0 fine, 1 a case failed, 2 the policy is rejected.\n"},
 	{"apply", cmd_apply, "POLICY", "put a policy in force",
-	 "Compiles POLICY, loads it into the spare bank of the kernel tables, flips, and moves the programs to the interfaces\n"
-	 "that it names, in this network namespace. Until the flip nothing changes; a refused policy changes nothing at all.\n"
-	 "Rules that stay the same keep their counters.\n"
+	 "Compiles POLICY, loads it into the spare bank of the kernel tables, flips, and moves the programs to the\n"
+	 "interfaces that it names, in this network namespace. Until the flip nothing changes; a refused policy\n"
+	 "changes nothing at all. Rules that stay the same keep their counters.\n"
 	 "\n"
 	 "Exit status: 0 in force, 2 the policy is rejected, 3 the kernel refused.\n"},
 	{"status", cmd_status, "[--json]", "what is in force, and what it has counted",
-	 "Shows the live policy, interfaces with the way the programs are attached, rules and reasons with counters, flows,\n"
-	 "steered storage queues with the share of packets processed on the reactor's CPU, and running targets.\n"
+	 "Shows the live policy, interfaces with the way the programs are attached, rules and reasons with counters,\n"
+	 "flows, steered storage queues with the share of packets processed on the reactor's CPU, and running\n"
+	 "targets.\n"
 	 "\n"
-	 "  --json   one JSON document: {policy, interfaces, rules, reasons, flows, queues, targets}\n"},
-	{"explain", cmd_explain, "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--json]",
+	 "  --json   one JSON document: {root, abi, generation, policy, interfaces, rules, reasons, flows,\n"
+	 "           lost_events, queues, targets}\n"},
+	{"explain", cmd_explain,
+	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--json]",
 	 "why a flow passes or drops",
-	 "Says what POLICY does with a new flow, which rule decides, where that rule stands, and why each earlier rule does not\n"
-	 "match. Needs neither root nor a kernel.\n"
+	 "Says what POLICY does with a new flow, which rule decides, where that rule stands, and why each earlier\n"
+	 "rule does not match. Needs neither root nor a kernel.\n"
 	 "\n"
 	 "  --service ITEM   tcp/4420, udp/53, icmp/echo-request, icmp/3.4, icmpv6/128, gre, 47\n"
 	 "\n"
@@ -51,18 +55,23 @@ const struct cli_command cli_commands[] = {
 	 "\n"
 	 "  --json   one JSON object a line\n"},
 	{"detach", cmd_detach, "", "take all programs off and remove the pinned folder",
-	 "Takes sluice's programs off every interface of this network namespace and removes the pinned folder, counters and flows\n"
-	 "with it. Traffic passes unjudged from then on.\n"},
-	{"target", cmd_target, "POLICY [--reactors LIST] [--run-dir DIR] [--ready-fd N]", "serve NVMe/TCP as the policy's storage section says",
-	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until SIGINT or SIGTERM.\n"
-	 "Where programs are applied in this network namespace, its queues are steered and counted there.\n"
+	 "Takes sluice's programs off every interface of this network namespace and removes the pinned folder,\n"
+	 "counters and flows with it. Traffic passes unjudged from then on.\n"},
+	{"target", cmd_target, "POLICY [--reactors LIST] [--run-dir DIR] [--ready-fd N]",
+	 "serve NVMe/TCP as the policy's storage section says",
+	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until\n"
+	 "SIGINT or SIGTERM. Where programs are applied in this network namespace, its queues are steered and\n"
+	 "counted there.\n"
 	 "\n"
 	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
 	 "  --run-dir DIR     folder of the control socket that `sluice status` asks\n"
 	 "  --ready-fd N      writes \"ready\" to descriptor N once it listens\n"},
-	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...", "an NVMe/TCP initiator: discover, connect, read, write, verify, bench", NULL},
-	{"version", cmd_version, "[--json]", "versions, and what this kernel offers", "Prints version, ABI, kernel, and probed features.\n"},
-	{"help", cmd_help, "[COMMAND]", "this list, or all about a command", "Explains COMMAND, or lists all commands.\n"},
+	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...",
+	 "an NVMe/TCP initiator: discover, connect, read, write, verify, bench", NULL},
+	{"version", cmd_version, "[--json]", "versions, and what this kernel offers",
+	 "Prints version, ABI, kernel, and probed features.\n"},
+	{"help", cmd_help, "[COMMAND]", "this list, or all about a command",
+	 "Explains COMMAND, or lists all commands.\n"},
 	{},
 };
 
@@ -175,7 +184,8 @@ int main(int argc, char **argv)
 		case 'h':
 			return cmd_help(1, (char *[]){(char *)"help", NULL});
 		default:
-			fprintf(stderr, "usage: sluice [--root DIR] [--verbose] COMMAND ...; `sluice help` lists commands\n");
+			fprintf(stderr,
+				"usage: sluice [--root DIR] [--verbose] COMMAND ...; `sluice help` lists commands\n");
 			return EXIT_USAGE;
 		}
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice status --json`: one document. Field names are part of the interface: added to, never changed. Counters are sums
- * over CPUs; times are nanoseconds of CLOCK_MONOTONIC.
+ * `sluice status --json`: one document. Field names are part of the interface: added to, never changed. Counters are
+ * sums over CPUs; times are nanoseconds of CLOCK_MONOTONIC.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +31,8 @@ static struct json_object *policy_object(const struct dataplane_status *s)
 		snprintf(digest + 2 * i, 3, "%02x", s->policy.digest[i]);
 	json_object_object_add(o, "name", json_object_new_string(s->policy.name));
 	json_object_object_add(o, "digest", json_object_new_string(digest));
-	json_object_object_add(o, "mode", json_object_new_string(s->policy.flags & SLUICE_MODE_AUDIT ? "audit" : "enforce"));
+	json_object_object_add(o, "mode",
+			       json_object_new_string(s->policy.flags & SLUICE_MODE_AUDIT ? "audit" : "enforce"));
 	json_object_object_add(o, "default", json_object_new_string(status_action(s->policy.default_action)));
 	json_object_object_add(o, "attached_ns", number(s->control.attached_ns));
 	return o;
@@ -98,12 +99,12 @@ static struct json_object *flows_object(const struct dataplane_status *s)
 	return o;
 }
 
-#define ADD_ARRAY(object, key, items, count, make)                        \
-	do {                                                              \
-		struct json_object *list_ = json_object_new_array();      \
-		for (size_t i_ = 0; i_ < (count); i_++)                   \
-			json_object_array_add(list_, make(&(items)[i_])); \
-		json_object_object_add(object, key, list_);               \
+#define ADD_ARRAY(object, key, items, count, make)                                                                     \
+	do {                                                                                                           \
+		struct json_object *list_ = json_object_new_array();                                                   \
+		for (size_t i_ = 0; i_ < (count); i_++)                                                                \
+			json_object_array_add(list_, make(&(items)[i_]));                                              \
+		json_object_object_add(object, key, list_);                                                            \
 	} while (0)
 
 int status_json(const struct status_report *r)

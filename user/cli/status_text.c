@@ -15,14 +15,16 @@ static void print_head(const struct dataplane_status *s)
 		printf("no policy in force; everything passes\n");
 		return;
 	}
-	printf("policy %s, generation %llu, mode %s, default %s\n", s->policy.name, (unsigned long long)s->control.generation,
-	       s->policy.flags & SLUICE_MODE_AUDIT ? "audit" : "enforce", status_action(s->policy.default_action));
+	printf("policy %s, generation %llu, mode %s, default %s\n", s->policy.name,
+	       (unsigned long long)s->control.generation, s->policy.flags & SLUICE_MODE_AUDIT ? "audit" : "enforce",
+	       status_action(s->policy.default_action));
 	printf("digest ");
 	for (i = 0; i < sizeof(s->policy.digest); i++)
 		printf("%02x", s->policy.digest[i]);
 	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
 	if (s->lost_events)
-		printf("events %s lost: the ring was full; read them with `sluice events -f`\n", number_text(s->lost_events).text);
+		printf("events %s lost: the ring was full; read them with `sluice events -f`\n",
+		       number_text(s->lost_events).text);
 }
 
 static void print_interfaces(const struct dataplane_status *s)
@@ -30,7 +32,8 @@ static void print_interfaces(const struct dataplane_status *s)
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){{"interface", 0}, {"ingress", 0}, {"egress", 0}, {"libxdp dispatcher", 0}, {}});
+	table_start(&t, (const struct table_column[]){
+				{"interface", 0}, {"ingress", 0}, {"egress", 0}, {"libxdp dispatcher", 0}, {}});
 	for (i = 0; i < s->n_interfaces; i++) {
 		const struct dataplane_interface *n = &s->interfaces[i];
 
@@ -49,12 +52,14 @@ static void print_rules(const struct dataplane_status *s)
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){{"rule", 0}, {"action", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {}});
+	table_start(&t, (const struct table_column[]){
+				{"rule", 0}, {"action", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {}});
 	for (i = 0; i < s->n_rules; i++) {
 		const struct dataplane_rule *r = &s->rules[i];
 
 		table_row(&t, "%s", r->rule.name);
-		table_cell(&t, "%s%s", status_action(r->rule.action), r->rule.flags & SLUICE_RULE_AUDIT ? " (audit)" : "");
+		table_cell(&t, "%s%s", status_action(r->rule.action),
+			   r->rule.flags & SLUICE_RULE_AUDIT ? " (audit)" : "");
 		table_cell(&t, "%s", number_text(r->counter.packets).text);
 		table_cell(&t, "%s", number_text(r->counter.bytes).text);
 		table_cell(&t, "%s", number_text(r->counter.audit_packets).text);
@@ -69,8 +74,13 @@ static void print_reasons(const struct dataplane_status *s)
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){
-				{"reason", 0}, {"verdict", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {"meaning", 0}, {}});
+	table_start(&t, (const struct table_column[]){{"reason", 0},
+						      {"verdict", 0},
+						      {"packets", 1},
+						      {"bytes", 1},
+						      {"audited", 1},
+						      {"meaning", 0},
+						      {}});
 	for (i = 0; i < ARRAY_SIZE(s->reasons); i++) {
 		const struct sluice_reason_counter *c = &s->reasons[i];
 
@@ -94,8 +104,14 @@ static void print_queues(const struct status_report *r)
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){{"queue from", 0}, {"portal", 0}, {"reactor CPU", 1}, {"steering", 0},
-						      {"packets there", 1}, {"elsewhere", 1}, {"share", 1}, {}});
+	table_start(&t, (const struct table_column[]){{"queue from", 0},
+						      {"portal", 0},
+						      {"reactor CPU", 1},
+						      {"steering", 0},
+						      {"packets there", 1},
+						      {"elsewhere", 1},
+						      {"share", 1},
+						      {}});
 	for (i = 0; i < r->n_queues; i++) {
 		const struct dataplane_queue *q = &r->queues[i];
 
@@ -142,8 +158,16 @@ static void print_io(struct json_object *list, const char *title, const char *fi
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){{title, 0}, {second, 0}, {"reads", 1}, {"writes", 1}, {"read", 1}, {"written", 1},
-						      {"errors", 1}, {"p50 us", 1}, {"p99 us", 1}, {}});
+	table_start(&t, (const struct table_column[]){{title, 0},
+						      {second, 0},
+						      {"reads", 1},
+						      {"writes", 1},
+						      {"read", 1},
+						      {"written", 1},
+						      {"errors", 1},
+						      {"p50 us", 1},
+						      {"p99 us", 1},
+						      {}});
 	for (i = 0; list && i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i), *latency = member(o, "latency_us");
 		struct json_object *commands = member(o, "commands");

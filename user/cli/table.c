@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Lays out tables and numbers for people; see table.h. No state of its own. A table that ran out of memory says so when printed. */
+/*
+ * Lays out tables and numbers for people; see table.h. No state of its own. A table that ran out of memory says so when
+ * printed.
+ */
 #include "cli/table.h"
 
 #include <stdarg.h>

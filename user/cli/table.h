@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables that a person can read: columns as wide as their widest cell, numbers to the right. Cells are copied. Used by every
- * command that prints one.
+ * Tables that a person can read: columns as wide as their widest cell, numbers to the right. Cells are copied. Used by
+ *every command that prints one.
  *
  *	struct table t;
  *	table_start(&t, (const struct table_column[]){{"rule"}, {"packets", .right = true}, {}});
@@ -43,8 +43,8 @@ void table_done(struct table *t);
 struct short_text {
 	char text[48];
 };
-struct short_text number_text(uint64_t n);   /* 1,234,567 */
-struct short_text bytes_text(uint64_t n);    /* 1.2 GiB */
+struct short_text number_text(uint64_t n);    /* 1,234,567 */
+struct short_text bytes_text(uint64_t n);     /* 1.2 GiB */
 struct short_text duration_text(uint64_t ns); /* 1.24 ms */
 
 #endif

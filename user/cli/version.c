@@ -34,10 +34,11 @@ static void print_text(const struct feature *features, size_t count, const char 
 {
 	size_t i;
 
-	printf("sluice %s, ABI %d, kernel %s, libbpf %s\n", SLUICE_VERSION, SLUICE_ABI_VERSION, release, libbpf_version_string());
+	printf("sluice %s, ABI %d, kernel %s, libbpf %s\n", SLUICE_VERSION, SLUICE_ABI_VERSION, release,
+	       libbpf_version_string());
 	for (i = 0; i < count; i++)
-		printf("  %-10s %s%s\n", features[i].name, features[i].there ? "yes" : "no: ",
-		       features[i].there ? "" : features[i].without);
+		printf("  %-10s %s%s\n", features[i].name,
+		       features[i].there ? "yes" : "no: ", features[i].there ? "" : features[i].without);
 }
 
 static void print_json(const struct feature *features, size_t count, const char *release)

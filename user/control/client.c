@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The asking end of a control socket. One connection a request; no state between requests. The answer is read to the end of
- * the connection, never past CONTROL_ANSWER_MAX bytes.
+ * The asking end of a control socket. One connection a request; no state between requests. The answer is read to the
+ * end of the connection, never past CONTROL_ANSWER_MAX bytes.
  */
 #include "control/control.h"
 
@@ -21,8 +21,8 @@ static int client_connect(const char *path, struct error *err, int *ret_fd)
 	_cleanup_close_ int fd = -1;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "%s: a socket path has at most %zu bytes; choose a shorter folder", path,
-				 sizeof(address.sun_path) - 1);
+		return error_set(err, ENAMETOOLONG, "%s: a socket path has at most %zu bytes; choose a shorter folder",
+				 path, sizeof(address.sun_path) - 1);
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -41,7 +41,8 @@ static int wait_readable(const char *path, int fd, int timeout_ms, struct error 
 	if (n < 0)
 		return error_system(err, errno, "%s: poll", path);
 	if (!n)
-		return error_set(err, ETIMEDOUT, "%s: no answer within %d ms; is the process stopped?", path, timeout_ms);
+		return error_set(err, ETIMEDOUT, "%s: no answer within %d ms; is the process stopped?", path,
+				 timeout_ms);
 	return 0;
 }
 
@@ -71,7 +72,8 @@ static int read_answer(const char *path, int fd, int timeout_ms, struct error *e
 			break;
 		used += (size_t)n;
 		if (used > CONTROL_ANSWER_MAX)
-			return error_set(err, EMSGSIZE, "%s: the answer is longer than %u bytes", path, CONTROL_ANSWER_MAX);
+			return error_set(err, EMSGSIZE, "%s: the answer is longer than %u bytes", path,
+					 CONTROL_ANSWER_MAX);
 	}
 	if (!used)
 		return error_set(err, ECONNRESET, "%s: closed without an answer", path);

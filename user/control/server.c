@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The answering end of a control socket: one thread that polls the listening socket and an eventfd that says stop. Requests
- * are served one at a time; a client that sends nothing or reads nothing within CLIENT_TIMEOUT is dropped, so that it cannot
- * hold up the others for longer. The handler runs on this thread and must not touch what it may not touch from there.
+ * The answering end of a control socket: one thread that polls the listening socket and an eventfd that says stop.
+ * Requests are served one at a time; a client that sends nothing or reads nothing within CLIENT_TIMEOUT is dropped, so
+ * that it cannot hold up the others for longer. The handler runs on this thread and must not touch what it may not
+ * touch from there.
  */
 #include "control/control.h"
 
@@ -69,7 +70,8 @@ static void serve_client(struct control_server *s, int fd)
 	command[n] = 0;
 	r = s->handler(s->arg, command, &answer);
 	if (r) {
-		snprintf(failure, sizeof(failure), "{\"error\": \"%s\"}", r == -ENOENT ? "no such command" : strerror(-r));
+		snprintf(failure, sizeof(failure), "{\"error\": \"%s\"}",
+			 r == -ENOENT ? "no such command" : strerror(-r));
 		r = send_answer(fd, failure);
 	} else {
 		r = send_answer(fd, answer);
@@ -114,8 +116,8 @@ static int remove_stale(const struct sockaddr_un *address)
 }
 
 /*
- * A process that was killed has left its socket. One that refuses connections may also be just about to listen, so the process
- * that its name bears must be gone too.
+ * A process that was killed has left its socket. One that refuses connections may also be just about to listen, so the
+ * process that its name bears must be gone too.
  */
 static int remove_dead(void *arg, const char *path)
 {
@@ -233,8 +235,9 @@ int control_server_start(const char *path, control_handler_fn handler, void *arg
 		return error_set(err, ENOMEM, "%s: out of memory", path);
 	s->listener = s->stop = -1;
 	if (strlen(path) >= sizeof(s->path))
-		return error_set(err, ENAMETOOLONG, "%s: a socket path has at most %zu bytes; set SLUICE_RUN_DIR to a shorter one",
-				 path, sizeof(s->path) - 1);
+		return error_set(err, ENAMETOOLONG,
+				 "%s: a socket path has at most %zu bytes; set SLUICE_RUN_DIR to a shorter one", path,
+				 sizeof(s->path) - 1);
 	memcpy(s->path, path, strlen(path) + 1);
 	s->handler = handler;
 	s->arg = arg;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A policy into the kernel and out of it: the order of steps is the whole point of this file. Everything that can be refused
- * is asked first, the spare bank is filled, one store flips, then hooks follow. A process that dies in any line leaves one
- * whole policy in force, and the next apply starts from there.
+ * A policy into the kernel and out of it: the order of steps is the whole point of this file. Everything that can be
+ * refused is asked first, the spare bank is filled, one store flips, then hooks follow. A process that dies in any line
+ * leaves one whole policy in force, and the next apply starts from there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +25,8 @@ static void mark_first_attach(struct dataplane *dp)
 {
 	__u64 none = 0;
 
-	__atomic_compare_exchange_n(&dp->control->attached_ns, &none, time_now_ns(), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&dp->control->attached_ns, &none, time_now_ns(), false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
 }
 
 /* Attaches what the policy names; on failure takes off what this call has put on. */
@@ -128,8 +129,8 @@ int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_
 }
 
 /*
- * Works from the outside in: hooks first, then pins. A folder that cannot be adopted (half made, another ABI) still says which
- * control map is its own, and that is all that detaching needs.
+ * Works from the outside in: hooks first, then pins. A folder that cannot be adopted (half made, another ABI) still
+ * says which control map is its own, and that is all that detaching needs.
  */
 static int detach_hooks(const char *root, struct error *err)
 {

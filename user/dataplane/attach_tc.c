@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The TC hooks of an interface: a tcx link pinned under ROOT/links where the kernel has tcx (6.6), else a clsact filter with
- * a priority and handle of our own. Called by interfaces.c. One link an interface and hook; filters of others stay in place.
+ * The TC hooks of an interface: a tcx link pinned under ROOT/links where the kernel has tcx (6.6), else a clsact filter
+ * with a priority and handle of our own. Called by interfaces.c. One link an interface and hook; filters of others stay
+ * in place.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ static struct pin_path link_path(const struct dataplane *dp, uint32_t ifindex, e
 	return pin_path(dp->root, "links", name);
 }
 
-/* The link's interface; 0 if the interface has gone (its number may be another's by now), -errno if it is no live link. */
+/* The link's interface; 0 if the interface has gone (its number may be another's by now), -errno if it is no live link.
+ */
 static int link_ifindex(int fd)
 {
 	/* struct bpf_link_info.tcx begins where .xdp does: the ifindex comes first in both. */
@@ -51,7 +53,8 @@ static bool tcx_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_
 
 static bool clsact_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
 {
-	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
+		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
 
 	return !bpf_tc_query(&where, &opts) && program_is_ours(dp, opts.prog_id);
@@ -81,7 +84,8 @@ static int attach_tcx(struct dataplane *dp, int program, uint32_t ifindex, enum 
 
 static int attach_clsact(int program, uint32_t ifindex, enum sluice_hook hook, struct error *err)
 {
-	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
+		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY, .prog_fd = program,
 		    .flags = BPF_TC_F_REPLACE);
 	int r = bpf_tc_hook_create(&where);
@@ -112,13 +116,15 @@ int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum s
 	if (r == -EOPNOTSUPP)
 		r = attach_clsact(program, ifindex, hook, &why);
 	if (r)
-		return error_set(err, -r, "%s: TC %s refused: %s", ifname, egress(hook) ? "egress" : "ingress", why.text);
+		return error_set(err, -r, "%s: TC %s refused: %s", ifname, egress(hook) ? "egress" : "ingress",
+				 why.text);
 	return 0;
 }
 
 int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err)
 {
-	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
+		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
 	struct pin_path path = link_path(dp, ifindex, hook);
 	_cleanup_close_ int link = bpf_obj_get(path.text);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The XDP hook of an interface, through libxdp: its dispatcher where the kernel allows one, so that others can share the
- * interface; a single program where not, which libxdp finds out by itself. Called by interfaces.c. What is somebody else's is
- * never replaced.
+ * The XDP hook of an interface, through libxdp: its dispatcher where the kernel allows one, so that others can share
+ * the interface; a single program where not, which libxdp finds out by itself. Called by interfaces.c. What is somebody
+ * else's is never replaced.
  *
  * The first attach loads the program, later ones use the pinned one.
  */
@@ -35,7 +35,9 @@ static int hook_ids(uint32_t ifindex, struct xdp_state *state)
 	if (r)
 		return r;
 	state->native = query.drv_prog_id || query.hw_prog_id;
-	state->prog_id = query.drv_prog_id ? query.drv_prog_id : query.skb_prog_id ? query.skb_prog_id : query.hw_prog_id;
+	state->prog_id = query.drv_prog_id   ? query.drv_prog_id
+			 : query.skb_prog_id ? query.skb_prog_id
+					     : query.hw_prog_id;
 	return 0;
 }
 
@@ -182,12 +184,16 @@ int xdp_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum 
 		if (r)
 			return r;
 	} else if (state.prog_id && !state.dispatcher) {
-		return error_set(err, EBUSY, "%s: carries the XDP program %u of somebody else; take it off (`ip link set %s xdp off`) "
-					     "or use `attach: tc`", ifname, state.prog_id, ifname);
+		return error_set(
+			err, EBUSY,
+			"%s: carries the XDP program %u of somebody else; take it off (`ip link set %s xdp off`) "
+			"or use `attach: tc`",
+			ifname, state.prog_id, ifname);
 	}
 	r = wanted == POLICY_ATTACH_XDP_GENERIC ? -EOPNOTSUPP : attach_in_mode(dp, ifindex, XDP_MODE_NATIVE, &first);
 	if (r && wanted == POLICY_ATTACH_XDP)
-		return error_set(err, -r, "%s: native XDP refused: %s; use `attach: auto` or a driver with XDP", ifname, first.text);
+		return error_set(err, -r, "%s: native XDP refused: %s; use `attach: auto` or a driver with XDP", ifname,
+				 first.text);
 	if (r) {
 		if (wanted == POLICY_ATTACH_AUTO)
 			log_debug(ifname, "native XDP refused, trying generic: %s", first.text);
@@ -216,7 +222,8 @@ int xdp_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err)
 		opts.old_prog_fd = old;
 		r = bpf_xdp_attach((int)ifindex, -1,
 				   XDP_FLAGS_REPLACE | (state.native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE), &opts);
-		return r && r != -ENODEV ? error_system(err, -r, "ifindex %u: cannot take the XDP program off", ifindex) : 0;
+		return r && r != -ENODEV ? error_system(err, -r, "ifindex %u: cannot take the XDP program off", ifindex)
+					 : 0;
 	}
 	program = xdp_program__from_id(state.prog_id);
 	if (libxdp_get_error(program)) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The two banks of policy tables: fill the spare one, flip, read the live one. Called by apply and status. What always holds:
- * only the bank that is not live is written, and before it is written again no packet can still be using it, because a flip
- * does not return before the kernel's grace period has passed. The retired bank stays whole until the next load: undo.
+ * The two banks of policy tables: fill the spare one, flip, read the live one. Called by apply and status. What always
+ * holds: only the bank that is not live is written, and before it is written again no packet can still be using it,
+ * because a flip does not return before the kernel's grace period has passed. The retired bank stays whole until the
+ * next load: undo.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -159,7 +160,8 @@ static int inner_create(const struct type_facts *types, enum bank_table table, s
 			opts.btf_value_type_id = (__u32)value;
 		}
 	}
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, type->name, sizeof(__u32), (__u32)type->value_size, (__u32)count, &opts);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, type->name, sizeof(__u32), (__u32)type->value_size, (__u32)count,
+			    &opts);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -194,8 +196,8 @@ static int table_fill(int fd, enum bank_table table, const struct table_source *
 	return 0;
 }
 
-static int table_load(const struct dataplane *dp, const struct type_facts *types, enum bank_table table, unsigned int bank,
-		      const struct table_source *source)
+static int table_load(const struct dataplane *dp, const struct type_facts *types, enum bank_table table,
+		      unsigned int bank, const struct table_source *source)
 {
 	_cleanup_close_ int fd = inner_reuse(dp, table, bank, source->count);
 	__u32 key = bank;
@@ -232,8 +234,8 @@ int bank_load(struct dataplane *dp, unsigned int bank, const struct policy_table
 /* ------------------------------------------------------------------- the flip */
 
 /*
- * Replacing an entry of a map of maps makes the kernel wait until every program that may have seen the old one has ended. Here
- * an entry is replaced by itself: what is wanted is the wait.
+ * Replacing an entry of a map of maps makes the kernel wait until every program that may have seen the old one has
+ * ended. Here an entry is replaced by itself: what is wanted is the wait.
  */
 int bank_settle(struct dataplane *dp, struct error *err)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The pinned folder as one object: adopt it if it is ours and of this ABI, or make it. Called by every command that touches
- * the kernel. What always holds: a folder under its final name has a complete set of maps and a written control word, because
- * it is made under another name and renamed.
+ * The pinned folder as one object: adopt it if it is ours and of this ABI, or make it. Called by every command that
+ * touches the kernel. What always holds: a folder under its final name has a complete set of maps and a written control
+ * word, because it is made under another name and renamed.
  */
 #include "dataplane/dataplane.h"
 
@@ -73,16 +73,20 @@ static int map_adopt(const struct dataplane *dp, const char *name, struct error 
 	int fd = bpf_obj_get(path.text);
 
 	if (fd < 0)
-		return error_system(err, errno, "%s: pinned map missing or not accessible; `sluice --root %s detach` and apply again",
-				    path.text, dp->root);
+		return error_system(
+			err, errno,
+			"%s: pinned map missing or not accessible; `sluice --root %s detach` and apply again",
+			path.text, dp->root);
 	*ret_fd = fd;
 	return 0;
 }
 
 static int abi_refuse(const struct dataplane *dp, struct error *err, const char *fact)
 {
-	return error_set(err, EPROTO, "%s: %s; this sluice has ABI %d: use the sluice that pinned it, or `sluice --root %s detach` "
-				      "and apply again", dp->root, fact, SLUICE_ABI_VERSION, dp->root);
+	return error_set(err, EPROTO,
+			 "%s: %s; this sluice has ABI %d: use the sluice that pinned it, or `sluice --root %s detach` "
+			 "and apply again",
+			 dp->root, fact, SLUICE_ABI_VERSION, dp->root);
 }
 
 /* Refuses what another version has pinned, before anything of it is used. */
@@ -151,8 +155,9 @@ int dataplane_open(const char *root, struct error *err, struct dataplane **ret_d
 	if (strlen(root) >= sizeof(dp->root))
 		return error_set(err, ENAMETOOLONG, "%s: path too long", root);
 	if (stat(root, &st))
-		return errno == ENOENT ? error_set(err, ENOENT, "%s: nothing is applied here; `sluice apply POLICY` first", root) :
-					 error_system(err, errno, "%s", root);
+		return errno == ENOENT ? error_set(err, ENOENT,
+						   "%s: nothing is applied here; `sluice apply POLICY` first", root)
+				       : error_system(err, errno, "%s", root);
 	dp = dataplane_new(root);
 	if (!dp)
 		return error_set(err, ENOMEM, "%s: out of memory", root);
@@ -198,7 +203,8 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 		return r;
 	r = sluice_bpf__load(skel);
 	if (r)
-		return error_system(err, -r, "%s: the kernel refused the maps; root and kernel 6.1 or later are needed", root);
+		return error_system(err, -r, "%s: the kernel refused the maps; root and kernel 6.1 or later are needed",
+				    root);
 	r = control_write(fresh, err);
 	if (r)
 		return r;

@@ -22,8 +22,8 @@
 struct dataplane;
 
 /*
- * Adopts the pinned folder. -ENOENT: nothing is applied here. -EPROTO: pinned by another ABI version (err says which and what
- * to do). -EPERM, -errno: the kernel refused.
+ * Adopts the pinned folder. -ENOENT: nothing is applied here. -EPROTO: pinned by another ABI version (err says which
+ * and what to do). -EPERM, -errno: the kernel refused.
  */
 int dataplane_open(const char *root, struct error *err, struct dataplane **ret_dp);
 
@@ -36,8 +36,8 @@ void dataplane_closep(struct dataplane **dp);
 /* What an apply did. */
 struct dataplane_applied {
 	uint64_t generation;
-	uint64_t load_ns; /* filling the spare bank */
-	uint64_t flip_ns; /* the flip and the wait for packets under way */
+	uint64_t load_ns;  /* filling the spare bank */
+	uint64_t flip_ns;  /* the flip and the wait for packets under way */
 	size_t rules_kept; /* rules that kept slot and counters */
 	size_t rules_new;
 	size_t interfaces; /* attached in this network namespace now */
@@ -73,8 +73,8 @@ struct dataplane_rule {
 struct dataplane_interface {
 	char name[16]; /* "#ifindex": not in this network namespace */
 	uint32_t ifindex;
-	char mode[24]; /* "xdp native", "xdp native, frags", "xdp generic", "tcx", "clsact" ... as it is really
-			* attached; "not attached"; "in another namespace": ask from there */
+	char mode[24];	 /* "xdp native", "xdp native, frags", "xdp generic", "tcx", "clsact" ... as it is really
+			  * attached; "not attached"; "in another namespace": ask from there */
 	bool dispatcher; /* libxdp's dispatcher is in use */
 	bool egress;	 /* TC egress program attached */
 	char egress_mode[16];
@@ -86,9 +86,9 @@ struct dataplane_status {
 	struct dataplane_rule *rules; /* live bank, the default last; owned */
 	size_t n_rules;
 	struct sluice_reason_counter reasons[SLUICE_REASON_COUNT]; /* summed over CPUs */
-	struct dataplane_interface *interfaces; /* owned */
+	struct dataplane_interface *interfaces;			   /* owned */
 	size_t n_interfaces;
-	uint32_t flows;	    /* live entries */
+	uint32_t flows; /* live entries */
 	uint32_t max_flows;
 	uint64_t lost_events; /* logged verdicts that found the ring full */
 };
@@ -96,7 +96,10 @@ struct dataplane_status {
 int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status);
 void dataplane_status_done(struct dataplane_status *s);
 
-/* Calls fn for each logged verdict until it returns non-zero (which is returned), or *stop is set. timeout_ms: -1 waits. */
+/*
+ * Calls fn for each logged verdict until it returns non-zero (which is returned), or *stop is set. timeout_ms: -1
+ * waits.
+ */
 typedef int (*dataplane_event_fn)(void *arg, const struct sluice_event *event);
 int dataplane_events(struct dataplane *dp, dataplane_event_fn fn, void *arg, int timeout_ms, const volatile bool *stop,
 		     struct error *err);
@@ -109,7 +112,8 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 
 /*
  * Runs one frame through a program as if it had arrived on (or, for egress, was leaving by) `ifindex`, changing
- * nothing on the wire. `ret_reason`, `ret_verdict` come from the program's event or from counters. Used by tests and replay.
+ * nothing on the wire. `ret_reason`, `ret_verdict` come from the program's event or from counters. Used by tests and
+ * replay.
  */
 int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
 		       int *ret_action);

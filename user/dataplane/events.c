@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The stream of logged verdicts. The ring has one reader position for all readers: two `sluice events` share the stream rather
- * than each seeing all of it. Called by `sluice events` and tests.
+ * The stream of logged verdicts. The ring has one reader position for all readers: two `sluice events` share the stream
+ * rather than each seeing all of it. Called by `sluice events` and tests.
  */
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What this kernel offers, found out by trying: small programs of two instructions are loaded, and attached nowhere but to the
- * loopback device's tcx hook for a moment, where they say "next". Called by `sluice version`.
+ * What this kernel offers, found out by trying: small programs of two instructions are loaded, and attached nowhere but
+ * to the loopback device's tcx hook for a moment, where they say "next". Called by `sluice version`.
  */
 #include <errno.h>
 #include <linux/magic.h>
@@ -39,7 +39,8 @@ static bool probe_tcx(void)
 
 static bool probe_cpumap(void)
 {
-	_cleanup_close_ int map = bpf_map_create(BPF_MAP_TYPE_CPUMAP, "probe", sizeof(__u32), sizeof(struct bpf_cpumap_val), 1, NULL);
+	_cleanup_close_ int map =
+		bpf_map_create(BPF_MAP_TYPE_CPUMAP, "probe", sizeof(__u32), sizeof(struct bpf_cpumap_val), 1, NULL);
 	_cleanup_close_ int program = probe_load(BPF_PROG_TYPE_XDP, 0, BPF_XDP_CPUMAP, 2);
 	struct bpf_cpumap_val value = {.qsize = 64, .bpf_prog.fd = program};
 	__u32 zero = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Iteration over the two hash maps that grow with traffic: live flows and steered queues. Called by status and tests. Entries
- * come and go meanwhile: one that lives throughout is seen exactly once (batches walk whole hash buckets), others perhaps.
+ * Iteration over the two hash maps that grow with traffic: live flows and steered queues. Called by status and tests.
+ * Entries come and go meanwhile: one that lives throughout is seen exactly once (batches walk whole hash buckets),
+ * others perhaps.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +49,8 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 
 	while (!r && !end) {
 		count = b.room;
-		end = bpf_map_lookup_batch(dp->map[MAP_flows], from, &position, b.keys, b.flows, &count, &opts) ? errno : 0;
+		end = bpf_map_lookup_batch(dp->map[MAP_flows], from, &position, b.keys, b.flows, &count, &opts) ? errno
+														: 0;
 		if (end == ENOSPC) { /* a bucket longer than the batch */
 			r = flow_batch_grow(&b);
 			end = 0;
@@ -63,8 +65,8 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 	return r;
 }
 
-static int queue_read(const struct dataplane *dp, const struct sluice_steer_key *key, struct sluice_queue_packets *values,
-		      struct dataplane_queue *ret)
+static int queue_read(const struct dataplane *dp, const struct sluice_steer_key *key,
+		      struct sluice_queue_packets *values, struct dataplane_queue *ret)
 {
 	struct dataplane_queue q = {.key = *key};
 	int i;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The pinned folder as files: where things lie, the file system they lie on, the lock that keeps two writers apart, and the
- * removal of it all. Called by every writer of this folder before it touches a map. bpffs knows directories and pins only, and
- * reserves dots in names.
+ * The pinned folder as files: where things lie, the file system they lie on, the lock that keeps two writers apart, and
+ * the removal of it all. Called by every writer of this folder before it touches a map. bpffs knows directories and
+ * pins only, and reserves dots in names.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,15 +20,15 @@
 #include "base/log.h"
 #include "dataplane/internal.h"
 
-#define BPFFS	   "/sys/fs/bpf"
-#define LOCK_DIR   "/run/sluice"
+#define BPFFS	 "/sys/fs/bpf"
+#define LOCK_DIR "/run/sluice"
 
 struct pin_path pin_path(const char *root, const char *sub, const char *name)
 {
 	struct pin_path p;
 
-	snprintf(p.text, sizeof(p.text), "%.*s%s%s%s%s", PATH_MAX / 2, root, sub ? "/" : "", sub ? sub : "", name ? "/" : "",
-		 name ? name : "");
+	snprintf(p.text, sizeof(p.text), "%.*s%s%s%s%s", PATH_MAX / 2, root, sub ? "/" : "", sub ? sub : "",
+		 name ? "/" : "", name ? name : "");
 	return p;
 }
 
@@ -40,8 +40,8 @@ static bool is_bpffs(const char *path)
 }
 
 /*
- * `ip netns exec` gives its command a mount namespace of its own with a fresh /sys: pins made there would die with the command
- * while the programs stay attached.
+ * `ip netns exec` gives its command a mount namespace of its own with a fresh /sys: pins made there would die with the
+ * command while the programs stay attached.
  */
 static bool mounts_are_private(void)
 {
@@ -58,8 +58,9 @@ static int mount_bpffs(struct error *err)
 		return 0;
 	if (mounts_are_private())
 		return error_set(err, ENODEV,
-				 BPFFS ": no bpffs in this mount namespace, and pins made in it would not last; enter the "
-				       "network namespace with `nsenter --net=/run/netns/NAME` instead of `ip netns exec`");
+				 BPFFS
+				 ": no bpffs in this mount namespace, and pins made in it would not last; enter the "
+				 "network namespace with `nsenter --net=/run/netns/NAME` instead of `ip netns exec`");
 	if (mount("bpffs", BPFFS, "bpf", 0, "mode=0700"))
 		return error_system(err, errno, BPFFS ": cannot mount bpffs");
 	log_info("dataplane", "mounted bpffs at " BPFFS);
@@ -87,11 +88,13 @@ int folder_prepare(const char *root, struct error *err)
 	}
 	*strrchr(path, '/') = 0;
 	if (!is_bpffs(path))
-		return error_set(err, EINVAL, "%s: not on a bpffs; choose a folder below " BPFFS " or mount one there", root);
+		return error_set(err, EINVAL, "%s: not on a bpffs; choose a folder below " BPFFS " or mount one there",
+				 root);
 	return 0;
 }
 
-/* Not on bpffs itself: libxdp locks that mount while it attaches, and a folder there would be a leftover after detach. */
+/* Not on bpffs itself: libxdp locks that mount while it attaches, and a folder there would be a leftover after detach.
+ */
 int folder_lock(const char *root, struct error *err, int *ret_fd)
 {
 	_cleanup_close_ int fd = -1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Interfaces: from the policy's names and globs to those of the caller's network namespace, their entries in the banked
- * `interfaces` map, and which hooks each one carries. Called by apply and detach. An interface that the policy names first
- * keeps that entry, though a later glob may match it too.
+ * `interfaces` map, and which hooks each one carries. Called by apply and detach. An interface that the policy names
+ * first keeps that entry, though a later glob may match it too.
  */
 #include <errno.h>
 #include <fnmatch.h>
@@ -60,11 +60,13 @@ static int missing(const struct policy_interface *wanted, const nameindex *list,
 
 	for (; list->if_index && used < sizeof(names) - 20; list++)
 		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", list->if_name);
-	return error_set(err, ENODEV, "%s:%u: no interface %s here; there are: %s%s", wanted->place.file ? wanted->place.file : "policy",
-			 wanted->place.line, wanted->name, names, list->if_index ? ", ..." : "");
+	return error_set(err, ENODEV, "%s:%u: no interface %s here; there are: %s%s",
+			 wanted->place.file ? wanted->place.file : "policy", wanted->place.line, wanted->name, names,
+			 list->if_index ? ", ..." : "");
 }
 
-static int resolve_entry(const struct policy *p, size_t entry, const nameindex *list, struct error *err, struct resolved *r)
+static int resolve_entry(const struct policy *p, size_t entry, const nameindex *list, struct error *err,
+			 struct resolved *r)
 {
 	const struct policy_interface *wanted = &p->interfaces[entry];
 	const nameindex *i;
@@ -93,8 +95,11 @@ static int check_others(const struct dataplane *dp, const struct policy *p, cons
 	for (i = 0; i < r->count; i++)
 		if (p->interfaces[r->items[i].entry].attach != POLICY_ATTACH_TC &&
 		    xdp_refused_by_others(dp, r->items[i].ifindex, &other))
-			return error_set(err, EBUSY, "%s: carries the XDP program %u of somebody else; take it off (`ip link set %s xdp "
-						     "off`) or use `attach: tc`", r->items[i].name, other, r->items[i].name);
+			return error_set(
+				err, EBUSY,
+				"%s: carries the XDP program %u of somebody else; take it off (`ip link set %s xdp "
+				"off`) or use `attach: tc`",
+				r->items[i].name, other, r->items[i].name);
 	return 0;
 }
 
@@ -121,7 +126,8 @@ int interfaces_resolve(const struct dataplane *dp, const struct policy *p, struc
 
 /* ------------------------------------------------------------------- the banked map */
 
-static int collect_keys(const struct dataplane *dp, unsigned int bank, struct sluice_interface_key **ret_keys, size_t *ret_count)
+static int collect_keys(const struct dataplane *dp, unsigned int bank, struct sluice_interface_key **ret_keys,
+			size_t *ret_count)
 {
 	_cleanup_free_ struct sluice_interface_key *keys = NULL;
 	struct sluice_interface_key key, *last = NULL, *grown;
@@ -185,9 +191,11 @@ int interfaces_write(const struct dataplane *dp, const struct policy *p, const s
 	int s = interfaces_purge(dp, bank);
 
 	for (i = 0; !s && i < r->count; i++)
-		s = interface_write(dp, r->items[i].ifindex, r->items[i].entry, &p->interfaces[r->items[i].entry], bank);
+		s = interface_write(dp, r->items[i].ifindex, r->items[i].entry, &p->interfaces[r->items[i].entry],
+				    bank);
 	if (s == -E2BIG)
-		return error_set(err, E2BIG, "interfaces: too many interfaces and VLANs for the kernel table; name fewer");
+		return error_set(err, E2BIG,
+				 "interfaces: too many interfaces and VLANs for the kernel table; name fewer");
 	return s ? error_system(err, -s, "interfaces: cannot write the kernel table") : 0;
 }
 
@@ -226,7 +234,8 @@ int interface_attach(struct dataplane *dp, const struct resolved_interface *i, e
 	r = tc_attach(dp, i->name, i->ifindex, SLUICE_HOOK_TC_EGRESS, err);
 	if (r)
 		return r;
-	/* The new ingress hook goes on before the old one comes off: twice judged for a moment rather than not at all. */
+	/* The new ingress hook goes on before the old one comes off: twice judged for a moment rather than not at all.
+	 */
 	if (wanted == POLICY_ATTACH_TC) {
 		r = tc_attach(dp, i->name, i->ifindex, SLUICE_HOOK_TC_INGRESS, err);
 		return r ? r : xdp_detach(dp, i->ifindex, err);

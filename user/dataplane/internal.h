@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of this folder share: the adopted folder's descriptors, and each file's verbs. Nobody else includes this. */
+/*
+ * What the files of this folder share: the adopted folder's descriptors, and each file's verbs. Nobody else includes
+ * this.
+ */
 #ifndef SLUICE_DATAPLANE_INTERNAL_H
 #define SLUICE_DATAPLANE_INTERNAL_H
 
@@ -12,6 +15,7 @@
 #include "dataplane/dataplane.h"
 
 /* Every pinned map that is not a bank table, by its name in bpf/maps.h. */
+/* clang-format off */
 #define DATAPLANE_MAPS(M)  \
 	M(control)         \
 	M(interfaces)      \
@@ -26,6 +30,7 @@
 	M(steering)        \
 	M(queue_packets)   \
 	M(cpus)
+/* clang-format on */
 
 enum dataplane_map {
 #define M(name) MAP_##name,
@@ -43,16 +48,17 @@ enum bank_table {
 
 struct dataplane {
 	char root[PATH_MAX / 2];
-	int map[MAP_COUNT];	 /* descriptors */
-	int table[TABLE_COUNT];	 /* outer maps */
-	uint32_t control_id;	 /* kernel id of `control`: a program that uses it is ours */
+	int map[MAP_COUNT];	/* descriptors */
+	int table[TABLE_COUNT]; /* outer maps */
+	uint32_t control_id;	/* kernel id of `control`: a program that uses it is ours */
 	uint32_t max_flows;
 	struct sluice_control *control; /* mmapped, read and write */
 	int n_cpus;			/* possible CPUs: values a per-CPU lookup returns */
 };
 
-#define PROGRAM_XDP	   "sluice_xdp"
-#define PROGRAM_XDP_FRAGS  "sluice_xdp_frags" /* a second pin of the XDP program, there if it was loaded with xdp.frags */
+#define PROGRAM_XDP "sluice_xdp"
+/* A second pin of the XDP program, there if it was loaded with xdp.frags. */
+#define PROGRAM_XDP_FRAGS  "sluice_xdp_frags"
 #define PROGRAM_TC_INGRESS "sluice_tc_ingress"
 #define PROGRAM_TC_EGRESS  "sluice_tc_egress"
 #define PROGRAM_CPUMAP	   "sluice_cpumap"
@@ -65,7 +71,7 @@ struct pin_path {
 };
 struct pin_path pin_path(const char *root, const char *sub, const char *name);
 
-int folder_prepare(const char *root, struct error *err); /* bpffs mounted, parent folders there */
+int folder_prepare(const char *root, struct error *err);	   /* bpffs mounted, parent folders there */
 int folder_lock(const char *root, struct error *err, int *ret_fd); /* close to unlock */
 int folder_remove(const char *path); /* with all it holds; -errno of the first that failed; none there: 0 */
 int folder_make(const struct dataplane *dp, const char *sub, struct error *err);
@@ -90,7 +96,10 @@ struct bpf_object *object_of(struct sluice_bpf *skel);
 
 /* Loads and pins the TC programs unless they are pinned. */
 int programs_load_tc(struct dataplane *dp, struct error *err);
-/* The program that runs behind cpumap; fits the XDP program that is loaded. Its absence only rules out steering by cpumap. */
+/*
+ * The program that runs behind cpumap; fits the XDP program that is loaded. Its absence only rules out steering by
+ * cpumap.
+ */
 int programs_load_cpumap(struct dataplane *dp, struct error *err);
 int program_get(const struct dataplane *dp, const char *name); /* descriptor or -errno */
 bool program_is_ours(const struct dataplane *dp, uint32_t prog_id);
@@ -106,7 +115,8 @@ struct xdp_state {
 };
 
 int xdp_query(const struct dataplane *dp, uint32_t ifindex, struct xdp_state *ret_state);
-int xdp_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum policy_attach wanted, struct error *err);
+int xdp_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum policy_attach wanted,
+	       struct error *err);
 int xdp_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err); /* ours only; none: 0 */
 bool xdp_refused_by_others(const struct dataplane *dp, uint32_t ifindex, uint32_t *ret_prog_id);
 

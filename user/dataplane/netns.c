@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One pinned folder serves one network namespace: interface numbers mean nothing in another. The folder remembers whose it is
- * as an empty directory ROOT/netns/INODE. Called by apply and detach. A namespace that is gone has taken its hooks with it; a
- * live one is recognised by a tcx link that still has its interface or, where the kernel has no tcx, by a process or a name
- * that still holds it.
+ * One pinned folder serves one network namespace: interface numbers mean nothing in another. The folder remembers whose
+ * it is as an empty directory ROOT/netns/INODE. Called by apply and detach. A namespace that is gone has taken its
+ * hooks with it; a live one is recognised by a tcx link that still has its interface or, where the kernel has no tcx,
+ * by a process or a name that still holds it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -99,8 +99,11 @@ int netns_check(const char *root, struct error *err)
 
 	if (r || !find_entry(root, "netns", NULL, owner) || !strcmp(owner, own) || !netns_is_alive(root, owner))
 		return r;
-	return error_set(err, EXDEV, "%s: in force in another network namespace (inode %s; `lsns -t net` names it); enter it with nsenter, "
-				     "or choose another folder with --root", root, owner);
+	return error_set(
+		err, EXDEV,
+		"%s: in force in another network namespace (inode %s; `lsns -t net` names it); enter it with nsenter, "
+		"or choose another folder with --root",
+		root, owner);
 }
 
 int netns_claim(const struct dataplane *dp, struct error *err)

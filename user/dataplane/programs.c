@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The kernel object and its programs: opened over the pinned maps, loaded once, pinned under ROOT/programs. Called by the
- * attach files and by the first load. Each program is loaded from an object of its own opening, because libxdp decides the
- * XDP program's type only when it attaches it.
+ * The kernel object and its programs: opened over the pinned maps, loaded once, pinned under ROOT/programs. Called by
+ * the attach files and by the first load. Each program is loaded from an object of its own opening, because libxdp
+ * decides the XDP program's type only when it attaches it.
  *
  * libbpf and libxdp explain at length what they try and what fails on purpose; all of it goes to the debug log.
  */
@@ -69,8 +69,7 @@ int object_open(const char *root, uint32_t max_flows, struct error *err, struct 
 
 	if (!skel)
 		return error_system(err, errno, "%s: cannot open the built-in kernel object", root);
-	bpf_object__for_each_program(program, skel->obj)
-		bpf_program__set_autoload(program, false);
+	bpf_object__for_each_program(program, skel->obj) bpf_program__set_autoload(program, false);
 	r = bpf_map__set_max_entries(skel->maps.flows, max_flows);
 	if (!r && cpus > 0) /* the kernel refuses a cpumap longer than its CPUs */
 		r = bpf_map__set_max_entries(skel->maps.cpus, (__u32)cpus);
@@ -150,11 +149,12 @@ static int programs_load(struct dataplane *dp, const char *const *names, size_t 
 		return r;
 	r = sluice_bpf__load(skel);
 	if (r)
-		return error_system(err, -r, "%s: the kernel refused program %s; --verbose shows the verifier's log", dp->root,
-				    names[0]);
+		return error_system(err, -r, "%s: the kernel refused program %s; --verbose shows the verifier's log",
+				    dp->root, names[0]);
 	r = folder_make(dp, "programs", err);
 	for (i = 0; !r && i < count; i++)
-		r = program_pin(dp, bpf_program__fd(bpf_object__find_program_by_name(skel->obj, names[i])), names[i], err);
+		r = program_pin(dp, bpf_program__fd(bpf_object__find_program_by_name(skel->obj, names[i])), names[i],
+				err);
 	return r;
 }
 
@@ -168,8 +168,8 @@ int programs_load_tc(struct dataplane *dp, struct error *err)
 }
 
 /*
- * The kernel ties all programs that share a cpumap to one answer to "frags?", given by the first: that is the XDP program,
- * so its answer is tried first.
+ * The kernel ties all programs that share a cpumap to one answer to "frags?", given by the first: that is the XDP
+ * program, so its answer is tried first.
  */
 int programs_load_cpumap(struct dataplane *dp, struct error *err)
 {

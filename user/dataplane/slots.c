@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Counter slots: a rule that says the same under the same name keeps its slot, and so its counters, across policies; a new one
- * gets a slot that no live rule uses, zeroed before the flip. When all free ones are gone, slots of rules that end with this
- * flip are taken and zeroed after it. Called by apply.
+ * Counter slots: a rule that says the same under the same name keeps its slot, and so its counters, across policies; a
+ * new one gets a slot that no live rule uses, zeroed before the flip. When all free ones are gone, slots of rules that
+ * end with this flip are taken and zeroed after it. Called by apply.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -145,7 +145,8 @@ int slots_assign(struct dataplane *dp, struct policy_tables *t, struct error *er
 	if (r)
 		return error_system(err, -r, "%s: cannot read the live rules", dp->root);
 	if (t->n_rules > SLUICE_MAX_RULES)
-		return error_set(err, E2BIG, "%zu rules, the kernel table holds %d; merge rules", t->n_rules, SLUICE_MAX_RULES);
+		return error_set(err, E2BIG, "%zu rules, the kernel table holds %d; merge rules", t->n_rules,
+				 SLUICE_MAX_RULES);
 	kept = slots_keep(t, &live, state);
 	fresh = slots_give(t, state, SLOT_FREE, given);
 	n_late = slots_give(t, state, SLOT_LIVE, late);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Reading back what is in force: nothing here comes from memory, all from the pinned maps and from what the kernel says is
- * attached. Called by `sluice status` and tests. Counters are sums over CPUs, each read once: a packet under way may be in one
- * and not yet in another.
+ * Reading back what is in force: nothing here comes from memory, all from the pinned maps and from what the kernel says
+ * is attached. Called by `sluice status` and tests. Counters are sums over CPUs, each read once: a packet under way may
+ * be in one and not yet in another.
  */
 #include <errno.h>
 #include <stdio.h>

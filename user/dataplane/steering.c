@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Steering: which CPU a storage queue's packets are processed on. Called by a running target only: it opens, puts its listening
- * sockets under the sk_reuseport program, and adds and removes its queues in the pinned table, from any of its threads. The
- * program lives and dies with the target; what is pinned stays, and entries that a killed target has left towards a portal go when
- * that portal is listened on again.
+ * Steering: which CPU a storage queue's packets are processed on. Called by a running target only: it opens, puts its
+ * listening sockets under the sk_reuseport program, and adds and removes its queues in the pinned table, from any of
+ * its threads. The program lives and dies with the target; what is pinned stays, and entries that a killed target has
+ * left towards a portal go when that portal is listened on again.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +22,8 @@
 #include "bpf/reuseport.skel.h"
 #include "dataplane/internal.h"
 
-#define PORTALS_MAX   16
-#define REACTORS_MAX  256
+#define PORTALS_MAX    16
+#define REACTORS_MAX   256
 #define CPUMAP_PACKETS 2048 /* a CPU's queue: two full NAPI rounds of 1024 descriptors */
 
 struct dataplane_steering {
@@ -93,7 +93,8 @@ static enum policy_steering choose_auto(const struct dataplane *dp, const char *
 		return POLICY_STEER_REUSEPORT;
 	}
 	if (veth) {
-		*ret_why = "auto: a veth's packets are processed on the CPU that sends them, and moving them loses their unfinished "
+		*ret_why = "auto: a veth's packets are processed on the CPU that sends them, and moving them loses "
+			   "their unfinished "
 			   "checksums";
 		return POLICY_STEER_REUSEPORT;
 	}
@@ -107,15 +108,17 @@ static int choose_cpumap(const struct dataplane *dp, struct error *err, const ch
 	size_t native = 0, veth = 0;
 
 	if (!dp)
-		return error_set(err, EINVAL, "steering: cpumap needs the kernel programs; `sluice apply POLICY` in this network "
-					      "namespace first, or use `steering: reuseport`");
+		return error_set(err, EINVAL,
+				 "steering: cpumap needs the kernel programs; `sluice apply POLICY` in this network "
+				 "namespace first, or use `steering: reuseport`");
 	if (program < 0)
-		return error_set(err, EOPNOTSUPP, "steering: the cpumap program is not loaded (the kernel refused it, or no "
-						  "interface uses XDP); use `steering: reuseport`");
+		return error_set(err, EOPNOTSUPP,
+				 "steering: the cpumap program is not loaded (the kernel refused it, or no "
+				 "interface uses XDP); use `steering: reuseport`");
 	count_native(dp, &native, &veth);
 	*ret_why = veth ? "as the policy says; on veth the peer must have its transmit checksum offload off "
-			  "(ethtool -K PEER tx off), or moved packets are dropped for their checksums" :
-			  "as the policy says";
+			  "(ethtool -K PEER tx off), or moved packets are dropped for their checksums"
+			: "as the policy says";
 	return 0;
 }
 
@@ -144,7 +147,8 @@ static int cpus_enter(struct dataplane_steering *s, struct error *err)
 
 	for (i = 0; i < s->reactors; i++)
 		if (bpf_map_update_elem(s->dp->map[MAP_cpus], &s->cpus[i], &value, BPF_ANY))
-			return error_system(err, errno, "steering: the kernel refuses CPU %u as a target of cpumap", s->cpus[i]);
+			return error_system(err, errno, "steering: the kernel refuses CPU %u as a target of cpumap",
+					    s->cpus[i]);
 	return 0;
 }
 
@@ -306,7 +310,8 @@ static int portal_load(struct dataplane_steering *s, unsigned int portal, int fd
 		r = -errno;
 	if (r) {
 		reuseport_bpf__destroy(skel);
-		return error_system(err, -r, "steering: the kernel refuses the reuseport program; use `steering: none`");
+		return error_system(err, -r,
+				    "steering: the kernel refuses the reuseport program; use `steering: none`");
 	}
 	s->portals[portal] = skel;
 	return 0;
@@ -320,8 +325,8 @@ int dataplane_steering_listener(struct dataplane_steering *s, unsigned int porta
 	int r = 0;
 
 	if (portal >= PORTALS_MAX || reactor >= s->reactors)
-		return error_set(err, EINVAL, "steering: portal %u of reactor %u; at most %d portals and %u reactors", portal, reactor,
-				 PORTALS_MAX, s->reactors);
+		return error_set(err, EINVAL, "steering: portal %u of reactor %u; at most %d portals and %u reactors",
+				 portal, reactor, PORTALS_MAX, s->reactors);
 	if (s->dp && !reactor)
 		r = remove_stale(s, fd, err);
 	if (r || s->mode == POLICY_STEER_NONE)
@@ -329,8 +334,11 @@ int dataplane_steering_listener(struct dataplane_steering *s, unsigned int porta
 	if (!s->portals[portal])
 		r = portal_load(s, portal, fd, err);
 	if (!r && bpf_map_update_elem(bpf_map__fd(s->portals[portal]->maps.listeners), &key, &value, BPF_ANY))
-		r = error_system(err, errno, "steering: the kernel refuses the listening socket of reactor %u; it must be bound with "
-					     "SO_REUSEPORT and listening", reactor);
+		r = error_system(
+			err, errno,
+			"steering: the kernel refuses the listening socket of reactor %u; it must be bound with "
+			"SO_REUSEPORT and listening",
+			reactor);
 	return r;
 }
 
@@ -361,7 +369,8 @@ static void slot_give(struct dataplane_steering *s, uint32_t slot)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static int entry_write(struct dataplane_steering *s, const struct sluice_steer_key *key, unsigned int reactor, uint32_t slot)
+static int entry_write(struct dataplane_steering *s, const struct sluice_steer_key *key, unsigned int reactor,
+		       uint32_t slot)
 {
 	_cleanup_free_ struct sluice_queue_packets *zeroes = calloc((size_t)s->dp->n_cpus, sizeof(*zeroes));
 	struct sluice_steer value = {
