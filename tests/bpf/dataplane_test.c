@@ -589,6 +589,26 @@ static void test_gone_namespace(const char *name)
 	result(name, NULL);
 }
 
+/* An interface that goes and comes again has another number: it is attached anew, and the old link is forgotten. */
+static void test_interface_returns(const char *name)
+{
+	uint32_t before = if_nametoindex(DEV);
+	struct dataplane_applied a;
+	struct error err = {};
+	struct fixture f;
+	char path[128];
+	struct stat st;
+
+	snprintf(path, sizeof(path), ROOT "/links/tcx_egress_%u", before);
+	MUST(!system("ip link del " DEV " && ip link add " DEV " index 4711 type veth peer name " PEER),
+	     "cannot make the interface again");
+	fixture_make(&f, "twice", DEV, 3, 100);
+	MUST(!apply(&f, &err, &a), "%s", err.text);
+	MUST(if_nametoindex(DEV) != before && xdp_id(DEV), "no program on the new interface");
+	MUST(stat(path, &st) && errno == ENOENT, "%s is still there", path);
+	result(name, NULL);
+}
+
 static void test_detach(const char *name)
 {
 	struct error err = {};
@@ -623,6 +643,7 @@ static const struct {
 	{"every flow is seen once", test_flows},
 	{"another network namespace is kept out", test_other_namespace},
 	{"a gone network namespace is taken over", test_gone_namespace},
+	{"an interface that returns is attached anew", test_interface_returns},
 	{"detach leaves nothing", test_detach},
 };
 

@@ -97,6 +97,8 @@ static int apply_locked(struct dataplane *dp, const struct policy *p, struct pol
 		return r;
 	}
 	r = interfaces_detach_others(dp, &found, err);
+	if (!r && tc_prune(dp))
+		log_warn("dataplane", "%s/links: cannot remove links of interfaces that are gone", dp->root);
 	if (!r && late.count)
 		r = slots_zero(dp, late.slot, late.count, err);
 	ret->generation = next;

@@ -4,6 +4,7 @@
  * with a priority and handle of our own. Called by interfaces.c. One link an interface and hook; filters of others stay
  * in place.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,12 @@ static int link_ifindex(int fd)
 	__u32 length = sizeof(info);
 
 	return bpf_obj_get_info_by_fd(fd, &info, &length) ? -errno : (int)info.xdp.ifindex;
+}
+
+static void dir_closep(DIR **d)
+{
+	if (*d)
+		closedir(*d);
 }
 
 static bool tcx_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
@@ -119,6 +126,23 @@ int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum s
 		return error_set(err, -r, "%s: TC %s refused: %s", ifname, egress(hook) ? "egress" : "ingress",
 				 why.text);
 	return 0;
+}
+
+/* Pins of links whose interface has gone hold nothing, and its number may come again. */
+int tc_prune(const struct dataplane *dp)
+{
+	_cleanup_(dir_closep) DIR *dir = opendir(pin_path(dp->root, "links", NULL).text);
+	struct dirent *entry;
+	int r = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		struct pin_path path = pin_path(dp->root, "links", entry->d_name);
+		_cleanup_close_ int fd = entry->d_name[0] == '.' ? -1 : bpf_obj_get(path.text);
+
+		if (fd >= 0 && !link_ifindex(fd) && unlink(path.text))
+			r = -errno;
+	}
+	return r;
 }
 
 int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err)

@@ -122,6 +122,7 @@ bool xdp_refused_by_others(const struct dataplane *dp, uint32_t ifindex, uint32_
 
 enum tc_kind { TC_NONE, TC_TCX, TC_CLSACT };
 
+int tc_prune(const struct dataplane *dp); /* forgets links of interfaces that are gone */
 enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook);
 int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err);
 int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err); /* none: 0 */

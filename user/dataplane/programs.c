@@ -19,16 +19,18 @@
 #include "bpf/sluice.skel.h"
 #include "dataplane/internal.h"
 
+/* A verifier log is one message of many lines. */
 static void log_library(const char *subject, const char *format, va_list ap)
 {
-	char text[900];
-	size_t n;
+	_cleanup_free_ char *text = NULL;
+	char *line, *rest;
 
-	vsnprintf(text, sizeof(text), format, ap);
-	n = strlen(text);
-	while (n && text[n - 1] == '\n')
-		text[--n] = 0;
-	log_debug(subject, "%s", text);
+	if (vasprintf(&text, format, ap) < 0) {
+		text = NULL;
+		return;
+	}
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		log_debug(subject, "%s", line);
 }
 
 static int log_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
