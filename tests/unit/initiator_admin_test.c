@@ -55,8 +55,13 @@ static void answer_fabrics(struct fake *f, const struct nvme_sqe *sqe)
 static void answer_identify(struct fake *f, const struct nvme_sqe *sqe)
 {
 	const struct nvme_ctrl_desc ctrl = {
-		.subnqn = "nqn.2026-11.io.example:fake", .firmware = "1", .cntlid = 5, .nn = 3, .max_transfer = 65536,
-		.in_capsule = 4096, .max_cmds = 64,
+		.subnqn = "nqn.2026-11.io.example:fake",
+		.firmware = "1",
+		.cntlid = 5,
+		.nn = 3,
+		.max_transfer = 65536,
+		.in_capsule = 4096,
+		.max_cmds = 64,
 	};
 	const struct nvme_ns_desc ns = {.subnqn = ctrl.subnqn, .nsid = 1, .blocks = 1000, .block_shift = 9};
 	uint8_t page[NVME_IDENTIFY_LEN] = {0};
@@ -117,8 +122,13 @@ Test(initiator_admin, comes_up_and_describes)
 	unsigned int granted;
 	size_t n;
 
-	cr_assert_eq(open_bent((struct bend){.connect_result = 5, .csts = NVME_CSTS_RDY, .polls = 3, .queues = 0x00030003,
-					     .nsids = {htole32(1), htole32(7)}}, 5000, &i), 0, "%s", err.text);
+	cr_assert_eq(open_bent((struct bend){.connect_result = 5,
+					     .csts = NVME_CSTS_RDY,
+					     .polls = 3,
+					     .queues = 0x00030003,
+					     .nsids = {htole32(1), htole32(7)}},
+			       5000, &i),
+		     0, "%s", err.text);
 	cr_assert_eq(initiator_controller(i)->cntlid, 5);
 	cr_assert_eq(initiator_max_transfer(i), 65536);
 	cr_assert_eq(initiator_set_queues(i, 4, &granted, &err), 0, "%s", err.text);
@@ -156,10 +166,15 @@ Test(initiator_admin, failures_in_words)
 		int errnum;
 		const char *words;
 	} rows[] = {
-		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_DATA(subnqn)}, EIO,
+		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_DATA(subnqn)},
+		 EIO,
 		 "no subsystem 'nqn.2026-11.io.example:fake'"},
-		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_DATA(hostnqn)}, EIO, "--hostnqn"},
-		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_SQE(sqsize)}, EIO, "queue size"},
+		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_DATA(hostnqn)},
+		 EIO,
+		 "--hostnqn"},
+		{{.connect_status = NVME_ST_CONNECT_PARAM, .connect_result = NVME_REFUSE_SQE(sqsize)},
+		 EIO,
+		 "queue size"},
 		{{.connect_status = NVME_ST_CONNECT_HOST}, EIO, "add this host's NQN"},
 		{{.connect_result = 1 << 16 | 5}, EACCES, "authentication"},
 		{{.csts = NVME_CSTS_CFS}, EIO, "fatal status"},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The initiator against sluice's own target, in one process: every backend, digests on and off, depths 1 and 128, several
- * queues at once. The data are the pattern's, so that a block in the wrong place is as visible as a wrong one.
+ * The initiator against sluice's own target, in one process: every backend, digests on and off, depths 1 and 128,
+ * several queues at once. The data are the pattern's, so that a block in the wrong place is as visible as a wrong one.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -36,12 +36,20 @@ static void setup(void)
 		{.id = NS_READONLY, .backend = POLICY_BACKEND_MEMORY, .size = NS_BYTES, .block = 512, .readonly = true},
 	};
 	static struct policy_subsystem subsystem = {
-		.nqn = SUBNQN, .any_host = true, .namespaces = namespaces, .n_namespaces = ARRAY_SIZE(namespaces),
+		.nqn = SUBNQN,
+		.any_host = true,
+		.namespaces = namespaces,
+		.n_namespaces = ARRAY_SIZE(namespaces),
 	};
 	static struct policy_portal portals[] = {{.address = "127.0.0.1"}, {.address = "::1"}};
 	static struct policy_storage storage = {
-		.present = true, .portals = portals, .n_portals = 2, .subsystems = &subsystem, .n_subsystems = 1,
-		.steering = POLICY_STEER_NONE, .reactors_auto = true,
+		.present = true,
+		.portals = portals,
+		.n_portals = 2,
+		.subsystems = &subsystem,
+		.n_subsystems = 1,
+		.steering = POLICY_STEER_NONE,
+		.reactors_auto = true,
 	};
 	static unsigned int cpus[TARGET_MAX_REACTORS], n_cpus;
 	struct target_options options = {.storage = &storage, .cpus = cpus};
@@ -64,8 +72,12 @@ TestSuite(initiator_target, .init = setup, .fini = teardown, .timeout = 120);
 static struct initiator_options options_for(bool digests)
 {
 	struct initiator_options o = {
-		.subnqn = SUBNQN, .hostnqn = "nqn.2026-11.io.example:host", .header_digest = digests,
-		.data_digest = digests, .timeout_ms = 10000, .kato_ms = 30000,
+		.subnqn = SUBNQN,
+		.hostnqn = "nqn.2026-11.io.example:host",
+		.header_digest = digests,
+		.data_digest = digests,
+		.timeout_ms = 10000,
+		.kato_ms = 30000,
 	};
 	char text[64];
 
@@ -145,7 +157,8 @@ static void *run(void *arg)
 	w->r = w->buffers ? initiator_queue_open(w->i, w->qid, w->depth, &w->q, &w->err) : -ENOMEM;
 	if (!w->r) {
 		for (unsigned int k = 0; k < w->depth; k++) {
-			w->ios[k] = (struct initiator_io){.data = w->buffers + (size_t)k * w->xfer, .done = io_done, .owner = w};
+			w->ios[k] = (struct initiator_io){
+				.data = w->buffers + (size_t)k * w->xfer, .done = io_done, .owner = w};
 			submit_next(w, &w->ios[k]);
 		}
 		while (!w->r && initiator_queue_outstanding(w->q))
@@ -176,8 +189,8 @@ static void pass(const struct initiator *i, unsigned int n, struct worker how, u
 		const struct worker *w = &workers[k];
 
 		cr_assert(!w->r && !w->failed && !w->bad && w->at == w->end,
-			  "ns %u depth %u xfer %u op %u queue %u: %d %s, %u failed, %zu bad", w->nsid, w->depth, w->xfer,
-			  w->opcode, k + 1, w->r, w->err.text, w->failed, w->bad);
+			  "ns %u depth %u xfer %u op %u queue %u: %d %s, %u failed, %zu bad", w->nsid, w->depth,
+			  w->xfer, w->opcode, k + 1, w->r, w->err.text, w->failed, w->bad);
 	}
 }
 
@@ -195,8 +208,11 @@ static void write_and_read(bool digests, unsigned int queues)
 	for (size_t s = 0; s < ARRAY_SIZE(spaces); s++) {
 		for (size_t d = 0; d < ARRAY_SIZE(depths) * ARRAY_SIZE(xfers); d++) {
 			struct worker how = {
-				.nsid = spaces[s].nsid, .block = spaces[s].block, .holds_data = spaces[s].nsid != NS_NULL,
-				.depth = depths[d / ARRAY_SIZE(xfers)], .xfer = xfers[d % ARRAY_SIZE(xfers)],
+				.nsid = spaces[s].nsid,
+				.block = spaces[s].block,
+				.holds_data = spaces[s].nsid != NS_NULL,
+				.depth = depths[d / ARRAY_SIZE(xfers)],
+				.xfer = xfers[d % ARRAY_SIZE(xfers)],
 			};
 
 			how.opcode = NVME_IO_WRITE;

@@ -42,10 +42,11 @@ Test(io_options, discover_has_its_own_port_and_name)
 Test(io_options, everything_at_once)
 {
 	cr_assert_eq(PARSE(IO_BENCH, TO, NQN, "--hostnqn", "nqn.2026-11.io.example:h", "--pattern=sequential",
-			   "--read-percent", "70", "--block-size", "8k", "--depth", "128", "--queues", "2", "--time", "500ms",
-			   "--namespaces", "1,3-5", "--cpus", "0-1", "--offset", "1MiB", "--length", "1G", "--header-digest",
-			   "--data-digest", "--alignment", "128", "--timeout", "2s", "--verify", "--seed", "9", "--json",
-			   "--count", "10k", "--spin", "50us"), 0, "%s", err.text);
+			   "--read-percent", "70", "--block-size", "8k", "--depth", "128", "--queues", "2", "--time",
+			   "500ms", "--namespaces", "1,3-5", "--cpus", "0-1", "--offset", "1MiB", "--length", "1G",
+			   "--header-digest", "--data-digest", "--alignment", "128", "--timeout", "2s", "--verify",
+			   "--seed", "9", "--json", "--count", "10k", "--spin", "50us"),
+		     0, "%s", err.text);
 	cr_assert(o.sequential && o.verify && o.json && o.target.header_digest && o.target.data_digest);
 	cr_assert_eq(o.read_percent, 70);
 	cr_assert_eq(o.block_size, 8192);
@@ -106,7 +107,12 @@ Test(io_options, refusals)
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(rows); k++) {
-		char *words[] = {"read", "--to", "10.0.0.1", "--nqn", "nqn.2026-11.io.example:a", (char *)rows[k].option,
+		char *words[] = {"read",
+				 "--to",
+				 "10.0.0.1",
+				 "--nqn",
+				 "nqn.2026-11.io.example:a",
+				 (char *)rows[k].option,
 				 (char *)rows[k].value};
 		int r = io_options_parse(rows[k].command, rows[k].value ? 7 : 6, words, &o, &err);
 

@@ -45,7 +45,10 @@ static void print_entries(const struct io_options *o, const struct nvme_discover
 
 	struct table t;
 
-	table_start(&t, (const struct table_column[]){{.title = "type"}, {.title = "address"}, {"port", .right = true}, {.title = "subsystem"}, {}});
+	table_start(
+		&t,
+		(const struct table_column[]){
+			{.title = "type"}, {.title = "address"}, {"port", .right = true}, {.title = "subsystem"}, {}});
 	for (size_t i = 0; i < n; i++) {
 		const char *type = entries[i].subtype < ARRAY_SIZE(subtypes) ? subtypes[entries[i].subtype] : NULL;
 
@@ -154,15 +157,18 @@ static void print_identify(struct initiator *i, const struct found *found, size_
 	struct table t;
 	char uuid[40];
 
-	printf("\n  controller     %u\n  model          %s\n  serial         %s\n  firmware       %s\n", c->cntlid, c->model,
-	       c->serial, c->firmware);
+	printf("\n  controller     %u\n  model          %s\n  serial         %s\n  firmware       %s\n", c->cntlid,
+	       c->model, c->serial, c->firmware);
 	printf("  NVMe version   %u.%u\n", c->version >> 16, c->version >> 8 & 0xff);
 	printf("  max transfer   %s\n", c->max_transfer ? bytes_text(c->max_transfer).text : "no limit");
 	printf("  in capsule     %s\n", bytes_text(c->in_capsule).text);
 	printf("  queue entries  %" PRIu64 "\n", NVME_CAP_MQES(initiator_cap(i)) + 1);
-	table_start(&t, (const struct table_column[]){
-				{"namespace", .right = true}, {"size", .right = true}, {"block", .right = true}, {.title = "access"},
-				{.title = "uuid"}, {}});
+	table_start(&t, (const struct table_column[]){{"namespace", .right = true},
+						      {"size", .right = true},
+						      {"block", .right = true},
+						      {.title = "access"},
+						      {.title = "uuid"},
+						      {}});
 	for (size_t k = 0; k < n; k++) {
 		table_row(&t, "%u", found[k].nsid);
 		table_cell(&t, "%s", bytes_text(found[k].view.blocks << found[k].view.block_shift).text);
@@ -238,8 +244,9 @@ static void print_overview(FILE *out)
 	fprintf(out, "sluice io SUBCOMMAND --to ADDR[:PORT] [options]: an NVMe/TCP initiator\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
 		fprintf(out, "  %-10s %s\n", subcommands[i].name, subcommands[i].line);
-	fprintf(out, "\n`sluice io SUBCOMMAND --help` explains one. Nothing is mounted and no kernel module is needed.\n"
-		     "Exit status: 0 fine, 1 an I/O error or data that do not verify, 2 wrong usage, 3 no connection.\n");
+	fprintf(out,
+		"\n`sluice io SUBCOMMAND --help` explains one. Nothing is mounted and no kernel module is needed.\n"
+		"Exit status: 0 fine, 1 an I/O error or data that do not verify, 2 wrong usage, 3 no connection.\n");
 }
 
 static const struct subcommand *find_subcommand(const char *name)

@@ -14,12 +14,12 @@
 #define IO_QUEUES_MAX	  256
 
 enum io_command { /* bits: which subcommands take an option */
-	IO_DISCOVER = 1 << 0,
-	IO_CONNECT = 1 << 1,
-	IO_READ = 1 << 2,
-	IO_WRITE = 1 << 3,
-	IO_VERIFY = 1 << 4,
-	IO_BENCH = 1 << 5,
+		  IO_DISCOVER = 1 << 0,
+		  IO_CONNECT = 1 << 1,
+		  IO_READ = 1 << 2,
+		  IO_WRITE = 1 << 3,
+		  IO_VERIFY = 1 << 4,
+		  IO_BENCH = 1 << 5,
 };
 
 struct io_options {
@@ -46,8 +46,8 @@ static inline void io_closep(struct initiator **i)
 }
 
 /*
- * argv[0] is the subcommand. Fills in defaults, also this host's identity. -EINVAL with err: wrong usage. With --help only
- * `help` is meaningful.
+ * argv[0] is the subcommand. Fills in defaults, also this host's identity. -EINVAL with err: wrong usage. With --help
+ * only `help` is meaningful.
  */
 int io_options_parse(enum io_command command, int argc, char **argv, struct io_options *ret_options, struct error *err);
 

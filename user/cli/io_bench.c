@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice io bench`: one thread a queue keeps its commands outstanding; the main thread opens, starts all of them together,
- * sends keep-alives, shows progress, stops and adds up. Threads share nothing but the flags of struct bench; each writes
- * its own struct bench_queue.
+ * `sluice io bench`: one thread a queue keeps its commands outstanding; the main thread opens, starts all of them
+ * together, sends keep-alives, shows progress, stops and adds up. Threads share nothing but the flags of struct bench;
+ * each writes its own struct bench_queue.
  */
 #include "cli/io_bench.h"
 
@@ -108,7 +108,8 @@ static void build(struct worker *w, struct initiator_io *io)
 	uint64_t offset = pick_block(w, space) * o->block_size;
 	bool read = pick_read(w);
 
-	io->sqe = nvme_sqe_rw(read ? NVME_IO_READ : NVME_IO_WRITE, 0, space->nsid, offset >> shift, o->block_size >> shift);
+	io->sqe = nvme_sqe_rw(read ? NVME_IO_READ : NVME_IO_WRITE, 0, space->nsid, offset >> shift,
+			      o->block_size >> shift);
 	if (!read && o->verify) {
 		const struct pattern pattern = pattern_of(w, space);
 
@@ -363,7 +364,8 @@ static double cpu_seconds(void)
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static int report(const struct bench *b, const struct worker *workers, double seconds, double cpu)
@@ -419,20 +421,23 @@ static int run(struct bench *b, struct error *err)
 
 /* ---- what to work on ---- */
 
-static int check_space(const struct io_options *o, uint32_t nsid, const struct nvme_ns_view *ns, struct space *ret_space,
-		       struct error *err)
+static int check_space(const struct io_options *o, uint32_t nsid, const struct nvme_ns_view *ns,
+		       struct space *ret_space, struct error *err)
 {
 	uint64_t block = 1ull << ns->block_shift, size = ns->blocks << ns->block_shift;
 	uint64_t length = o->length ? o->length : o->offset < size ? size - o->offset : 0;
 
 	if (o->block_size % block)
-		return error_set(err, EINVAL, "--block-size %u: namespace %u has blocks of %" PRIu64 " bytes; use a multiple",
+		return error_set(err, EINVAL,
+				 "--block-size %u: namespace %u has blocks of %" PRIu64 " bytes; use a multiple",
 				 o->block_size, nsid, block);
 	if (o->offset % o->block_size)
 		return error_set(err, EINVAL, "--offset: must be a multiple of --block-size, %u", o->block_size);
 	if (o->offset > size || length > size - o->offset || length < o->block_size)
-		return error_set(err, EINVAL, "namespace %u has %" PRIu64 " bytes; choose --offset, --length and --block-size "
-				 "within that", nsid, size);
+		return error_set(err, EINVAL,
+				 "namespace %u has %" PRIu64 " bytes; choose --offset, --length and --block-size "
+				 "within that",
+				 nsid, size);
 	if (ns->readonly && o->read_percent < 100)
 		return error_set(err, EROFS, "namespace %u is read-only; use --read-percent 100", nsid);
 	*ret_space = (struct space){

@@ -13,8 +13,9 @@ static const char io_help_connect[] =
 	"Connects an admin queue and one I/O queue, then disconnects. Succeeds if a host could use the subsystem;\n"
 	"says what stands in the way if not. --identify also prints the controller and its namespaces.\n\n"
 	"  sluice io connect --to 10.20.0.5 --nqn nqn.2026-11.io.example:datasets --identify\n\n"
-	"JSON: {\"target\", \"subsystem\", \"cntlid\", \"model\", \"serial\", \"firmware\", \"max_transfer\", \"in_capsule\",\n"
-	"\"namespaces\": [{\"nsid\", \"blocks\", \"block\", \"readonly\", \"uuid\"}]}; sizes in bytes, max_transfer 0: no limit\n";
+	"JSON: {\"target\", \"subsystem\", \"cntlid\", \"model\", \"serial\", \"firmware\", \"max_transfer\",\n"
+	"\"in_capsule\", \"namespaces\": [{\"nsid\", \"blocks\", \"block\", \"readonly\", \"uuid\"}]}\n"
+	"Sizes are bytes; max_transfer 0: no limit.\n";
 
 static const char io_help_read[] =
 	"Copies --length bytes from --offset of a namespace to a file, or to standard output. Stops at the first\n"
@@ -27,24 +28,26 @@ static const char io_help_write[] =
 	"  sluice io write --to 10.20.0.5 --nqn NQN --namespace 1 --file datasets.img\n";
 
 static const char io_help_verify[] =
-	"OVERWRITES a range of a namespace with a pattern, flushes, reads it back and checks every block. A block\n"
-	"carries its own address, namespace and seed and a CRC32C, so that lost, torn, misplaced, stale and damaged\n"
-	"blocks are told apart. --read-only writes nothing and checks what an earlier run with the same --seed wrote:\n"
-	"after a restart, from another host, or after `bench --verify`.\n\n"
+	"OVERWRITES a range of a namespace with a pattern, flushes, reads it back and checks every block. A\n"
+	"block carries its own address, namespace and seed and a CRC32C, so that lost, torn, misplaced, stale\n"
+	"and damaged blocks are told apart. --read-only writes nothing and checks what an earlier run with the\n"
+	"same --seed wrote: after a restart, from another host, or after `bench --verify`.\n\n"
 	"  sluice io verify --to 10.20.0.5 --nqn NQN --namespace 1 --length 64MiB --seed 7\n\n"
-	"JSON: {\"blocks\", \"bad_blocks\", \"block\", \"bytes\", \"first_fault\": null or text, \"write_seconds\", \"read_seconds\"}\n";
+	"JSON: {\"blocks\", \"bad_blocks\", \"block\", \"bytes\", \"first_fault\": null or text,\n"
+	"\"write_seconds\", \"read_seconds\"}\n";
 
 static const char io_help_bench[] =
-	"Keeps --depth commands outstanding in each of --queues queues, each with a thread and an io_uring of its own,\n"
-	"for --time or --count commands, and prints IOPS, MiB/s and latency (submission to completion). Commands that\n"
-	"fail are counted by status and the run goes on; a lost connection ends its queue. Any error makes the exit\n"
-	"status 1. With --read-percent below 100 it OVERWRITES the range: with any data, or with --verify with the pattern.\n"
-	"On a terminal a line a second shows the progress.\n\n"
+	"Keeps --depth commands outstanding in each of --queues queues, each with a thread and an io_uring of\n"
+	"its own, for --time or --count commands, and prints IOPS, MiB/s and latency (submission to\n"
+	"completion). Commands that fail are counted by status and the run goes on; a lost connection ends its\n"
+	"queue. Any error makes the exit status 1. With --read-percent below 100 it OVERWRITES the range: with\n"
+	"any data, or with --verify with the pattern. On a terminal a line a second shows the progress.\n\n"
 	"  sluice io bench --to 10.20.0.5 --nqn NQN --read-percent 70 --depth 64 --queues 2 --time 30s\n\n"
-	"JSON, stable: {\"target\", \"subsystem\", \"pattern\", \"read_percent\", \"block_size\", \"depth\", \"queues\", \"seconds\",\n"
-	"\"cpu_seconds\", \"total\": PART, \"read\": PART, \"write\": PART, \"errors\", \"bad_blocks\", \"statuses\":\n"
-	"[{\"status\", \"name\", \"count\"}], \"failures\": [text], \"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}]}\n"
-	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\", \"p99\", \"p999\", \"max\"}};\n"
-	"cpu -1: not pinned\n";
+	"JSON, stable: {\"target\", \"subsystem\", \"pattern\", \"read_percent\", \"block_size\", \"depth\",\n"
+	"\"queues\", \"seconds\", \"cpu_seconds\", \"total\": PART, \"read\": PART, \"write\": PART, \"errors\",\n"
+	"\"bad_blocks\", \"statuses\": [{\"status\", \"name\", \"count\"}], \"failures\": [text],\n"
+	"\"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}]}\n"
+	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\",\n"
+	"\"p99\", \"p999\", \"max\"}}; cpu -1: not pinned; status below 0: no answer, -errno\n";
 
 #endif

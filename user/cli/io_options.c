@@ -145,8 +145,8 @@ static int set_hpda(struct io_options *o, const char *text, struct error *err)
 
 static int set_namespaces(struct io_options *o, const char *text, struct error *err)
 {
-	return io_list_parse("namespaces", text, 1, o->nsids, o->command == IO_BENCH ? IO_NAMESPACES_MAX : 1, &o->n_nsids,
-			     err);
+	return io_list_parse("namespaces", text, 1, o->nsids, o->command == IO_BENCH ? IO_NAMESPACES_MAX : 1,
+			     &o->n_nsids, err);
 }
 
 static int set_offset(struct io_options *o, const char *text, struct error *err)
@@ -278,9 +278,11 @@ static const struct option_row options[] = {
 	{"namespace", "N", set_namespaces, DATA, "namespace id (default 1)"},
 	{"namespaces", "LIST", set_namespaces, IO_BENCH, "namespace ids, as 1 or 1,3-5; spread evenly (default 1)"},
 	{"offset", "SIZE", set_offset, TRANSFER, "first byte, a multiple of the block size (default 0)"},
-	{"length", "SIZE", set_length, TRANSFER, "bytes, a multiple of the block size (default: to the end; write: all input)"},
+	{"length", "SIZE", set_length, TRANSFER,
+	 "bytes, a multiple of the block size (default: to the end; write: all input)"},
 	{"file", "FILE", set_file, IO_READ | IO_WRITE, "a file instead of standard output or input"},
-	{"read-only", NULL, set_read_only, IO_VERIFY, "write nothing: verify what an earlier run with the same seed wrote"},
+	{"read-only", NULL, set_read_only, IO_VERIFY,
+	 "write nothing: verify what an earlier run with the same seed wrote"},
 	{"seed", "N", set_seed, IO_VERIFY | IO_BENCH, "of the pattern (default 1)"},
 	{"identify", NULL, set_identify, IO_CONNECT, "also print controller and namespaces"},
 	{"pattern", "random|sequential", set_pattern, IO_BENCH, "order of addresses (default random)"},
@@ -295,7 +297,8 @@ static const struct option_row options[] = {
 	{"verify", NULL, set_verify, IO_BENCH,
 	 "write the pattern of --seed, check it in what is read (fill the range with `sluice io verify` first)"},
 	{"json", NULL, set_json, IO_DISCOVER | IO_CONNECT | IO_VERIFY | IO_BENCH, "one JSON object on standard output"},
-	{"hostnqn", "NQN", set_hostnqn, ALL, "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id)"},
+	{"hostnqn", "NQN", set_hostnqn, ALL,
+	 "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id)"},
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
@@ -333,7 +336,8 @@ static int parse_one(struct io_options *o, int argc, char **argv, int *at, struc
 	if (row->argument) {
 		value = equals ? equals + 1 : *at + 1 < argc ? argv[++*at] : NULL;
 		if (!value)
-			return error_set(err, EINVAL, "--%s: give a value: --%s %s", row->name, row->name, row->argument);
+			return error_set(err, EINVAL, "--%s: give a value: --%s %s", row->name, row->name,
+					 row->argument);
 	} else if (equals) {
 		return error_set(err, EINVAL, "--%s takes no value", row->name);
 	}
@@ -353,7 +357,8 @@ static int complete(struct io_options *o, struct error *err)
 	if (o->command == IO_DISCOVER)
 		strcpy(o->target.subnqn, NVME_DISCOVERY_NQN);
 	else if (!*o->target.subnqn)
-		return error_set(err, EINVAL, "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
+		return error_set(err, EINVAL,
+				 "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
 				 o->target.addr.text);
 	if (*o->target.hostnqn) {
 		initiator_hostid(o->target.hostnqn, o->target.hostid);

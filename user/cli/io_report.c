@@ -130,10 +130,16 @@ void bench_print(const struct bench_result *result)
 	struct table t;
 
 	add_up(result, &p);
-	table_start(&t, (const struct table_column[]){{.title = ""}, {"IOPS", .right = true}, {"MiB/s", .right = true},
-						      {"mean us", .right = true}, {"p50", .right = true},
-						      {"p90", .right = true}, {"p99", .right = true},
-						      {"p99.9", .right = true}, {"max", .right = true}, {}});
+	table_start(&t, (const struct table_column[]){{.title = ""},
+						      {"IOPS", .right = true},
+						      {"MiB/s", .right = true},
+						      {"mean us", .right = true},
+						      {"p50", .right = true},
+						      {"p90", .right = true},
+						      {"p99", .right = true},
+						      {"p99.9", .right = true},
+						      {"max", .right = true},
+						      {}});
 	add_row(&t, "read", &p.read, result);
 	add_row(&t, "write", &p.write, result);
 	if (p.read.count && p.write.count)
@@ -141,8 +147,8 @@ void bench_print(const struct bench_result *result)
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
 	printf("%s, %u %% reads, %s blocks, depth %u, %u queue%s: %" PRIu64 " commands in %.2f s, %.2f s of CPU\n\n",
-	       o->sequential ? "sequential" : "random", o->read_percent, bytes_text(o->block_size).text, o->depth, o->queues,
-	       o->queues == 1 ? "" : "s", p.total.count, result->seconds, result->cpu_seconds);
+	       o->sequential ? "sequential" : "random", o->read_percent, bytes_text(o->block_size).text, o->depth,
+	       o->queues, o->queues == 1 ? "" : "s", p.total.count, result->seconds, result->cpu_seconds);
 	table_print(&t, stdout);
 	table_done(&t);
 	print_failures(result, &p);
@@ -191,7 +197,8 @@ static void add_statuses(struct json_object *to, const struct bench_result *resu
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *entry = json_object_new_object();
 
-		json_object_object_add(entry, "status", json_object_new_int(all[i].error ? all[i].error : all[i].status));
+		json_object_object_add(entry, "status",
+				       json_object_new_int(all[i].error ? all[i].error : all[i].status));
 		json_object_object_add(entry, "name", json_object_new_string(status_text(&all[i])));
 		add_count(entry, "count", all[i].count);
 		json_object_array_add(list, entry);

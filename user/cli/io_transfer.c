@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice io read`, `write` and `verify`: one range of one namespace, passed over from front to back with several commands
- * outstanding. The engine, transfer_run(), finishes commands in the order of their addresses, so that a pass can be fed
- * from a pipe or go to one; what the passes differ in are two functions, prepare and finish.
+ * `sluice io read`, `write` and `verify`: one range of one namespace, passed over from front to back with several
+ * commands outstanding. The engine, transfer_run(), finishes commands in the order of their addresses, so that a pass
+ * can be fed from a pipe or go to one; what the passes differ in are two functions, prepare and finish.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -151,12 +151,15 @@ static int check_range(struct session *s, struct error *err)
 	uint64_t block = 1ull << s->ns.block_shift, size = s->ns.blocks << s->ns.block_shift;
 
 	if (o->offset % block || o->length % block)
-		return error_set(err, EINVAL, "namespace %u has blocks of %" PRIu64 " bytes; --offset and --length must be "
-				 "multiples of that", s->nsid, block);
+		return error_set(err, EINVAL,
+				 "namespace %u has blocks of %" PRIu64 " bytes; --offset and --length must be "
+				 "multiples of that",
+				 s->nsid, block);
 	if (o->offset >= size || o->length > size - o->offset)
 		return error_set(err, EINVAL, "the range ends past the namespace, which has %" PRIu64 " bytes", size);
 	if (o->block_size % block)
-		return error_set(err, EINVAL, "--block-size %u: namespace %u has blocks of %" PRIu64 " bytes; use a multiple",
+		return error_set(err, EINVAL,
+				 "--block-size %u: namespace %u has blocks of %" PRIu64 " bytes; use a multiple",
 				 o->block_size, s->nsid, block);
 	s->offset = o->offset;
 	s->length = o->length ? o->length : size - o->offset;
@@ -185,7 +188,8 @@ static int session_open(struct session *s, const struct io_options *o, struct er
 	s->ios = calloc(o->depth, sizeof(*s->ios));
 	s->buffers = aligned_alloc(4096, ((size_t)o->depth * s->xfer + 4095) & ~4095ul);
 	if (!s->ios || !s->buffers) {
-		error_set(err, ENOMEM, "no memory for %u buffers of %u bytes; use a smaller --depth", o->depth, s->xfer);
+		error_set(err, ENOMEM, "no memory for %u buffers of %u bytes; use a smaller --depth", o->depth,
+			  s->xfer);
 		return EXIT_SYSTEM;
 	}
 	return EXIT_FINE;
@@ -250,8 +254,9 @@ static int read_in(struct pass *p, uint64_t offset, void *buf, uint32_t len, uin
 		have += (uint32_t)n;
 	}
 	if (have % p->pattern.block)
-		return error_set(err, EINVAL, "%s ends in the middle of a block of %u bytes, at byte %" PRIu64 "; pad it",
-				 p->name, p->pattern.block, offset + have);
+		return error_set(err, EINVAL,
+				 "%s ends in the middle of a block of %u bytes, at byte %" PRIu64 "; pad it", p->name,
+				 p->pattern.block, offset + have);
 	*ret_len = have;
 	return 0;
 }
@@ -268,11 +273,13 @@ static int check_input(const struct session *s, const struct pass *p, struct err
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	if (s->o->length && (uint64_t)st.st_size < s->o->length)
-		return error_set(err, EINVAL, "%s has %jd bytes, --length asks for more; leave it out to write all", p->name,
-				 (intmax_t)st.st_size);
+		return error_set(err, EINVAL, "%s has %jd bytes, --length asks for more; leave it out to write all",
+				 p->name, (intmax_t)st.st_size);
 	if (!s->o->length && (uint64_t)st.st_size > s->length)
-		return error_set(err, EINVAL, "%s has %jd bytes, from --offset on the namespace has room for %" PRIu64
-				 "; give --length for a part", p->name, (intmax_t)st.st_size, s->length);
+		return error_set(err, EINVAL,
+				 "%s has %jd bytes, from --offset on the namespace has room for %" PRIu64
+				 "; give --length for a part",
+				 p->name, (intmax_t)st.st_size, s->length);
 	if (!s->o->length && st.st_size % p->pattern.block)
 		return error_set(err, EINVAL, "%s has %jd bytes, which is no multiple of the block, %u bytes; pad it",
 				 p->name, (intmax_t)st.st_size, p->pattern.block);
@@ -286,8 +293,8 @@ static int check_input_end(const struct session *s, const struct pass *p, struct
 
 	if (s->o->length || p->bytes < s->length || read(p->fd, &c, 1) <= 0)
 		return 0;
-	return error_set(err, ENOSPC, "%s goes on after the end of the namespace; %" PRIu64 " bytes were written", p->name,
-			 p->bytes);
+	return error_set(err, ENOSPC, "%s goes on after the end of the namespace; %" PRIu64 " bytes were written",
+			 p->name, p->bytes);
 }
 
 int io_write(const struct io_options *o, struct error *err)

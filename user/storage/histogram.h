@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Latency histogram: log-linear buckets, 32 to the octave, so that a percentile is at most 3.2 % above the truth. 8 KiB,
- * no allocation; zeroed memory is an empty histogram. Values are nanoseconds (any unit works). From 2^36 ns (68.7 s) on
- * values share the last bucket; the maximum stays exact.
+ * Latency histogram: log-linear buckets, 32 to the octave, so that a percentile is at most 3.2 % above the truth. 8
+ * KiB, no allocation; zeroed memory is an empty histogram. Values are nanoseconds (any unit works). From 2^36 ns (68.7
+ * s) on values share the last bucket; the maximum stays exact.
  *
  * One thread writes. Others may read at the same time through histogram_merge(): every counter is whole, but the
  * copy may miss the last values. Counters only grow.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An NVMe/TCP host: connects to a controller, asks what it has, and drives I/O queues, each over an io_uring of its own.
+ * An NVMe/TCP host: connects to a controller, asks what it has, and drives I/O queues, each over an io_uring of its
+ *own.
  *
  *	initiator_open()		admin queue: ICReq, Connect, enable, Identify
  *	initiator_namespace() ...	what is there

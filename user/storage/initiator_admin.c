@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * An initiator's controller: Connect, properties, Identify, features, discovery log, keep-alive, shutdown. Called by the
- * command line, one command at a time on the admin queue; the I/O queues are opened from here too, because their
+ * An initiator's controller: Connect, properties, Identify, features, discovery log, keep-alive, shutdown. Called by
+ * the command line, one command at a time on the admin queue; the I/O queues are opened from here too, because their
  * Connect needs what the admin queue learned. After initiator_open() the controller is ready and identified.
  */
 #include <errno.h>
@@ -121,8 +121,10 @@ static int connect_refused(const struct initiator_options *o, const struct initi
 	const char *field = nvme_connect_fault(io->result);
 
 	if (io->result == NVME_REFUSE_DATA(subnqn))
-		return error_set(err, EIO, "%s: Connect: no subsystem '%s' there for this host; `sluice io discover --to "
-				 "%s` lists what there is", o->addr.text, o->subnqn, o->addr.text);
+		return error_set(err, EIO,
+				 "%s: Connect: no subsystem '%s' there for this host; `sluice io discover --to "
+				 "%s` lists what there is",
+				 o->addr.text, o->subnqn, o->addr.text);
 	if (io->result == NVME_REFUSE_DATA(hostnqn))
 		return error_set(err, EIO, "%s: Connect: the target refuses host '%s'; use --hostnqn", o->addr.text,
 				 o->hostnqn);
@@ -180,8 +182,10 @@ static int wait_ready(struct initiator *i, struct error *err)
 		if (r)
 			return r;
 		if (csts & NVME_CSTS_CFS)
-			return error_set(err, EIO, "%s: the controller reports a fatal status (CSTS 0x%" PRIx64 "); reset "
-					 "or restart the target", i->options.addr.text, csts);
+			return error_set(err, EIO,
+					 "%s: the controller reports a fatal status (CSTS 0x%" PRIx64 "); reset "
+					 "or restart the target",
+					 i->options.addr.text, csts);
 		if (csts & NVME_CSTS_RDY)
 			return 0;
 		if (time_now_ns() > until)
@@ -348,11 +352,15 @@ int initiator_namespace(struct initiator *i, uint32_t nsid, struct nvme_ns_view 
 		return error_set(err, EPROTO, "%s: namespace %u: Identify data contradict the specification",
 				 i->options.addr.text, nsid);
 	if (!ns.blocks)
-		return error_set(err, ENOENT, "%s: namespace %u is not active; `sluice io connect --identify` lists those "
-				 "that are", i->options.addr.text, nsid);
+		return error_set(err, ENOENT,
+				 "%s: namespace %u is not active; `sluice io connect --identify` lists those "
+				 "that are",
+				 i->options.addr.text, nsid);
 	if (ns.metadata)
-		return error_set(err, ENOTSUP, "%s: namespace %u has %u bytes of metadata a block, which sluice io does "
-				 "not support; format it without", i->options.addr.text, nsid, ns.metadata);
+		return error_set(err, ENOTSUP,
+				 "%s: namespace %u has %u bytes of metadata a block, which sluice io does "
+				 "not support; format it without",
+				 i->options.addr.text, nsid, ns.metadata);
 	*ret_ns = ns;
 	return 0;
 }
@@ -365,8 +373,8 @@ int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uui
 		return r;
 	r = nvme_descs_uuid(i->page, ret_uuid);
 	if (r == -EPROTO)
-		return error_set(err, EPROTO, "%s: namespace %u: its list of descriptors is broken", i->options.addr.text,
-				 nsid);
+		return error_set(err, EPROTO, "%s: namespace %u: its list of descriptors is broken",
+				 i->options.addr.text, nsid);
 	return r;
 }
 
@@ -388,9 +396,11 @@ static int discovery_header(struct initiator *i, uint64_t *ret_generation, uint6
 	if (r)
 		return r;
 	if (le16toh(header->recfmt) || le64toh(header->numrec) > DISCOVERY_MAX)
-		return error_set(err, EPROTO, "%s: discovery log: format %u with %" PRIu64 " records; sluice reads format 0 "
-				 "with at most %u", i->options.addr.text, le16toh(header->recfmt),
-				 (uint64_t)le64toh(header->numrec), DISCOVERY_MAX);
+		return error_set(err, EPROTO,
+				 "%s: discovery log: format %u with %" PRIu64 " records; sluice reads format 0 "
+				 "with at most %u",
+				 i->options.addr.text, le16toh(header->recfmt), (uint64_t)le64toh(header->numrec),
+				 DISCOVERY_MAX);
 	*ret_generation = le64toh(header->genctr);
 	*ret_n = le64toh(header->numrec);
 	return 0;
@@ -411,7 +421,8 @@ static int discovery_read(struct initiator *i, struct nvme_discovery_entry *entr
 		if (r == -EPROTONOSUPPORT)
 			skipped++;
 		else if (r)
-			return error_set(err, EPROTO, "%s: discovery log: record %zu is broken", i->options.addr.text, k);
+			return error_set(err, EPROTO, "%s: discovery log: record %zu is broken", i->options.addr.text,
+					 k);
 		else
 			kept++;
 	}
@@ -447,8 +458,9 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
 		generation = after;
 		n = n_after;
 	}
-	return r ? r : error_set(err, EAGAIN, "%s: the discovery log changed during each of %d attempts; try again",
-				 i->options.addr.text, DISCOVERY_RETRIES);
+	return r ? r
+		 : error_set(err, EAGAIN, "%s: the discovery log changed during each of %d attempts; try again",
+			     i->options.addr.text, DISCOVERY_RETRIES);
 }
 
 /* ---- keep-alive, I/O queues ---- */
@@ -496,8 +508,8 @@ int initiator_queue_open(const struct initiator *i, uint16_t qid, unsigned int d
 	if (i->view.max_cmds)
 		most = min(most, (unsigned int)i->view.max_cmds);
 	if (!depth || depth > most)
-		return error_set(err, EINVAL, "%s: depth %u; the controller and sluice allow 1-%u", i->options.addr.text,
-				 depth, most);
+		return error_set(err, EINVAL, "%s: depth %u; the controller and sluice allow 1-%u",
+				 i->options.addr.text, depth, most);
 	for (;;) {
 		r = open_queue(i, qid, depth, ret_queue, &status, err);
 		if (status != NVME_ST_SEQUENCE || time_now_ns() > until)

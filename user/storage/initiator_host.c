@@ -91,8 +91,10 @@ int initiator_addr_parse(const char *text, uint16_t default_port, struct initiat
 	if (port_text && parse_port(port_text, &port))
 		return error_set(err, EINVAL, "address '%s': port '%s'; use 1-65535", text, port_text);
 	if (fill(&addr, host, port))
-		return error_set(err, EINVAL, "address '%s': not an IPv4 or IPv6 address; use 10.0.0.1:4420 or "
-				 "[fd00::1]:4420 (names are not resolved)", text);
+		return error_set(err, EINVAL,
+				 "address '%s': not an IPv4 or IPv6 address; use 10.0.0.1:4420 or "
+				 "[fd00::1]:4420 (names are not resolved)",
+				 text);
 	*ret_addr = addr;
 	return 0;
 }
@@ -134,8 +136,8 @@ static void derive_uuid(const char *from, uint8_t ret_uuid[16])
 static void format_uuid_nqn(const uint8_t u[16], char ret_nqn[NVME_NQN_MAX + 1])
 {
 	snprintf(ret_nqn, NVME_NQN_MAX + 1,
-		 NVME_NQN_UUID_PREFIX "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-		 u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+		 NVME_NQN_UUID_PREFIX "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
+		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 }
 
 /* The first line of a file, without white space at its end. */
@@ -168,7 +170,8 @@ int initiator_identity(char ret_hostnqn[NVME_NQN_MAX + 1], uint8_t ret_hostid[16
 		snprintf(ret_hostnqn, NVME_NQN_MAX + 1, "%.*s", NVME_NQN_MAX, line);
 	} else {
 		if (read_line("/etc/machine-id", line, sizeof(line)))
-			return error_set(err, ENOENT, "host NQN: neither /etc/nvme/hostnqn nor /etc/machine-id can be "
+			return error_set(err, ENOENT,
+					 "host NQN: neither /etc/nvme/hostnqn nor /etc/machine-id can be "
 					 "read; give --hostnqn");
 		/* hashed with a name of its own: machine-id(5) asks not to show the id itself on a network */
 		snprintf(seed, sizeof(seed), "sluice-host:%s", line);

@@ -11,21 +11,21 @@
 
 #define SLOT_BITS     10 /* a CID is a slot and, above it, the slot's generation: a stale answer is recognised */
 #define SLOT_NONE     UINT16_MAX
-#define R2T_MAX	      4		  /* R2Ts outstanding per command, as ICReq says */
-#define TX_IOV	      256	  /* pieces of one send */
-#define TX_ARENA      (32 * 1024) /* headers and digests of one send */
+#define R2T_MAX	      4		   /* R2Ts outstanding per command, as ICReq says */
+#define TX_IOV	      256	   /* pieces of one send */
+#define TX_ARENA      (32 * 1024)  /* headers and digests of one send */
 #define TX_BATCH_DATA (512 * 1024) /* a send is closed once it carries this much data */
-#define RX_STAGE      (64 * 1024) /* one receive */
-#define RX_TAIL	      4096	  /* ... behind data that are received in place: the headers that follow them */
-#define RX_PLACE_MIN  (16 * 1024) /* shorter rests are cheaper to copy than to receive one by one */
+#define RX_STAGE      (64 * 1024)  /* one receive */
+#define RX_TAIL	      4096	   /* ... behind data that are received in place: the headers that follow them */
+#define RX_PLACE_MIN  (16 * 1024)  /* shorter rests are cheaper to copy than to receive one by one */
 
 _Static_assert(INITIATOR_DEPTH_MAX <= 1 << SLOT_BITS, "a slot's number is part of the CID");
 
 enum queue_op { /* tokens */
-	OP_CONNECT = 1,
-	OP_SEND,
-	OP_RECV,
-	OP_TICK,
+		OP_CONNECT = 1,
+		OP_SEND,
+		OP_RECV,
+		OP_TICK,
 };
 
 enum queue_state {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The life of an initiator's queue: TCP connection, ICReq and ICResp, commands in their slots, timeouts, failure, end.
- * Called by initiator_admin.c and by whoever drives I/O. Sending and receiving are in initiator_tx.c and initiator_rx.c.
+ * Called by initiator_admin.c and by whoever drives I/O. Sending and receiving are in initiator_tx.c and
+ * initiator_rx.c.
  *
  * What always holds: a slot with an io is a command of the caller's that has not been handed back; its buffer is
- * handed back only when no operation of the ring can touch it any more; q->state goes to QUEUE_DEAD in queue_fail() alone,
- * and the commands of a dead queue are handed back by bring_down() alone, after the ring is quiet.
+ * handed back only when no operation of the ring can touch it any more; q->state goes to QUEUE_DEAD in queue_fail()
+ * alone, and the commands of a dead queue are handed back by bring_down() alone, after the ring is quiet.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -162,9 +163,10 @@ static void check_timeouts(struct initiator_queue *q)
 	q->now_ns = time_now_ns();
 	if (q->state == QUEUE_CONNECTING && q->now_ns - q->started_ns > limit) {
 		queue_fail(q, ETIMEDOUT,
-			   q->connecting ? "no answer to the TCP connection within %g s; check the address, and whether "
-					   "a firewall drops it" :
-					   "connected, but no ICResp within %g s; is this an NVMe/TCP portal?",
+			   q->connecting
+				   ? "no answer to the TCP connection within %g s; check the address, and whether "
+				     "a firewall drops it"
+				   : "connected, but no ICResp within %g s; is this an NVMe/TCP portal?",
 			   seconds);
 		return;
 	}

@@ -2,8 +2,8 @@
 /*
  * What an initiator's queue receives. One receive is under way; it goes to a staging buffer and is decoded from there,
  * or, in the middle of long data, straight into the command's buffer with a short tail behind it. The codec
- * has checked that a header agrees with itself; here it is checked against the command that it names. Whatever does not fit
- * ends the connection with a TermReq and a sentence.
+ * has checked that a header agrees with itself; here it is checked against the command that it names. Whatever does not
+ * fit ends the connection with a TermReq and a sentence.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -106,8 +106,7 @@ static enum nvme_direction io_direction(const struct initiator_io *io)
 static int handle_icresp(struct initiator_queue *q, const struct pdu *pdu)
 {
 	const struct pdu_icresp *icresp = &pdu->header.icresp;
-	uint8_t asked = (q->options.header_digest ? PDU_DGST_HEADER : 0) |
-			(q->options.data_digest ? PDU_DGST_DATA : 0);
+	uint8_t asked = (q->options.header_digest ? PDU_DGST_HEADER : 0) | (q->options.data_digest ? PDU_DGST_DATA : 0);
 	struct pdu_framing in;
 
 	if (icresp->dgst & ~asked)
@@ -134,8 +133,10 @@ static int handle_term(struct initiator_queue *q, const struct pdu *pdu)
 	memcpy(&fei, &pdu->header.term.fei, sizeof(fei));
 	fei = le32toh(fei);
 	if (fes == FES_INVALID_HEADER || fes == FES_UNSUPPORTED)
-		return queue_fail(q, ECONNABORTED, "the target ended the connection (C2HTermReq): %s, byte %" PRIu32
-				  " of what was sent to it", pdu_fes_name(fes), fei);
+		return queue_fail(q, ECONNABORTED,
+				  "the target ended the connection (C2HTermReq): %s, byte %" PRIu32
+				  " of what was sent to it",
+				  pdu_fes_name(fes), fei);
 	return queue_fail(q, ECONNABORTED, "the target ended the connection (C2HTermReq): %s", pdu_fes_name(fes));
 }
 

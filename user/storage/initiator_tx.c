@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What an initiator's queue sends. Commands and the answers to R2Ts wait in one ring of items, in order; tx_pump() turns
- * as many as fit into one sendmsg of header pieces (from an arena) and data pieces (the callers' own buffers). At most one
- * send is under way, so the byte stream keeps its order.
+ * What an initiator's queue sends. Commands and the answers to R2Ts wait in one ring of items, in order; tx_pump()
+ * turns as many as fit into one sendmsg of header pieces (from an arena) and data pieces (the callers' own buffers). At
+ * most one send is under way, so the byte stream keeps its order.
  *
- * A send is first tried without blocking and without a completion: if the submission brings none, it went out whole, which
- * is the common case and saves a wake-up. What did not fit is sent again with a completion.
+ * A send is first tried without blocking and without a completion: if the submission brings none, it went out whole,
+ * which is the common case and saves a wake-up. What did not fit is sent again with a completion.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -85,8 +85,7 @@ static void encode_capsule(struct initiator_queue *q, const struct tx_item *item
 	struct initiator_io *io = q->slots[item->slot].io;
 	uint32_t len = io->sqe.sgl.id == NVME_SGL_IN_CAPSULE ? io->len : 0;
 
-	add_header(&q->tx,
-		   pdu_encode_capsule_cmd(q->tx.arena + q->tx.arena_used, &q->framing_out, &io->sqe, len));
+	add_header(&q->tx, pdu_encode_capsule_cmd(q->tx.arena + q->tx.arena_used, &q->framing_out, &io->sqe, len));
 	if (len)
 		add_data(q, io->data, len);
 }
@@ -178,7 +177,8 @@ static bool completion_waits(struct ring *r, uint8_t op)
 	struct io_uring_cqe *cqe;
 	unsigned int head;
 
-	io_uring_for_each_cqe(&r->uring, head, cqe) {
+	io_uring_for_each_cqe(&r->uring, head, cqe)
+	{
 		if (token_decode(cqe->user_data).op == op)
 			return true;
 	}

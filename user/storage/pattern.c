@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Fills and checks self-describing blocks; see pattern.h. Called by `sluice io verify` and `bench --verify`. Checking is the
- * CRC when all is well (fast, in place); only a block that fails it is generated again to say what differs.
+ * Fills and checks self-describing blocks; see pattern.h. Called by `sluice io verify` and `bench --verify`. Checking
+ * is the CRC when all is well (fast, in place); only a block that fails it is generated again to say what differs.
  */
 #include "storage/pattern.h"
 
