@@ -16,7 +16,8 @@ static int blocks_reserve(struct compiler *c, struct rule_sets *s, size_t more)
 		return error_set(c->err, E2BIG,
 				 "too many combinations of rules: over %u blocks of 64; name fewer distinct sets of addresses",
 				 COMPILE_BLOCKS_MAX);
-	return array_reserve(&s->blocks, &s->blocks_capacity, s->n_blocks, more, sizeof(*s->blocks));
+	/* One more, so that even an empty set has a place to point to. */
+	return array_reserve(&s->blocks, &s->blocks_capacity, s->n_blocks, more + 1, sizeof(*s->blocks));
 }
 
 static int span_add(struct rule_sets *s, size_t first)
