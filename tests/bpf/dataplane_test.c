@@ -28,6 +28,7 @@
 #include "dataplane/dataplane.h"
 
 #define ROOT	"/sys/fs/bpf/sluice-test-dataplane"
+#define LOCK	"/run/sluice/lock_sys_fs_bpf_sluice-test-dataplane"
 #define DEV	"sdp0"
 #define PEER	"sdp1"
 #define KILLS	30
@@ -472,6 +473,41 @@ static void test_kill(const char *name)
 	result(name, NULL);
 }
 
+/* Several apply at once: each waits its turn, none fails, generations are never given twice. */
+static void test_concurrent(const char *name)
+{
+	enum { PROCESSES = 4, ROUNDS = 5 };
+	struct dataplane_status before = {}, after = {};
+	struct dataplane_applied a;
+	struct error err = {};
+	struct fixture f;
+	int i, k, status, wrong = 0;
+
+	MUST(!read_status(&err, &before), "%s", err.text);
+	for (i = 0; i < PROCESSES; i++) {
+		if (fork())
+			continue;
+		for (k = 0; k < ROUNDS; k++) {
+			fixture_make(&f, i & 1 ? "kill-3" : "kill-7", DEV, i & 1 ? 3 : 7, i & 1 ? 3 : 7);
+			if (apply(&f, &err, &a))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	for (i = 0; i < PROCESSES; i++)
+		wrong += wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status);
+	MUST(!wrong, "%d of %d processes failed", wrong, PROCESSES);
+	MUST(!read_status(&err, &after), "%s", err.text);
+	MUST(!incoherent(&after), "%s", incoherent(&after));
+	MUST(after.control.generation == before.control.generation + PROCESSES * ROUNDS, "generation %llu after %llu",
+	     (unsigned long long)after.control.generation, (unsigned long long)before.control.generation);
+	dataplane_status_done(&before);
+	dataplane_status_done(&after);
+	fixture_make(&f, "twice", DEV, 3, 100);
+	MUST(!apply(&f, &err, &a), "%s", err.text);
+	result(name, NULL);
+}
+
 /* The same from nothing: killed while it loads, pins and attaches for the first time. */
 static void test_kill_fresh(const char *name)
 {
@@ -618,6 +654,7 @@ static void test_detach(const char *name)
 	MUST(!dataplane_detach(ROOT, &err), "%s", err.text);
 	MUST(stat(ROOT, &st) && errno == ENOENT, "the folder is still there");
 	MUST(!xdp_id(DEV) && !xdp_id(PEER), "a program is still attached");
+	MUST(stat(LOCK, &st) && errno == ENOENT, "the lock file is still there");
 	r = dataplane_detach(ROOT, &err);
 	MUST(r == -ENOENT, "the second detach returned %d", r);
 	result(name, NULL);
@@ -639,6 +676,7 @@ static const struct {
 	{"a failed attach takes the flip back", test_attach_fails},
 	{"another ABI is refused", test_abi},
 	{"killed at random points, one policy is in force", test_kill},
+	{"several apply at once", test_concurrent},
 	{"killed during the first load, the next apply works", test_kill_fresh},
 	{"every flow is seen once", test_flows},
 	{"another network namespace is kept out", test_other_namespace},

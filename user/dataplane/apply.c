@@ -163,8 +163,10 @@ int dataplane_detach(const char *root, struct error *err)
 	r = folder_lock(root, err, &lock);
 	if (r)
 		return r;
-	if (stat(root, &st) && errno == ENOENT && access(fresh, F_OK))
+	if (stat(root, &st) && errno == ENOENT && access(fresh, F_OK)) {
+		folder_lock_remove(root);
 		return error_set(err, ENOENT, "%s: nothing is applied here", root);
+	}
 	r = netns_check(root, err);
 	if (!r)
 		r = detach_hooks(root, err);
@@ -173,5 +175,8 @@ int dataplane_detach(const char *root, struct error *err)
 	r = folder_remove(fresh);
 	if (!r)
 		r = folder_remove(root);
-	return r ? error_system(err, -r, "%s: cannot remove", root) : 0;
+	if (r)
+		return error_system(err, -r, "%s: cannot remove", root);
+	folder_lock_remove(root);
+	return 0;
 }

@@ -95,20 +95,22 @@ int folder_prepare(const char *root, struct error *err)
 
 /* Not on bpffs itself: libxdp locks that mount while it attaches, and a folder there would be a leftover after detach.
  */
-int folder_lock(const char *root, struct error *err, int *ret_fd)
+static struct pin_path lock_path(const char *root)
 {
-	_cleanup_close_ int fd = -1;
-	char path[PATH_MAX];
-	size_t i;
+	struct pin_path path = pin_path(LOCK_DIR "/lock", NULL, NULL);
+	size_t i = strlen(path.text);
 
-	if (mkdir(LOCK_DIR, 0755) && errno != EEXIST)
-		return error_system(err, errno, LOCK_DIR ": mkdir");
-	i = (size_t)snprintf(path, sizeof(path), LOCK_DIR "/lock");
-	snprintf(path + i, sizeof(path) - i, "%s", root);
-	for (; path[i]; i++)
-		if (path[i] == '/')
-			path[i] = '_';
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	snprintf(path.text + i, sizeof(path.text) - i, "%.*s", PATH_MAX / 2, root);
+	for (; path.text[i]; i++)
+		if (path.text[i] == '/')
+			path.text[i] = '_';
+	return path;
+}
+
+static int lock_take(const char *root, const char *path, struct error *err, int *ret_fd)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
 	if (fd < 0)
 		return error_system(err, errno, "%s: open", path);
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
@@ -120,6 +122,35 @@ int folder_lock(const char *root, struct error *err, int *ret_fd)
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+/* Its last owner may have removed the file while we waited: only a lock on the file that bears the name counts. */
+int folder_lock(const char *root, struct error *err, int *ret_fd)
+{
+	struct pin_path path = lock_path(root);
+	struct stat named, held;
+	int r;
+
+	if (mkdir(LOCK_DIR, 0755) && errno != EEXIST)
+		return error_system(err, errno, LOCK_DIR ": mkdir");
+	for (;;) {
+		_cleanup_close_ int fd = -1;
+
+		r = lock_take(root, path.text, err, &fd);
+		if (r)
+			return r;
+		if (fstat(fd, &held))
+			return error_system(err, errno, "%s: stat", path.text);
+		if (!stat(path.text, &named) && named.st_ino == held.st_ino && named.st_dev == held.st_dev) {
+			*ret_fd = TAKE_FD(fd);
+			return 0;
+		}
+	}
+}
+
+void folder_lock_remove(const char *root)
+{
+	unlink(lock_path(root).text);
 }
 
 static void dir_closep(DIR **d)

@@ -73,6 +73,7 @@ struct pin_path pin_path(const char *root, const char *sub, const char *name);
 
 int folder_prepare(const char *root, struct error *err);	   /* bpffs mounted, parent folders there */
 int folder_lock(const char *root, struct error *err, int *ret_fd); /* close to unlock */
+void folder_lock_remove(const char *root); /* by its owner: the file, not the lock */
 int folder_remove(const char *path); /* with all it holds; -errno of the first that failed; none there: 0 */
 int folder_make(const struct dataplane *dp, const char *sub, struct error *err);
 
