@@ -3,85 +3,14 @@
  * Stages 6 and 7, second half: live flows. One entry holds both directions; what was seen of it is a set of bits that
  * only grows, so that CPUs need no lock: the TCP state is derived from the bits, never stored.
  *
- * Every flow carries a timer, armed when it is made. The timer looks at the flow when it fires and either finds that
- * the deadline has moved, and sleeps until the new one, or removes the flow. Expiry thus needs no daemon, and a packet
- * touches the timer only when it brings the deadline closer (FIN, RST, a changed policy).
- *
  * An ICMP message that is no echo makes no flow: its key would hold every other type between the same two hosts.
  */
 #ifndef SLUICE_BPF_FLOW_H
 #define SLUICE_BPF_FLOW_H
 
 #include "config.h"
+#include "expiry.h"
 #include "pkt.h"
-
-#define CLOCK_MONOTONIC 1
-
-#define FLOW_CLOSING	 (SLUICE_FLOW_FIN(0) | SLUICE_FLOW_FIN(1) | SLUICE_FLOW_RST)
-#define FLOW_SHOOK_HANDS (SLUICE_FLOW_ACK(0) | SLUICE_FLOW_ACK(1))
-
-#define TIMER_LEAST_NS 1000000ull /* never re-arm for less: a deadline of now would spin */
-
-static __always_inline enum sluice_timeout flow_timeout_kind(__u8 protocol, __u32 seen)
-{
-	switch (protocol) {
-	case IPPROTO_TCP:
-		if (seen & FLOW_CLOSING)
-			return SLUICE_T_TCP_CLOSING;
-		if ((seen & FLOW_SHOOK_HANDS) == FLOW_SHOOK_HANDS || seen & SLUICE_FLOW_PICKED_UP)
-			return SLUICE_T_TCP_ESTABLISHED;
-		return SLUICE_T_TCP_OPENING;
-	case IPPROTO_UDP:
-		return seen & SLUICE_FLOW_REPLIED ? SLUICE_T_UDP_STREAM : SLUICE_T_UDP;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		return SLUICE_T_ICMP;
-	}
-	return SLUICE_T_OTHER;
-}
-
-/* Nanoseconds without a packet after which the flow is dead, by the policy that is live now. 0: no policy. */
-static __always_inline __u64 flow_timeout(__u8 protocol, __u32 seen, __u32 bank)
-{
-	const struct sluice_policy *p = policy_live(bank);
-	__u32 kind = flow_timeout_kind(protocol, seen);
-
-	return p && kind < SLUICE_TIMEOUT_COUNT ? p->timeout_ns[kind] : 0;
-}
-
-static __always_inline void flow_count_add(__s64 n)
-{
-	__u32 zero = 0;
-	__s64 *count = bpf_map_lookup_elem(&flow_count, &zero);
-
-	if (count)
-		*count += n;
-}
-
-static __always_inline void flow_remove(const struct sluice_flow_key *key)
-{
-	if (!bpf_map_delete_elem(&flows, key))
-		flow_count_add(-1);
-}
-
-/* Timer of a flow. Runs without any packet: reads the generation for itself. */
-static int flow_expire(void *map, struct sluice_flow_key *key, struct sluice_flow *flow)
-{
-	__u64 now = bpf_ktime_get_ns(), deadline, generation = 0;
-	struct sluice_flow_key copy = *key;
-	struct sluice_control *c;
-	__u32 zero = 0;
-
-	c = bpf_map_lookup_elem(&control, &zero);
-	if (c)
-		generation = *(volatile __u64 *)&c->generation;
-	deadline = flow->last_seen_ns + flow_timeout(copy.protocol, flow->seen, generation & 1);
-	if (deadline > now + TIMER_LEAST_NS)
-		bpf_timer_start(&flow->timer, deadline - now, 0);
-	else
-		flow_remove(&copy);
-	return 0;
-}
 
 /* Facts that this packet adds, seen from direction `dir` (0: the originator's). */
 static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
@@ -205,20 +134,6 @@ __noinline int flow_decide(struct pkt *pkt)
 	return SLUICE_R_PASS_FLOW;
 }
 
-/*
- * A flow without a running timer would never end, so it is taken back. -EBUSY (-16): another CPU was faster, all is
- * well.
- */
-static __always_inline int flow_arm(struct sluice_flow *flow, __u64 timeout)
-{
-	long r = bpf_timer_init(&flow->timer, &flows, CLOCK_MONOTONIC);
-
-	if (r)
-		return r == -16 ? 0 : r;
-	r = bpf_timer_set_callback(&flow->timer, flow_expire);
-	return r ?: bpf_timer_start(&flow->timer, timeout, 0);
-}
-
 static __always_inline bool flow_is_kept(const struct pkt *pkt)
 {
 	__u8 protocol = pkt->tuple.protocol;
@@ -253,7 +168,7 @@ static __noinline int flow_insert(struct pkt *pkt)
 		return -1;
 	if (!r) {
 		flow_count_add(1);
-		if (flow_arm(flow, flow_timeout(key.protocol, fresh.seen, pkt->tuple.bank))) {
+		if (expiry_begin(&key, flow, flow_timeout(key.protocol, fresh.seen, pkt->tuple.bank))) {
 			flow_remove(&key);
 			return -1;
 		}

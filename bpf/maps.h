@@ -91,6 +91,30 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flow_count SEC(".maps");
 
+/*
+ * Flows that got no timer of their own: keys, waiting for a look at their deadline. Writer, reader: expiry.h. 64 Ki:
+ * when it is full, a new flow that gets no timer either is refused as if the flow table were full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 65536);
+	__type(value, struct sluice_flow_key);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} arrears SEC(".maps");
+
+/* The timer that works through `arrears`. Writer, reader: expiry.h. One entry. */
+struct arrears_clock {
+	struct bpf_timer timer;
+	__u64 runs; /* 1 once it has been started */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct arrears_clock);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} arrears_clock SEC(".maps");
+
 /* What the first fragment of a datagram got. Writer, reader: fragment.h. 64 Ki: 30 s of datagrams, oldest evicted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

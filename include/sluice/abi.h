@@ -255,6 +255,7 @@ _Static_assert(sizeof(struct sluice_flow_key) == 40, "flow_key is the map key; r
 #define SLUICE_FLOW_REPLIED	(1u << 7)
 #define SLUICE_FLOW_PICKED_UP	(1u << 8)
 #define SLUICE_FLOW_AUDIT_DENY	(1u << 9) /* mode audit: would have been denied */
+#define SLUICE_FLOW_ARREARS	(1u << 10) /* has no timer of its own: map `arrears` ends it */
 
 struct sluice_flow_side {
 	__u64 packets;

@@ -248,6 +248,24 @@ bool judge_flow_ends(const struct packet *p, uint16_t tenant, unsigned int withi
 	return true;
 }
 
+void judge_flow_in_arrears(const struct packet *p, uint16_t tenant, uint32_t seen)
+{
+	struct sluice_flow flow = {.seen = seen | SLUICE_FLOW_ARREARS, .generation = UINT64_MAX};
+	_cleanup_free_ int64_t *count = calloc((size_t)judge.n_cpus, 8);
+	struct sluice_flow_key key;
+	uint32_t zero = 0;
+
+	flow_key(p, tenant, &key);
+	flow.created_ns = flow.last_seen_ns = time_now_ns();
+	if (!count || bpf_map_lookup_elem(judge_map("flow_count"), &zero, count))
+		die("flow_count: %s", strerror(errno));
+	count[0]++;
+	if (bpf_map_update_elem(judge_map("flows"), &key, &flow, BPF_NOEXIST) ||
+	    bpf_map_update_elem(judge_map("arrears"), NULL, &key, BPF_ANY) ||
+	    bpf_map_update_elem(judge_map("flow_count"), &zero, count, BPF_ANY))
+		die("flow in arrears: %s", strerror(errno));
+}
+
 long judge_flow_count(void)
 {
 	uint64_t count;
