@@ -698,6 +698,7 @@ int main(void)
 		printf("skip - dataplane: no network namespace: %s\n", strerror(errno));
 		return 77;
 	}
+	log_set_level(LOG_LEVEL_WARN);
 	if (getenv("SLUICE_TEST_DEBUG"))
 		log_set_level(LOG_LEVEL_DEBUG);
 	if (system("ip link add " DEV " type veth peer name " PEER " && ip link set " DEV
