@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * libFuzzer: any text as a policy. What loads is compiled and asked; the tables and the rules as written must agree. Tables
- * are kept small, so that a refusal for size is met as well and a run stays fast.
+ * libFuzzer: any text as a policy. What loads is compiled and asked; the tables and the rules as written must agree.
+ * Tables are kept small, so that a refusal for size is met as well and a run stays fast.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -13,12 +13,14 @@
 #define TEXT_MAX  (64 << 10)
 #define WORDS_MAX (1 << 20)
 
-static const char *const addresses[] = { "0.0.0.0", "10.0.0.1", "10.20.0.5", "255.255.255.255", "::", "fd00:10::1", "fe80::1" };
-static const char *const services[] = { "tcp/22", "tcp/4420", "udp/53", "icmp/echo-request", "icmpv6/135", "gre", "47" };
+static const char *const addresses[] = {"0.0.0.0", "10.0.0.1",	 "10.20.0.5", "255.255.255.255",
+					"::",	   "fd00:10::1", "fe80::1"};
+static const char *const services[] = {"tcp/22", "tcp/4420", "udp/53", "icmp/echo-request", "icmpv6/135", "gre", "47"};
 
-static void ask(const struct policy *p, const struct policy_tables *t, const char *from, const char *to, const char *service)
+static void ask(const struct policy *p, const struct policy_tables *t, const char *from, const char *to,
+		const char *service)
 {
-	struct policy_query q = { .source_port = 1024 };
+	struct policy_query q = {.source_port = 1024};
 	struct policy_answer answer;
 
 	if (policy_query_address(from, q.source, NULL) || policy_query_address(to, q.dest, NULL) ||

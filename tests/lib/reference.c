@@ -46,14 +46,14 @@ static bool one_in(uint64_t *state, unsigned int n)
 static void bits_clear(uint8_t addr[16], unsigned int from)
 {
 	for (; from < 128; from++)
-		addr[from / 8] &= (uint8_t)~(0x80 >> from % 8);
+		addr[from / 8] &= (uint8_t) ~(0x80 >> from % 8);
 }
 
 /* Few distinct bytes, so that prefixes nest, touch and repeat. */
 static struct reference_prefix prefix_random(uint64_t *state)
 {
-	static const uint8_t bytes[] = { 0, 1, 127, 128, 254, 255 };
-	struct reference_prefix p = { .ipv4 = below(state, 2) };
+	static const uint8_t bytes[] = {0, 1, 127, 128, 254, 255};
+	struct reference_prefix p = {.ipv4 = below(state, 2)};
 	unsigned int i;
 
 	for (i = 0; i < 16; i++)
@@ -103,7 +103,7 @@ static void segment_random(struct reference_policy *p, unsigned int number, uint
 
 static unsigned int port_random(uint64_t *state)
 {
-	static const unsigned int ports[] = { 1, 22, 80, 81, 443, 1023, 1024, 4420, 8080, 32768, 65534, 65535 };
+	static const unsigned int ports[] = {1, 22, 80, 81, 443, 1023, 1024, 4420, 8080, 32768, 65534, 65535};
 
 	return ports[below(state, ARRAY_SIZE(ports))];
 }
@@ -118,8 +118,8 @@ static void ports_random(uint64_t *state, unsigned int *first, unsigned int *las
 
 static struct reference_item item_random(uint64_t *state)
 {
-	static const int protocols[] = { 6, 6, 6, 17, 17, 132, 1, 58, 47, 50, 99, -1 };
-	struct reference_item item = { protocols[below(state, ARRAY_SIZE(protocols))], 0, 65535, 0, 65535 };
+	static const int protocols[] = {6, 6, 6, 17, 17, 132, 1, 58, 47, 50, 99, -1};
+	struct reference_item item = {protocols[below(state, ARRAY_SIZE(protocols))], 0, 65535, 0, 65535};
 	bool ports = item.protocol == 6 || item.protocol == 17 || item.protocol == 132;
 	unsigned int type;
 
@@ -204,7 +204,7 @@ void reference_generate(struct reference_policy *p, uint64_t *state)
 {
 	unsigned int i, audits = 0;
 
-	*p = (struct reference_policy){ .default_allow = one_in(state, 2) };
+	*p = (struct reference_policy){.default_allow = one_in(state, 2)};
 	p->n_segments = 1 + below(state, REFERENCE_SEGMENTS);
 	p->n_services = 1 + below(state, REFERENCE_SERVICES);
 	p->n_rules = below(state, REFERENCE_RULES + 1);
@@ -275,9 +275,10 @@ static void item_write(FILE *out, const struct reference_item *item)
 	if (item->protocol == -1)
 		fprintf(out, "any, ");
 	else if (item->protocol == 1 || item->protocol == 58)
-		fprintf(out, item->dest_last == 65535		   ? "%s, " :
-			     item->dest_first != item->dest_last ? "%s/%u, " :
-								     "%s/%u.%u, ",
+		fprintf(out,
+			item->dest_last == 65535	      ? "%s, "
+			: item->dest_first != item->dest_last ? "%s/%u, "
+							      : "%s/%u.%u, ",
 			item->protocol == 1 ? "icmp" : "icmpv6", item->dest_first >> 8, item->dest_first & 255);
 	else if (item->source_last == 65535 && item->source_first == 0 && item->dest_first == 0)
 		fprintf(out, "%d, ", item->protocol);
@@ -430,12 +431,13 @@ void reference_query(const struct reference_policy *p, uint64_t *state, struct p
 
 	if (!one_in(state, 4))
 		item = p->services[below(state, p->n_services)].items[0];
-	*ret_query = (struct policy_query){ .tenant = (uint16_t)below(state, REFERENCE_TENANTS) };
+	*ret_query = (struct policy_query){.tenant = (uint16_t)below(state, REFERENCE_TENANTS)};
 	address_random(p, state, ipv4, ret_query->source);
 	address_random(p, state, ipv4, ret_query->dest);
 	ret_query->protocol = item.protocol == -1 ? (uint8_t)below(state, 256) : (uint8_t)item.protocol;
 	if (item.protocol == 6 || item.protocol == 17 || item.protocol == 132) {
-		ret_query->dest_port = (uint16_t)((one_in(state, 2) ? item.dest_first : item.dest_last) + below(state, 3) - 1);
+		ret_query->dest_port =
+			(uint16_t)((one_in(state, 2) ? item.dest_first : item.dest_last) + below(state, 3) - 1);
 		ret_query->source_port =
 			(uint16_t)((one_in(state, 2) ? item.source_first : item.source_last) + below(state, 3) - 1);
 	} else if (item.protocol == 1 || item.protocol == 58) {
@@ -447,7 +449,7 @@ void reference_query(const struct reference_policy *p, uint64_t *state, struct p
 
 static bool prefix_has(const struct reference_prefix *p, const uint8_t addr[16])
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	unsigned int bit;
 
 	if (p->ipv4 != !memcmp(addr, mapped, sizeof(mapped)))
@@ -502,8 +504,9 @@ static bool service_has(const struct reference_service *s, const struct policy_q
 		item = &s->items[i];
 		if (item->protocol == -1)
 			return true;
-		if (item->protocol == q->protocol && q->dest_port >= item->dest_first && q->dest_port <= item->dest_last &&
-		    q->source_port >= item->source_first && q->source_port <= item->source_last)
+		if (item->protocol == q->protocol && q->dest_port >= item->dest_first &&
+		    q->dest_port <= item->dest_last && q->source_port >= item->source_first &&
+		    q->source_port <= item->source_last)
 			return true;
 	}
 	return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The naive classifier that the compiler is held against: random policies as plain structs, written out as YAML, and judged
- * here rule by rule and prefix by prefix. Shares no code with user/policy.
+ * The naive classifier that the compiler is held against: random policies as plain structs, written out as YAML, and
+ * judged here rule by rule and prefix by prefix. Shares no code with user/policy.
  */
 #ifndef SLUICE_TESTS_REFERENCE_H
 #define SLUICE_TESTS_REFERENCE_H
@@ -21,7 +21,7 @@ enum {
 
 struct reference_prefix {
 	bool ipv4;
-	uint8_t addr[16]; /* IPv4-mapped */
+	uint8_t addr[16];    /* IPv4-mapped */
 	unsigned int length; /* in the family's bits */
 };
 

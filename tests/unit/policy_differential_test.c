@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Random policies and packets: the naive reference, the compiled tables and explain must agree on every one. Run a failure
- * again with the SLUICE_SEED that is printed.
+ * Random policies and packets: the naive reference, the compiled tables and explain must agree on every one. Run a
+ * failure again with the SLUICE_SEED that is printed.
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "policy/policy.h"
 #include "reference.h"
 
-#define SECONDS	2
+#define SECONDS 2
 #define QUERIES 400
 
 struct trial {
@@ -27,7 +27,7 @@ static void trial_begin(struct trial *t, uint64_t seed, uint64_t *state)
 	struct policy_diagnostics d = {};
 	struct error err = {};
 
-	*t = (struct trial){ .seed = seed };
+	*t = (struct trial){.seed = seed};
 	reference_generate(&t->reference, state);
 	t->yaml = reference_yaml(&t->reference);
 	if (policy_load_text("random.yaml", t->yaml, strlen(t->yaml), &d, &t->policy)) {
@@ -55,13 +55,14 @@ static void lookup_compare(const struct trial *t, const struct policy_query *q)
 
 	n = policy_tables_chain(t->tables, q, rules);
 	if (rules[n] != expected || n != expected_n || memcmp(rules, audits, n * sizeof(*audits)))
-		cr_assert(false, "seed %llu: tables say rule %u after %zu audit rules, reference says %u after %zu:\n%s",
-			 (unsigned long long)t->seed, rules[n], n, expected, expected_n, t->yaml);
+		cr_assert(false,
+			  "seed %llu: tables say rule %u after %zu audit rules, reference says %u after %zu:\n%s",
+			  (unsigned long long)t->seed, rules[n], n, expected, expected_n, t->yaml);
 	cr_assert_eq(policy_explain(t->policy, q, &answer), 0);
 	free(answer.earlier);
 	if (answer.rule != expected)
-		cr_assert(false, "seed %llu: explain says rule %zu, reference says %u:\n%s", (unsigned long long)t->seed, answer.rule,
-			 expected, t->yaml);
+		cr_assert(false, "seed %llu: explain says rule %zu, reference says %u:\n%s",
+			  (unsigned long long)t->seed, answer.rule, expected, t->yaml);
 }
 
 /* Interface 0 is the carrier of the tenants' VLANs and has no antispoof. */
@@ -71,7 +72,8 @@ static void antispoof_compare(const struct trial *t, const struct policy_query *
 
 	for (i = 0; i < t->reference.n_interfaces; i++) {
 		if (policy_tables_may_enter(t->tables, q, i + 1) != reference_may_enter(&t->reference, q, i))
-			cr_assert(false, "seed %llu: antispoof of interface if%u differs:\n%s", (unsigned long long)t->seed, i, t->yaml);
+			cr_assert(false, "seed %llu: antispoof of interface if%u differs:\n%s",
+				  (unsigned long long)t->seed, i, t->yaml);
 	}
 	cr_assert(policy_tables_may_enter(t->tables, q, 0));
 	cr_assert(policy_tables_may_enter(t->tables, q, SLUICE_MAX_INTERFACES - 1));

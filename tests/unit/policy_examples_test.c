@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every policy of policies/ loads without a finding, compiles, and says to the packets of its cases what they expect. */
+/* Every policy of policies/ loads without a finding, compiles, and says to the packets of its cases what they expect.
+ */
 #include <criterion/criterion.h>
 #include <glob.h>
 #include <string.h>
@@ -47,7 +48,8 @@ Test(policy_examples, load_and_pass_their_cases)
 	size_t i, examined = 0;
 	glob_t found;
 
-	cr_assert_eq(glob("policies/*.yaml", 0, NULL, &found), 0, "no policies here; run in the root of the repository");
+	cr_assert_eq(glob("policies/*.yaml", 0, NULL, &found), 0,
+		     "no policies here; run in the root of the repository");
 	for (i = 0; i < found.gl_pathc; i++) {
 		if (strstr(found.gl_pathv[i], ".cases.yaml"))
 			continue;

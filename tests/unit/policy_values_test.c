@@ -35,11 +35,25 @@ Test(policy_values, durations)
 		const char *text;
 		uint64_t ns;
 	} rows[] = {
-		{ "30s", 30 * NSEC_PER_SEC }, { "1h", 3600 * NSEC_PER_SEC }, { "1ms", 1000000 },	 { "5us", 5000 },
-		{ "2m", 120 * NSEC_PER_SEC }, { "1d", 86400 * NSEC_PER_SEC }, { "0", 0 },		 { "0s", 0 },
-		{ "30", BAD },		      { "s", BAD },		      { "", BAD },		 { "-1s", BAD },
-		{ "1.5s", BAD },	      { "1 s", BAD },		      { "1S", BAD },		 { "1sec", BAD },
-		{ "300000d", BAD },	      { "18446744073709551616s", BAD }, { "99999999999999999999h", BAD },
+		{"30s", 30 * NSEC_PER_SEC},
+		{"1h", 3600 * NSEC_PER_SEC},
+		{"1ms", 1000000},
+		{"5us", 5000},
+		{"2m", 120 * NSEC_PER_SEC},
+		{"1d", 86400 * NSEC_PER_SEC},
+		{"0", 0},
+		{"0s", 0},
+		{"30", BAD},
+		{"s", BAD},
+		{"", BAD},
+		{"-1s", BAD},
+		{"1.5s", BAD},
+		{"1 s", BAD},
+		{"1S", BAD},
+		{"1sec", BAD},
+		{"300000d", BAD},
+		{"18446744073709551616s", BAD},
+		{"99999999999999999999h", BAD},
 	};
 	size_t i;
 
@@ -71,14 +85,28 @@ Test(policy_values, prefixes)
 		const char *address; /* NULL: refused */
 		unsigned int length;
 	} rows[] = {
-		{ "10.0.0.0/8", "10.0.0.0", 8 },   { "0.0.0.0/0", "0.0.0.0", 0 },   { "10.1.2.3", "10.1.2.3", 32 },
-		{ "fd00::/64", "fd00::", 64 },	   { "::/0", "::", 0 },		    { "::", "::", 128 },
-		{ "fd00::1", "fd00::1", 128 },	   { "255.255.255.255/32", "255.255.255.255", 32 },
-		{ "10.0.0.1/8", NULL, 0 },	   { "fd00::1/64", NULL, 0 },	    { "10.0.0.0/33", NULL, 0 },
-		{ "::/129", NULL, 0 },		   { "10.0.0.0/", NULL, 0 },	    { "10.0.0/24", NULL, 0 },
-		{ "10.0.0.0/-1", NULL, 0 },	   { "10.0.0.0/8/8", NULL, 0 },	    { "::ffff:10.0.0.1", NULL, 0 },
-		{ "::ffff:0:0/96", NULL, 0 },	   { "fe80::1%eth0", NULL, 0 },	    { "", NULL, 0 },
-		{ "300.0.0.0/8", NULL, 0 },	   { "10.0.0.0/08x", NULL, 0 },
+		{"10.0.0.0/8", "10.0.0.0", 8},
+		{"0.0.0.0/0", "0.0.0.0", 0},
+		{"10.1.2.3", "10.1.2.3", 32},
+		{"fd00::/64", "fd00::", 64},
+		{"::/0", "::", 0},
+		{"::", "::", 128},
+		{"fd00::1", "fd00::1", 128},
+		{"255.255.255.255/32", "255.255.255.255", 32},
+		{"10.0.0.1/8", NULL, 0},
+		{"fd00::1/64", NULL, 0},
+		{"10.0.0.0/33", NULL, 0},
+		{"::/129", NULL, 0},
+		{"10.0.0.0/", NULL, 0},
+		{"10.0.0/24", NULL, 0},
+		{"10.0.0.0/-1", NULL, 0},
+		{"10.0.0.0/8/8", NULL, 0},
+		{"::ffff:10.0.0.1", NULL, 0},
+		{"::ffff:0:0/96", NULL, 0},
+		{"fe80::1%eth0", NULL, 0},
+		{"", NULL, 0},
+		{"300.0.0.0/8", NULL, 0},
+		{"10.0.0.0/08x", NULL, 0},
 	};
 	struct policy_prefix prefix;
 	char shown[INET6_ADDRSTRLEN];
@@ -114,35 +142,35 @@ Test(policy_values, items)
 		int protocol; /* -1: refused, 256: any */
 		unsigned int first, last;
 	} rows[] = {
-		{ "tcp/443", 6, 443, 443 },
-		{ "udp/5000-5999", 17, 5000, 5999 },
-		{ "sctp/3868", 132, 3868, 3868 },
-		{ "tcp", 6, 0, 65535 },
-		{ "icmp/echo-request", 1, 0x0800, 0x08ff },
-		{ "icmp/3.4", 1, 0x0304, 0x0304 },
-		{ "icmpv6/128", 58, 0x8000, 0x80ff },
-		{ "icmpv6/neighbour-solicitation", 58, 0x8700, 0x87ff },
-		{ "gre", 47, 0, 65535 },
-		{ "esp", 50, 0, 65535 },
-		{ "47", 47, 0, 65535 },
-		{ "6/80", 6, 80, 80 },
-		{ "any", 256, 0, 65535 },
-		{ "tcp/0", -1, 0, 0 },
-		{ "tcp/70000", -1, 0, 0 },
-		{ "tcp/90-80", -1, 0, 0 },
-		{ "tcp/80-", -1, 0, 0 },
-		{ "tcp/", -1, 0, 0 },
-		{ "tcp/http", -1, 0, 0 },
-		{ "gre/1", -1, 0, 0 },
-		{ "256", -1, 0, 0 },
-		{ "icmp/256", -1, 0, 0 },
-		{ "icmp/3.256", -1, 0, 0 },
-		{ "icmp/3.", -1, 0, 0 },
-		{ "icmp/echo", -1, 0, 0 },
-		{ "icmp/1000000000", -1, 0, 0 },
-		{ "tpc/80", -1, 0, 0 },
-		{ "TCP/80", -1, 0, 0 },
-		{ "", -1, 0, 0 },
+		{"tcp/443", 6, 443, 443},
+		{"udp/5000-5999", 17, 5000, 5999},
+		{"sctp/3868", 132, 3868, 3868},
+		{"tcp", 6, 0, 65535},
+		{"icmp/echo-request", 1, 0x0800, 0x08ff},
+		{"icmp/3.4", 1, 0x0304, 0x0304},
+		{"icmpv6/128", 58, 0x8000, 0x80ff},
+		{"icmpv6/neighbour-solicitation", 58, 0x8700, 0x87ff},
+		{"gre", 47, 0, 65535},
+		{"esp", 50, 0, 65535},
+		{"47", 47, 0, 65535},
+		{"6/80", 6, 80, 80},
+		{"any", 256, 0, 65535},
+		{"tcp/0", -1, 0, 0},
+		{"tcp/70000", -1, 0, 0},
+		{"tcp/90-80", -1, 0, 0},
+		{"tcp/80-", -1, 0, 0},
+		{"tcp/", -1, 0, 0},
+		{"tcp/http", -1, 0, 0},
+		{"gre/1", -1, 0, 0},
+		{"256", -1, 0, 0},
+		{"icmp/256", -1, 0, 0},
+		{"icmp/3.256", -1, 0, 0},
+		{"icmp/3.", -1, 0, 0},
+		{"icmp/echo", -1, 0, 0},
+		{"icmp/1000000000", -1, 0, 0},
+		{"tpc/80", -1, 0, 0},
+		{"TCP/80", -1, 0, 0},
+		{"", -1, 0, 0},
 	};
 	struct policy_item item;
 	struct error err;
@@ -189,14 +217,19 @@ Test(policy_values, suggestions)
 		const char *word, *candidate;
 		bool near;
 	} rows[] = {
-		{ "trianers", "trainers", true }, { "trainer", "trainers", true }, { "storge", "storage", true },
-		{ "web", "storage", false },	  { "a", "b", false },		   { "from", "form", true },
-		{ "acton", "action", true },	  { "tenants", "segments", false },
+		{"trianers", "trainers", true},
+		{"trainer", "trainers", true},
+		{"storge", "storage", true},
+		{"web", "storage", false},
+		{"a", "b", false},
+		{"from", "form", true},
+		{"acton", "action", true},
+		{"tenants", "segments", false},
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct suggestion s = { .word = rows[i].word };
+		struct suggestion s = {.word = rows[i].word};
 
 		suggestion_try(&s, rows[i].candidate);
 		cr_assert_eq(s.best != NULL, rows[i].near, "%s and %s", rows[i].word, rows[i].candidate);

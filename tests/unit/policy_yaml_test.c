@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Policies as text: what is read, and for what is wrong the place, the fact and the remedy. Rows are whole policies with
- * all diagnostics that they get, so that a diagnostic too many or too few fails as well.
+ * Policies as text: what is read, and for what is wrong the place, the fact and the remedy. Rows are whole policies
+ * with all diagnostics that they get, so that a diagnostic too many or too few fails as well.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -53,19 +53,21 @@ static void rows_check(const struct row *rows, size_t count)
 Test(policy_yaml, top_level)
 {
 	static const struct row rows[] = {
-		{ "sluice: 1\n", "" },
-		{ "sluice: 2\n", E("1:9", "language version '2' is not known here; this sluice reads 'sluice: 1'") },
-		{ "name: x\n", E("1:1", "the policy has no 'sluice'; add it") },
-		{ "sluice: 1\ndefualt: deny\n", E("2:1", "unknown key 'defualt' in the policy; did you mean 'default'?") },
-		{ "sluice: 1\ndefault: reject\n", E("2:10", "default cannot be 'reject'; choose deny | allow") },
-		{ "sluice: 1\nmode: audti\n", E("2:7", "mode cannot be 'audti'; choose enforce | audit; did you mean 'audit'?") },
-		{ "sluice: 1\nname: [a]\n", E("2:7", "name must be a single value, not a list") },
-		{ "sluice: 1\nname: a b\n",
-		  E("2:7", "policy name 'a b' is not usable; begin with a letter, then letters, digits, - _ .") },
-		{ "sluice: 1\nname: a\nname: b\n", E("3:1", "'name' is here twice, first on line 2; remove one") },
-		{ "[sluice]\n", E("1:1", "the policy must be a mapping, not a list; write key: value") },
-		{ "", E("1:1", "the file is empty; begin with 'sluice: 1'") },
-		{ "sluice: 1\nrules: {}\n", E("2:8", "rules must be a list, not a mapping; write [a, b]") },
+		{"sluice: 1\n", ""},
+		{"sluice: 2\n", E("1:9", "language version '2' is not known here; this sluice reads 'sluice: 1'")},
+		{"name: x\n", E("1:1", "the policy has no 'sluice'; add it")},
+		{"sluice: 1\ndefualt: deny\n",
+		 E("2:1", "unknown key 'defualt' in the policy; did you mean 'default'?")},
+		{"sluice: 1\ndefault: reject\n", E("2:10", "default cannot be 'reject'; choose deny | allow")},
+		{"sluice: 1\nmode: audti\n",
+		 E("2:7", "mode cannot be 'audti'; choose enforce | audit; did you mean 'audit'?")},
+		{"sluice: 1\nname: [a]\n", E("2:7", "name must be a single value, not a list")},
+		{"sluice: 1\nname: a b\n",
+		 E("2:7", "policy name 'a b' is not usable; begin with a letter, then letters, digits, - _ .")},
+		{"sluice: 1\nname: a\nname: b\n", E("3:1", "'name' is here twice, first on line 2; remove one")},
+		{"[sluice]\n", E("1:1", "the policy must be a mapping, not a list; write key: value")},
+		{"", E("1:1", "the file is empty; begin with 'sluice: 1'")},
+		{"sluice: 1\nrules: {}\n", E("2:8", "rules must be a list, not a mapping; write [a, b]")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
@@ -74,16 +76,18 @@ Test(policy_yaml, top_level)
 Test(policy_yaml, yaml_that_is_refused)
 {
 	static const struct row rows[] = {
-		{ "sluice: 1\nname: &a x\n",
-		  E("2:7", "anchors (&name) are not part of the policy language; write the value out") },
-		{ "sluice: 1\nname: *a\n", E("2:7", "aliases (*name) are not part of the policy language; write the value out") },
-		{ "sluice: !!int 1\n", E("1:9", "tags (!name) are not part of the policy language; remove it") },
-		{ "sluice: 1\n---\nsluice: 1\n", E("2:1", "a second document; put it into a file of its own") },
-		{ "sluice: 1\nname: \"a\\0b\"\n", E("2:7", "text with a NUL character; remove it") },
-		{ "a: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n",
-		  E("1:19", "nested too deep; a policy needs no more than 7 levels") },
-		{ "sluice: 1\nrules: [\n", E("3:1", "not YAML: did not find expected node content, while parsing a flow node that "
-					  "begins on line 3; check indentation and quotes") },
+		{"sluice: 1\nname: &a x\n",
+		 E("2:7", "anchors (&name) are not part of the policy language; write the value out")},
+		{"sluice: 1\nname: *a\n",
+		 E("2:7", "aliases (*name) are not part of the policy language; write the value out")},
+		{"sluice: !!int 1\n", E("1:9", "tags (!name) are not part of the policy language; remove it")},
+		{"sluice: 1\n---\nsluice: 1\n", E("2:1", "a second document; put it into a file of its own")},
+		{"sluice: 1\nname: \"a\\0b\"\n", E("2:7", "text with a NUL character; remove it")},
+		{"a: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n",
+		 E("1:19", "nested too deep; a policy needs no more than 7 levels")},
+		{"sluice: 1\nrules: [\n",
+		 E("3:1", "not YAML: did not find expected node content, while parsing a flow node that "
+			  "begins on line 3; check indentation and quotes")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
@@ -92,43 +96,44 @@ Test(policy_yaml, yaml_that_is_refused)
 Test(policy_yaml, network)
 {
 	static const struct row rows[] = {
-		{ "sluice: 1\nsegments:\n  a: [10.0.0.1/8, 10.0.0.0/40]\n",
-		  E("3:7", "prefix 10.0.0.1/8 has host bits set; write 10.0.0.0/8")
-			  E("3:19", "prefix length 40 is out of range; use 0-32") },
-		{ "sluice: 1\nsegments:\n  a: [b]\n", E("3:7", "'b' is no prefix; to unite segments write {segments: [b]}") },
-		{ "sluice: 1\nsegments:\n  a: [1::1]\n  a: [1::2]\n",
-		  E("4:3", "segment 'a' is defined twice, first at t.yaml:3; rename or remove one") },
-		{ "sluice: 1\nsegments:\n  any: [1::1]\n",
-		  E("3:3", "segment cannot be named 'any', which means everything; choose another name") },
-		{ "sluice: 1\nsegments:\n  a: {segments: [b]}\n  b: {segments: [a]}\n",
-		  E("4:3", "segment 'b' unites 'a', which unites it in turn; break the circle") },
-		{ "sluice: 1\nsegments:\n  a: {segments: [a]}\n",
-		  E("3:3", "segment 'a' unites 'a', which unites it in turn; break the circle") },
-		{ "sluice: 1\nsegments:\n  trainers: [1::1]\n  a: {segments: [trianers]}\n",
-		  E("4:18", "segment 'trianers' is not defined; did you mean 'trainers'?") },
-		{ "sluice: 1\nsegments:\n  a: {except: [1::1]}\n",
-		  E("3:6", "'except' is taken from 'include', which is not here; add it, or remove 'except'") },
-		{ "sluice: 1\nsegments:\n  a: [1::1]\n", W("3:3", "segment 'a' is used nowhere; use or remove it") },
-		{ "sluice: 1\nservices:\n  a: [tcp/70000, tpc]\n",
-		  E("3:7", "port 70000 is out of range; use 1-65535")
-			  E("3:18", "'tpc' is no protocol; use tcp, udp, sctp, icmp, icmpv6, gre, esp or a number 0-255") },
-		{ "sluice: 1\nservices:\n  a: [{protocol: gre, ports: 1}]\n",
-		  E("3:30", "only tcp, udp and sctp have ports; remove this key") },
-		{ "sluice: 1\nservices:\n  a: [{ports: 1}]\n", E("3:7", "service item has no 'protocol'; add it") },
-		{ "sluice: 1\nfailsafe: [any]\n",
-		  E("2:12", "'any' would let everything pass this host's door; name the protocols") },
-		{ "sluice: 1\ninterfaces:\n  - {name: eth0, vlans: {4095: red, 7: red}}\n",
-		  E("3:26", "VLAN 4095 is out of range; use 1-4094")
-			  E("3:40", "tenant 'red' is not defined; add it to 'tenants'") },
-		{ "sluice: 1\ninterfaces:\n  - {name: eth0, vnis: {1: red}}\n",
-		  E("3:18", "'vnis' is not in this version of sluice; remove it") },
-		{ "sluice: 1\ninterfaces: [{name: a}, {name: a}]\n",
-		  E("2:32", "interface 'a' is defined twice, first at t.yaml:2; remove one") },
-		{ "sluice: 1\ninterfaces: [{attach: tcx}]\n",
-		  E("2:14", "interface has no 'name'; add it")
-			  E("2:23", "attach cannot be 'tcx'; choose auto | xdp | xdp-generic | tc; did you mean 'tc'?") },
-		{ "sluice: 1\ntenants: [red, red]\ninterfaces: [{name: a, tenant: red}]\n",
-		  E("2:16", "tenant 'red' is defined twice, first at t.yaml:2; rename or remove one") },
+		{"sluice: 1\nsegments:\n  a: [10.0.0.1/8, 10.0.0.0/40]\n",
+		 E("3:7", "prefix 10.0.0.1/8 has host bits set; write 10.0.0.0/8")
+			 E("3:19", "prefix length 40 is out of range; use 0-32")},
+		{"sluice: 1\nsegments:\n  a: [b]\n",
+		 E("3:7", "'b' is no prefix; to unite segments write {segments: [b]}")},
+		{"sluice: 1\nsegments:\n  a: [1::1]\n  a: [1::2]\n",
+		 E("4:3", "segment 'a' is defined twice, first at t.yaml:3; rename or remove one")},
+		{"sluice: 1\nsegments:\n  any: [1::1]\n",
+		 E("3:3", "segment cannot be named 'any', which means everything; choose another name")},
+		{"sluice: 1\nsegments:\n  a: {segments: [b]}\n  b: {segments: [a]}\n",
+		 E("4:3", "segment 'b' unites 'a', which unites it in turn; break the circle")},
+		{"sluice: 1\nsegments:\n  a: {segments: [a]}\n",
+		 E("3:3", "segment 'a' unites 'a', which unites it in turn; break the circle")},
+		{"sluice: 1\nsegments:\n  trainers: [1::1]\n  a: {segments: [trianers]}\n",
+		 E("4:18", "segment 'trianers' is not defined; did you mean 'trainers'?")},
+		{"sluice: 1\nsegments:\n  a: {except: [1::1]}\n",
+		 E("3:6", "'except' is taken from 'include', which is not here; add it, or remove 'except'")},
+		{"sluice: 1\nsegments:\n  a: [1::1]\n", W("3:3", "segment 'a' is used nowhere; use or remove it")},
+		{"sluice: 1\nservices:\n  a: [tcp/70000, tpc]\n",
+		 E("3:7", "port 70000 is out of range; use 1-65535") E(
+			 "3:18", "'tpc' is no protocol; use tcp, udp, sctp, icmp, icmpv6, gre, esp or a number 0-255")},
+		{"sluice: 1\nservices:\n  a: [{protocol: gre, ports: 1}]\n",
+		 E("3:30", "only tcp, udp and sctp have ports; remove this key")},
+		{"sluice: 1\nservices:\n  a: [{ports: 1}]\n", E("3:7", "service item has no 'protocol'; add it")},
+		{"sluice: 1\nfailsafe: [any]\n",
+		 E("2:12", "'any' would let everything pass this host's door; name the protocols")},
+		{"sluice: 1\ninterfaces:\n  - {name: eth0, vlans: {4095: red, 7: red}}\n",
+		 E("3:26", "VLAN 4095 is out of range; use 1-4094")
+			 E("3:40", "tenant 'red' is not defined; add it to 'tenants'")},
+		{"sluice: 1\ninterfaces:\n  - {name: eth0, vnis: {1: red}}\n",
+		 E("3:18", "'vnis' is not in this version of sluice; remove it")},
+		{"sluice: 1\ninterfaces: [{name: a}, {name: a}]\n",
+		 E("2:32", "interface 'a' is defined twice, first at t.yaml:2; remove one")},
+		{"sluice: 1\ninterfaces: [{attach: tcx}]\n",
+		 E("2:14", "interface has no 'name'; add it")
+			 E("2:23", "attach cannot be 'tcx'; choose auto | xdp | xdp-generic | tc; did you mean 'tc'?")},
+		{"sluice: 1\ntenants: [red, red]\ninterfaces: [{name: a, tenant: red}]\n",
+		 E("2:16", "tenant 'red' is defined twice, first at t.yaml:2; rename or remove one")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
@@ -139,89 +144,96 @@ Test(policy_yaml, network)
 Test(policy_yaml, rules)
 {
 	static const struct row rows[] = {
-		{ RULE("name: r, from: a, to: any, action: allow"), "" },
-		{ RULE("name: r, from: a, to: any"), E("4:5", "rule has no 'action'; add it") },
-		{ RULE("name: r, from: a, to: any, action: allow, limit: {rate: 1 pps}"),
-		  E("4:48", "'limit' is not in this version of sluice; remove it") },
-		{ RULE("name: r, from: a, to: any, action: allow, cross-tenant: true"),
-		  E("4:48", "'cross-tenant' is not in this version of sluice; remove it") },
-		{ RULE("name: r, from: a, to: any, action: reject"),
-		  E("4:41", "'action: reject' is not in this version of sluice; choose another") },
-		{ RULE("name: default, from: a, to: any, action: allow"),
-		  E("4:12", "'default' is what the end of the rules is called; choose another name") },
-		{ RULE("name: r, from: b, to: [], action: allow"),
-		  E("4:21", "segment 'b' is not defined; add it to 'segments', or write a prefix")
-			  E("4:28", "to is an empty list; name at least one, or remove the key") },
-		{ RULE("name: r, from: [any, a], to: 10.0.0.0/33, action: allow"),
-		  E("4:21", "'from' lists any beside others; write 'any' alone, or remove it")
-			  E("4:35", "prefix length 33 is out of range; use 0-32") },
-		{ RULE("name: r, from: a, to: any, action: deny, stateful: false"),
-		  E("4:57", "'stateful' has a meaning on 'action: allow' only; remove it") },
-		{ RULE("name: r, from: a, to: any, action: deny, log: {every: 0s}"),
-		  E("4:60", "every: 0s is out of range; use more than 0 and at most 366d") },
-		{ RULE("name: r, from: a, to: any, action: deny, log: yes"),
-		  E("4:52", "log is 'yes'; write true or false") },
-		{ RULE("name: r, from: a, to: any, action: deny, service: wbe}\n  - {name: r, from: a, to: a, action: deny"),
-		  E("4:56", "service 'wbe' is not defined; add it to 'services', or write an item as in tcp/443")
-			  E("5:12", "rule 'r' is defined twice, first at t.yaml:4; rename or remove one") },
-		{ RULE("name: r, from: a, to: any, action: deny}\n  - {name: q, from: a, to: 1::2, service: tcp/80, action: allow"),
-		  W("5:5", "rule 'q' never matches: rule 'r' on line 4 takes all that it would; reorder or remove one") },
-		{ RULE("name: r, from: a, to: any, action: deny, mode: audit}\n  - {name: q, from: a, to: 1::2, action: allow"), "" },
+		{RULE("name: r, from: a, to: any, action: allow"), ""},
+		{RULE("name: r, from: a, to: any"), E("4:5", "rule has no 'action'; add it")},
+		{RULE("name: r, from: a, to: any, action: allow, limit: {rate: 1 pps}"),
+		 E("4:48", "'limit' is not in this version of sluice; remove it")},
+		{RULE("name: r, from: a, to: any, action: allow, cross-tenant: true"),
+		 E("4:48", "'cross-tenant' is not in this version of sluice; remove it")},
+		{RULE("name: r, from: a, to: any, action: reject"),
+		 E("4:41", "'action: reject' is not in this version of sluice; choose another")},
+		{RULE("name: default, from: a, to: any, action: allow"),
+		 E("4:12", "'default' is what the end of the rules is called; choose another name")},
+		{RULE("name: r, from: b, to: [], action: allow"),
+		 E("4:21", "segment 'b' is not defined; add it to 'segments', or write a prefix")
+			 E("4:28", "to is an empty list; name at least one, or remove the key")},
+		{RULE("name: r, from: [any, a], to: 10.0.0.0/33, action: allow"),
+		 E("4:21", "'from' lists any beside others; write 'any' alone, or remove it")
+			 E("4:35", "prefix length 33 is out of range; use 0-32")},
+		{RULE("name: r, from: a, to: any, action: deny, stateful: false"),
+		 E("4:57", "'stateful' has a meaning on 'action: allow' only; remove it")},
+		{RULE("name: r, from: a, to: any, action: deny, log: {every: 0s}"),
+		 E("4:60", "every: 0s is out of range; use more than 0 and at most 366d")},
+		{RULE("name: r, from: a, to: any, action: deny, log: yes"),
+		 E("4:52", "log is 'yes'; write true or false")},
+		{RULE("name: r, from: a, to: any, action: deny, service: wbe}\n  - {name: r, from: a, to: a, action: "
+		      "deny"),
+		 E("4:56", "service 'wbe' is not defined; add it to 'services', or write an item as in tcp/443")
+			 E("5:12", "rule 'r' is defined twice, first at t.yaml:4; rename or remove one")},
+		{RULE("name: r, from: a, to: any, action: deny}\n  - {name: q, from: a, to: 1::2, service: tcp/80, "
+		      "action: allow"),
+		 W("5:5", "rule 'q' never matches: rule 'r' on line 4 takes all that it would; reorder or remove one")},
+		{RULE("name: r, from: a, to: any, action: deny, mode: audit}\n  - {name: q, from: a, to: 1::2, action: "
+		      "allow"),
+		 ""},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
 }
 
-#define TENANTS "sluice: 1\ntenants: [red, blue]\ninterfaces: [{name: e, vlans: {1: red, 2: blue}}]\n" \
-		"segments: {r: {include: [1::1], tenant: red}, b: {include: [1::2], tenant: blue}, p: [1::3]}\nrules:\n"
+#define TENANTS                                                                                                        \
+	"sluice: 1\ntenants: [red, blue]\ninterfaces: [{name: e, vlans: {1: red, 2: blue}}]\n"                         \
+	"segments: {r: {include: [1::1], tenant: red}, b: {include: [1::2], tenant: blue}, p: [1::3]}\nrules:\n"
 
 Test(policy_yaml, tenants_of_rules)
 {
 	static const struct row rows[] = {
-		{ TENANTS "  - {name: x, from: [r, p], to: b, action: allow}\n",
-		  E("6:33", "rule 'x' goes from tenant red to tenant blue; a rule never crosses tenants, split it") },
-		{ TENANTS "  - {name: x, tenant: blue, from: [r, p, b], to: any, action: allow}\n",
-		  E("6:35", "'from' of rule 'x' has a segment of tenant red, but the rule is of tenant blue; a rule never "
-			    "crosses tenants") },
-		{ TENANTS "  - {name: x, from: [r, b], to: [b, r, p], action: allow}\n", "" },
-		{ TENANTS "  - {name: x, tenant: rde, from: [r, b], to: [b, r, p], action: allow}\n",
-		  E("6:23", "tenant 'rde' is not defined; did you mean 'red'?") },
-		{ "sluice: 1\ntenants: [red]\n",
-		  W("1:1", "tenant 'red' has no interface and no VLAN, so it has no traffic; give it one or remove it") },
+		{TENANTS "  - {name: x, from: [r, p], to: b, action: allow}\n",
+		 E("6:33", "rule 'x' goes from tenant red to tenant blue; a rule never crosses tenants, split it")},
+		{TENANTS "  - {name: x, tenant: blue, from: [r, p, b], to: any, action: allow}\n",
+		 E("6:35",
+		   "'from' of rule 'x' has a segment of tenant red, but the rule is of tenant blue; a rule never "
+		   "crosses tenants")},
+		{TENANTS "  - {name: x, from: [r, b], to: [b, r, p], action: allow}\n", ""},
+		{TENANTS "  - {name: x, tenant: rde, from: [r, b], to: [b, r, p], action: allow}\n",
+		 E("6:23", "tenant 'rde' is not defined; did you mean 'red'?")},
+		{"sluice: 1\ntenants: [red]\n",
+		 W("1:1", "tenant 'red' has no interface and no VLAN, so it has no traffic; give it one or remove it")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
 }
 
-#define STORAGE(text) "sluice: 1\nstorage:\n  portals: [{address: 10.0.0.1}]\n  " text "\n"
+#define STORAGE(text)	"sluice: 1\nstorage:\n  portals: [{address: 10.0.0.1}]\n  " text "\n"
 #define SUBSYSTEM(text) STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:x, namespaces: [" text "]}]")
 
 Test(policy_yaml, conntrack_and_storage)
 {
 	static const struct row rows[] = {
-		{ "sluice: 1\nconntrack: {max: 0, udp: 30, on-full: evict, syn-cookies: on}\n",
-		  E("2:18", "max: 0 is out of range; use 1-67108864")
-			  E("2:26", "udp: '30' is no duration; write a whole number and us, ms, s, m, h or d, as in 30s")
-				  E("2:39", "on-full cannot be 'evict'; choose drop | stateless")
-					  E("2:59", "'syn-cookies: on' is not in this version of sluice; choose another") },
-		{ "sluice: 1\nconntrack: {max: 1M, pickup: 0s, syn-cookies: auto}\n", "" },
-		{ SUBSYSTEM("{id: 3, backend: null, size: 1TiB}"), "" },
-		{ SUBSYSTEM("{id: 0, backend: null, size: 1TiB}"), E("4:66", "id 0 is out of range; use 1-1024") },
-		{ SUBSYSTEM("{id: 1, backend: file}"),
-		  E("4:61", "namespace has no 'path', and its backend is a file; add it") },
-		{ SUBSYSTEM("{id: 1, backend: memory}"),
-		  E("4:61", "namespace has no 'size', and its backend has none of its own; add it") },
-		{ SUBSYSTEM("{id: 1, backend: memory, size: 5000}"),
-		  E("4:92", "size must be a multiple of the block size 4096, and not 0; change one") },
-		{ STORAGE("access: []\n  limits: []\n  subsystems: []"),
-		  E("4:3", "'access' is not in this version of sluice; remove it")
-			  E("5:3", "'limits' is not in this version of sluice; remove it") },
-		{ STORAGE("subsystems: [{nqn: x, hosts: [y], namespaces: []}]"),
-		  E("4:22", "nqn 'x' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")
-			  E("4:33", "host 'y' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters") },
-		{ STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
-		  E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
-			  E("5:17", "CPU 0 is here twice; remove one") },
+		{"sluice: 1\nconntrack: {max: 0, udp: 30, on-full: evict, syn-cookies: on}\n",
+		 E("2:18", "max: 0 is out of range; use 1-67108864")
+			 E("2:26", "udp: '30' is no duration; write a whole number and us, ms, s, m, h or d, as in 30s")
+				 E("2:39", "on-full cannot be 'evict'; choose drop | stateless") E(
+					 "2:59", "'syn-cookies: on' is not in this version of sluice; choose another")},
+		{"sluice: 1\nconntrack: {max: 1M, pickup: 0s, syn-cookies: auto}\n", ""},
+		{SUBSYSTEM("{id: 3, backend: null, size: 1TiB}"), ""},
+		{SUBSYSTEM("{id: 0, backend: null, size: 1TiB}"), E("4:66", "id 0 is out of range; use 1-1024")},
+		{SUBSYSTEM("{id: 1, backend: file}"),
+		 E("4:61", "namespace has no 'path', and its backend is a file; add it")},
+		{SUBSYSTEM("{id: 1, backend: memory}"),
+		 E("4:61", "namespace has no 'size', and its backend has none of its own; add it")},
+		{SUBSYSTEM("{id: 1, backend: memory, size: 5000}"),
+		 E("4:92", "size must be a multiple of the block size 4096, and not 0; change one")},
+		{STORAGE("access: []\n  limits: []\n  subsystems: []"),
+		 E("4:3", "'access' is not in this version of sluice; remove it")
+			 E("5:3", "'limits' is not in this version of sluice; remove it")},
+		{STORAGE("subsystems: [{nqn: x, hosts: [y], namespaces: []}]"),
+		 E("4:22", "nqn 'x' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")
+			 E("4:33",
+			   "host 'y' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")},
+		{STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
+		 E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
+			 E("5:17", "CPU 0 is here twice; remove one")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
@@ -265,18 +277,21 @@ Test(policy_yaml, interfaces_and_storage)
 	_cleanup_(policy_freep) struct policy *p = load_good(
 		"sluice: 1\nmode: audit\ntenants: [red]\nsegments: {s: [1::1]}\ninterfaces:\n"
 		"  - {name: 'eth*', attach: tc, tenant: red, vlans: {100: red}, antispoof: [s]}\n"
-		"storage:\n  portals: [{address: 10.0.0.1}, {address: '::1', port: 99}]\n  steering: cpumap\n  reactors: [3, 1]\n"
+		"storage:\n  portals: [{address: 10.0.0.1}, {address: '::1', port: 99}]\n  steering: cpumap\n  "
+		"reactors: [3, 1]\n"
 		"  subsystems:\n    - nqn: nqn.2026-11.io.example:a\n      hosts: [nqn.2026-11.io.example:h]\n"
 		"      namespaces: [{id: 2, backend: file, path: /x, readonly: true, block: 512}]\n");
 
 	cr_assert(p->audit);
-	cr_assert(p->interfaces[0].is_glob && p->interfaces[0].attach == POLICY_ATTACH_TC && p->interfaces[0].tenant == 1);
+	cr_assert(p->interfaces[0].is_glob && p->interfaces[0].attach == POLICY_ATTACH_TC &&
+		  p->interfaces[0].tenant == 1);
 	cr_assert(p->interfaces[0].n_vlans == 1 && p->interfaces[0].vlans[0].id == 100);
 	cr_assert(p->interfaces[0].antispoof && p->interfaces[0].n_antispoof_segments == 1);
 	cr_assert(p->storage.present && p->storage.portals[0].port == 4420 && p->storage.portals[1].port == 99);
 	cr_assert(!p->storage.reactors_auto && p->storage.reactors[0] == 3 && p->storage.reactors[1] == 1);
 	cr_assert(p->storage.steering == POLICY_STEER_CPUMAP && !p->storage.subsystems[0].any_host);
-	cr_assert(p->storage.subsystems[0].namespaces[0].readonly && p->storage.subsystems[0].namespaces[0].block == 512);
+	cr_assert(p->storage.subsystems[0].namespaces[0].readonly &&
+		  p->storage.subsystems[0].namespaces[0].block == 512);
 }
 
 static void file_write(const char *directory, const char *name, const char *text)
@@ -293,7 +308,7 @@ static void file_write(const char *directory, const char *name, const char *text
 
 static void directory_remove(const char *directory)
 {
-	static const char *const names[] = { "10-net.yaml", "20-rules.yaml", "x.cases.yaml" };
+	static const char *const names[] = {"10-net.yaml", "20-rules.yaml", "x.cases.yaml"};
 	char path[256];
 	size_t i;
 
@@ -311,8 +326,10 @@ Test(policy_yaml, a_directory_merges)
 	char directory[] = "/tmp/policy-yaml-XXXXXX";
 
 	cr_assert_not_null(mkdtemp(directory));
-	file_write(directory, "20-rules.yaml", "sluice: 1\nrules: [{name: r, from: a, to: b, action: allow}]\nsegments: {b: [1::2]}\n");
-	file_write(directory, "10-net.yaml", "sluice: 1\nname: n\nsegments: {a: [1::1]}\nrules: [{name: q, from: b, to: a, action: deny}]\n");
+	file_write(directory, "20-rules.yaml",
+		   "sluice: 1\nrules: [{name: r, from: a, to: b, action: allow}]\nsegments: {b: [1::2]}\n");
+	file_write(directory, "10-net.yaml",
+		   "sluice: 1\nname: n\nsegments: {a: [1::1]}\nrules: [{name: q, from: b, to: a, action: deny}]\n");
 	file_write(directory, "x.cases.yaml", "not a policy");
 	cr_assert_eq(policy_load(directory, &d, &p), 0);
 	cr_assert_eq(p->n_rules, 2);

@@ -9,7 +9,8 @@
 
 /*
  * Appends one zeroed element to the array *items of *count elements of `size` bytes and returns it; NULL: no memory and
- * nothing changed. The capacity is the next power of two of the count, so no array that this grows may be made otherwise.
+ * nothing changed. The capacity is the next power of two of the count, so no array that this grows may be made
+ * otherwise.
  */
 void *array_add(void *items, size_t *count, size_t size);
 
@@ -21,7 +22,7 @@ struct hash_index {
 	struct hash_slot {
 		uint64_t hash;
 		uint32_t id; /* number + 1; 0: free */
-	} *slots;
+	} * slots;
 	size_t capacity; /* power of two */
 	size_t count;
 };
@@ -31,7 +32,8 @@ typedef bool (*hash_equal_fn)(const void *arg, const void *key, uint32_t id);
 
 #define HASH_NONE UINT32_MAX
 
-/* The number stored under `hash` for which equal(arg, key, number) holds (equal NULL: the hash decides), or HASH_NONE. */
+/* The number stored under `hash` for which equal(arg, key, number) holds (equal NULL: the hash decides), or HASH_NONE.
+ */
 uint32_t hash_index_find(const struct hash_index *h, uint64_t hash, hash_equal_fn equal, const void *arg,
 			 const void *key);
 int hash_index_add(struct hash_index *h, uint64_t hash, uint32_t id);
@@ -43,8 +45,8 @@ uint64_t hash_bytes(const void *data, size_t length);
 uint64_t hash_string(const char *text);
 
 /*
- * The fingerprint of a set of numbers: the sum of one fixed 128-bit key per member, so that a member comes and goes in O(1).
- * Two different sets share one with a probability of 2^-128.
+ * The fingerprint of a set of numbers: the sum of one fixed 128-bit key per member, so that a member comes and goes in
+ * O(1). Two different sets share one with a probability of 2^-128.
  */
 struct fingerprint {
 	uint64_t low;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Questions and case files; see cases.h. Called by `sluice check`, `sluice explain` and the unit test of the example policies.
- * Pure but for reading the file.
+ * Questions and case files; see cases.h. Called by `sluice check`, `sluice explain` and the unit test of the example
+ * policies. Pure but for reading the file.
  */
 #include "policy/cases.h"
 
@@ -81,7 +81,8 @@ static int refuse(struct policy_diagnostics *d, const struct node *at, const cha
 	return -EINVAL;
 }
 
-static int read_pair(const struct node *key, const struct node *value, struct policy_diagnostics *d, struct case_words *w)
+static int read_pair(const struct node *key, const struct node *value, struct policy_diagnostics *d,
+		     struct case_words *w)
 {
 	size_t i;
 
@@ -93,7 +94,9 @@ static int read_pair(const struct node *key, const struct node *value, struct po
 		*(const char **)((char *)w + case_keys[i].offset) = value->text;
 		return 0;
 	}
-	return refuse(d, key, "unknown key; a case has from, to, service, verdict, and may have source-port, tenant, rule, name");
+	return refuse(
+		d, key,
+		"unknown key; a case has from, to, service, verdict, and may have source-port, tenant, rule, name");
 }
 
 static int read_words(const struct node *node, struct policy_diagnostics *d, struct case_words *ret)
@@ -145,14 +148,16 @@ static int judge(const struct case_words *w, const struct policy *p, const struc
 		return r;
 	free(answer.earlier);
 	rule = policy_rule_name(p, answer.rule);
-	c->name = w->name ? strdup(w->name) : words("%s > %s %s", w->question.from, w->question.to, w->question.service);
+	c->name =
+		w->name ? strdup(w->name) : words("%s > %s %s", w->question.from, w->question.to, w->question.service);
 	c->expected = w->rule ? words("%s by %s", w->verdict, w->rule) : words("%s", w->verdict);
 	if (compiled != answer.rule)
 		c->happened = words("rules as written say %s, the compiled tables %s: a bug, please report", rule,
 				    policy_rule_name(p, compiled));
 	else
 		c->happened = words("%s by %s", verdicts[answer.action], rule);
-	c->ok = compiled == answer.rule && !strcmp(w->verdict, verdicts[answer.action]) && (!w->rule || !strcmp(w->rule, rule));
+	c->ok = compiled == answer.rule && !strcmp(w->verdict, verdicts[answer.action]) &&
+		(!w->rule || !strcmp(w->rule, rule));
 	return c->name && c->expected && c->happened ? 0 : -ENOMEM;
 }
 

@@ -6,8 +6,9 @@
  *	  - {from: 10.10.1.1, to: 10.20.0.5, service: tcp/4420, verdict: allow, rule: trainers-to-storage}
  *	  - {name: a scan, from: 10.66.0.1, to: 10.20.0.5, service: tcp/22, verdict: deny}
  *
- * from, to, service and verdict (allow, deny, reject) are required; source-port, tenant, rule (`default` when no rule matches)
- * and name are not. A case is judged twice, by the rules as written and by the compiled tables, and both must agree.
+ * from, to, service and verdict (allow, deny, reject) are required; source-port, tenant, rule (`default` when no rule
+ *matches) and name are not. A case is judged twice, by the rules as written and by the compiled tables, and both must
+ *agree.
  */
 #ifndef SLUICE_POLICY_CASES_H
 #define SLUICE_POLICY_CASES_H
@@ -41,7 +42,8 @@ struct case_results {
 };
 
 /*
- * Judges every case of a file. -EINVAL: the file is not understood, diagnostics say where; -errno with err: it could not be read.
+ * Judges every case of a file. -EINVAL: the file is not understood, diagnostics say where; -errno with err: it could
+ * not be read.
  */
 int cases_run(const char *path, const struct policy *p, const struct policy_tables *t, struct policy_diagnostics *d,
 	      struct error *err, struct case_results *ret);

@@ -58,8 +58,8 @@ static void segment_inherit(struct checker *c, struct policy_segment *s, const s
 		s->tenant = member->tenant;
 	else if (s->tenant != member->tenant)
 		note(c, POLICY_ERROR, s->place,
-		     "segment '%s' is of tenant %s, but unites '%s' of tenant %s; unite segments of one tenant", s->name,
-		     tenant_name(c->policy, s->tenant), member->name, tenant_name(c->policy, member->tenant));
+		     "segment '%s' is of tenant %s, but unites '%s' of tenant %s; unite segments of one tenant",
+		     s->name, tenant_name(c->policy, s->tenant), member->name, tenant_name(c->policy, member->tenant));
 }
 
 static int index_compare(const void *a, const void *b)
@@ -111,8 +111,8 @@ static bool member_walk(struct checker *c, size_t i, size_t member, unsigned int
 	const struct policy_segment *s = &c->policy->segments[i];
 
 	if (c->height[member] == HEIGHT_WALKING) {
-		note(c, POLICY_ERROR, s->place, "segment '%s' unites '%s', which unites it in turn; break the circle", s->name,
-		     c->policy->segments[member].name);
+		note(c, POLICY_ERROR, s->place, "segment '%s' unites '%s', which unites it in turn; break the circle",
+		     s->name, c->policy->segments[member].name);
 		return false;
 	}
 	if (c->height[member] == HEIGHT_UNSEEN && depth < POLICY_SEGMENT_DEPTH)
@@ -214,8 +214,10 @@ static void side_tenant_check(struct checker *c, const struct policy_rule *rule,
 	for (i = 0; i < list->count; i++) {
 		if (list->items[i] != rule->tenant)
 			note(c, POLICY_ERROR, side->place,
-			     "'%s' of rule '%s' has a segment of tenant %s, but the rule is of tenant %s; a rule never crosses tenants",
-			     what, rule->name, tenant_name(c->policy, list->items[i]), tenant_name(c->policy, rule->tenant));
+			     "'%s' of rule '%s' has a segment of tenant %s, but the rule is of tenant %s; a rule never "
+			     "crosses tenants",
+			     what, rule->name, tenant_name(c->policy, list->items[i]),
+			     tenant_name(c->policy, rule->tenant));
 	}
 }
 
@@ -280,7 +282,8 @@ static void antispoof_check(struct checker *c, const struct policy_interface *in
 		s = &c->policy->segments[interface->antispoof_segments[i]];
 		if (s->tenant != POLICY_TENANT_UNSAID && !interface_carries(interface, s->tenant))
 			note(c, POLICY_ERROR, interface->place,
-			     "antispoof of interface '%s' lists '%s' of tenant %s, whose traffic it does not carry; remove it",
+			     "antispoof of interface '%s' lists '%s' of tenant %s, whose traffic it does not carry; "
+			     "remove it",
 			     interface->name, s->name, tenant_name(c->policy, s->tenant));
 	}
 }
@@ -297,8 +300,8 @@ static void segment_useless(struct checker *c, size_t i)
 	if (ranges_of_segment(c->policy, i, &ranges))
 		c->failed = -ENOMEM;
 	else if (!ranges.v4.count && !ranges.v6.count)
-		note(c, POLICY_WARNING, s->place, "segment '%s' contains no address, so nothing matches it; add a prefix",
-		     s->name ? s->name : "");
+		note(c, POLICY_WARNING, s->place,
+		     "segment '%s' contains no address, so nothing matches it; add a prefix", s->name ? s->name : "");
 	ranges_done(&ranges);
 }
 
@@ -328,9 +331,11 @@ static void useless_warn(struct checker *c)
 	for (i = 0; i < c->policy->n_services; i++) {
 		service = &c->policy->services[i];
 		if (!service->used)
-			note(c, POLICY_WARNING, service->place, "service '%s' is used nowhere; use or remove it", service->name);
+			note(c, POLICY_WARNING, service->place, "service '%s' is used nowhere; use or remove it",
+			     service->name);
 		else if (!service->n_items)
-			note(c, POLICY_WARNING, service->place, "service '%s' has no item, so nothing matches it; add one",
+			note(c, POLICY_WARNING, service->place,
+			     "service '%s' has no item, so nothing matches it; add one",
 			     service->name ? service->name : "");
 	}
 	tenants_useless(c);
@@ -339,7 +344,7 @@ static void useless_warn(struct checker *c)
 int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong)
 {
 	_cleanup_free_ unsigned char *height = calloc(p->n_segments + 1, 1);
-	struct checker c = { .policy = p, .diagnostics = d, .height = height };
+	struct checker c = {.policy = p, .diagnostics = d, .height = height};
 	size_t i;
 
 	if (!height)

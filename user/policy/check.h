@@ -6,9 +6,9 @@
 #include "policy/policy.h"
 
 /*
- * Fills in what follows from the whole (tenants of segments and rules) and notes errors and warnings. *wrong is set when an
- * error was found, and if it is set already, because some lines were refused, warnings that would only be echoes are kept
- * back. 0, or -ENOMEM.
+ * Fills in what follows from the whole (tenants of segments and rules) and notes errors and warnings. *wrong is set
+ * when an error was found, and if it is set already, because some lines were refused, warnings that would only be
+ * echoes are kept back. 0, or -ENOMEM.
  */
 int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong);
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The addresses of one tenant → equivalence classes. A sweep over the edges of all sets that the tenant's rules and
- * antispoof lists name yields intervals of addresses that nothing tells apart; equal intervals get one class. As a source
- * only `from` counts, as a destination only `to`: these are reduced separately, so that a class names a row and a column of
- * the pair table. Called by compile.c once a tenant.
+ * antispoof lists name yields intervals of addresses that nothing tells apart; equal intervals get one class. As a
+ * source only `from` counts, as a destination only `to`: these are reduced separately, so that a class names a row and
+ * a column of the pair table. Called by compile.c once a tenant.
  *
- * Destination classes are numbered from 0 in every tenant: a row of `pairs` belongs to one tenant (its source class does),
- * so that columns can be shared.
+ * Destination classes are numbered from 0 in every tenant: a row of `pairs` belongs to one tenant (its source class
+ * does), so that columns can be shared.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 /* One role: as source or as destination. Elements are the distinct sets, in order of first use. */
 struct role {
-	uint32_t *sets;	 /* address set of each element */
+	uint32_t *sets; /* address set of each element */
 	size_t n_sets;
 	uint32_t *of_rule; /* element of each rule of the policy, SET_ANY, or SET_NONE: not in this tenant */
 	uint32_t *first;   /* of each element: where its rules begin in `rules`; one more at the end */
@@ -191,7 +191,7 @@ static int guards_collect(struct walk *w)
 		guard = array_add(&w->guards, &w->n_guards, sizeof(*guard));
 		if (!guard)
 			return -ENOMEM;
-		*guard = (struct guard){ set, (uint32_t)i };
+		*guard = (struct guard){set, (uint32_t)i};
 		digest_bytes(w->compiler->digest, w->compiler->addresses.items[set].digest, 32);
 	}
 	return 0;
@@ -226,7 +226,8 @@ static int role_class(struct compiler *c, struct role *role, uint32_t *ret_class
 		class = (uint32_t)role->classes->count;
 		memcpy(role->bitmap, role->any, bitmap_words(c) * sizeof(*role->any));
 		for (i = 0; i < role->active.count; i++) {
-			for (k = role->first[role->active.members[i]]; k < role->first[role->active.members[i] + 1]; k++)
+			for (k = role->first[role->active.members[i]]; k < role->first[role->active.members[i] + 1];
+			     k++)
 				role->bitmap[role->rules[k] / 64] |= 1ull << role->rules[k] % 64;
 		}
 		r = rule_sets_add(c, role->classes, role->bitmap, bitmap_words(c));
@@ -269,7 +270,7 @@ static int interval_add(struct walk *w, address_t last, uint32_t class)
 	}
 	if (array_reserve(&w->intervals, &w->intervals_capacity, w->n_intervals, 1, sizeof(*w->intervals)))
 		return -ENOMEM;
-	w->intervals[w->n_intervals++] = (struct interval){ last, class };
+	w->intervals[w->n_intervals++] = (struct interval){last, class};
 	return 0;
 }
 
@@ -277,7 +278,7 @@ static int interval_class(void *arg, address_t first, address_t last)
 {
 	struct walk *w = arg;
 	struct compiler *c = w->compiler;
-	struct sluice_class class = { .antispoof = w->antispoof };
+	struct sluice_class class = {.antispoof = w->antispoof};
 	uint32_t id;
 	int r;
 
@@ -342,7 +343,7 @@ static void walk_rewind(struct walk *w)
 
 static int family_compile(struct walk *w, bool ipv4, struct words *words, struct hash_index *pages, uint32_t *ret_root)
 {
-	static const struct sweep_ops ops = { element_toggle, interval_class };
+	static const struct sweep_ops ops = {element_toggle, interval_class};
 	_cleanup_(sweep_done) struct sweep sweep = {};
 	int r;
 
@@ -376,7 +377,7 @@ static int roles_compile(struct walk *w)
 
 int classes_compile(struct compiler *c, uint16_t tenant)
 {
-	_cleanup_(walk_done) struct walk w = { .compiler = c, .tenant = tenant };
+	_cleanup_(walk_done) struct walk w = {.compiler = c, .tenant = tenant};
 	struct tenant_classes *classes = &c->tenants[tenant];
 	struct sluice_tenant *t = &c->tables->tenants[tenant];
 	int r;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * policy_compile(): model → the tables of a bank. Owns the order of the steps and the limits; the steps are in sets.c,
- * classes.c, trie.c, services.c and verdicts.c. Called by the CLI and the tests. Pure and deterministic: numbers are given
- * in order of first use, and nothing depends on addresses in memory.
+ * classes.c, trie.c, services.c and verdicts.c. Called by the CLI and the tests. Pure and deterministic: numbers are
+ * given in order of first use, and nothing depends on addresses in memory.
  */
 #include "policy/compile.h"
 
@@ -20,7 +20,8 @@ int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_firs
 {
 	if (w->count + more > c->words_max)
 		return error_set(c->err, E2BIG,
-				 "table '%s' needs %zu words or more, of at most %zu; name fewer distinct sets of addresses and ports",
+				 "table '%s' needs %zu words or more, of at most %zu; name fewer distinct sets of "
+				 "addresses and ports",
 				 w->name, w->count + more, c->words_max);
 	if (array_reserve(&w->items, &w->capacity, w->count, more, sizeof(*w->items)))
 		return -ENOMEM;
@@ -50,9 +51,9 @@ static int tables_finish(struct compiler *c)
 		struct words *from;
 		struct policy_words *to;
 	} const all[] = {
-		{ &c->prefix4, &t->prefix4 }, { &c->prefix6, &t->prefix6 },	{ &c->ports, &t->ports },
-		{ &c->service_words, &t->services }, { &c->pairs, &t->pairs }, { &c->verdicts, &t->verdicts },
-		{ &c->audits, &t->audits },
+		{&c->prefix4, &t->prefix4},	   {&c->prefix6, &t->prefix6}, {&c->ports, &t->ports},
+		{&c->service_words, &t->services}, {&c->pairs, &t->pairs},     {&c->verdicts, &t->verdicts},
+		{&c->audits, &t->audits},
 	};
 	size_t i;
 	int r = 0;
@@ -72,17 +73,18 @@ static int limits_check(const struct compiler *c)
 		size_t count;
 		size_t most;
 	} limits[] = {
-		{ "rules", p->n_rules, SLUICE_MAX_RULES - 1 },
-		{ "tenants", p->n_tenants - 1, SLUICE_MAX_TENANTS - 1 },
-		{ "interfaces", p->n_interfaces, SLUICE_MAX_INTERFACES },
-		{ "failsafe items", p->failsafe->n_items, ARRAY_SIZE(c->tables->head.failsafe) },
+		{"rules", p->n_rules, SLUICE_MAX_RULES - 1},
+		{"tenants", p->n_tenants - 1, SLUICE_MAX_TENANTS - 1},
+		{"interfaces", p->n_interfaces, SLUICE_MAX_INTERFACES},
+		{"failsafe items", p->failsafe->n_items, ARRAY_SIZE(c->tables->head.failsafe)},
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(limits); i++) {
 		if (limits[i].count > limits[i].most)
-			return error_set(c->err, E2BIG, "%zu %s are %zu more than the %zu that fit; remove some", limits[i].count,
-					 limits[i].what, limits[i].count - limits[i].most, limits[i].most);
+			return error_set(c->err, E2BIG, "%zu %s are %zu more than the %zu that fit; remove some",
+					 limits[i].count, limits[i].what, limits[i].count - limits[i].most,
+					 limits[i].most);
 	}
 	return 0;
 }
@@ -109,7 +111,8 @@ static int head_fill(struct compiler *c)
 	struct sluice_policy *head = &c->tables->head;
 	const struct policy *p = c->policy;
 
-	head->flags = (p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0);
+	head->flags =
+		(p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0);
 	head->default_action = p->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
 	head->rules = (uint32_t)c->tables->n_rules;
 	head->dest_classes = (uint32_t)c->dest_classes;
@@ -218,8 +221,8 @@ static int steps_run(struct compiler *c)
 
 static void compiler_done(struct compiler *c)
 {
-	struct words *const all[] = { &c->prefix4, &c->prefix6, &c->ports, &c->service_words, &c->pairs, &c->verdicts,
-				      &c->audits };
+	struct words *const all[] = {&c->prefix4, &c->prefix6,	&c->ports, &c->service_words,
+				     &c->pairs,	  &c->verdicts, &c->audits};
 	size_t i;
 
 	sets_done(c);
@@ -237,7 +240,8 @@ static void compiler_done(struct compiler *c)
 	digest_free(c->digest);
 }
 
-int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err, struct policy_tables **ret_tables)
+int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
+			   struct policy_tables **ret_tables)
 {
 	_cleanup_(policy_tables_freep) struct policy_tables *tables = calloc(1, sizeof(*tables));
 	_cleanup_(compiler_done) struct compiler c = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the compiler share. In order: sets (what addresses and services rules name) → classes and trie (each
- * tenant's addresses) → services (ports) → verdicts (pairs of classes). Internal to user/policy.
+ * What the parts of the compiler share. In order: sets (what addresses and services rules name) → classes and trie
+ * (each tenant's addresses) → services (ports) → verdicts (pairs of classes). Internal to user/policy.
  */
 #ifndef SLUICE_POLICY_COMPILE_H
 #define SLUICE_POLICY_COMPILE_H
@@ -9,7 +9,7 @@
 #include "policy/array.h"
 #include "policy/ranges.h"
 
-#define COMPILE_WORDS_MAX (64u << 20) /* words of one table: 256 MiB */
+#define COMPILE_WORDS_MAX  (64u << 20) /* words of one table: 256 MiB */
 #define COMPILE_BLOCKS_MAX (64u << 20) /* blocks of rule sets: memory of the compiler, not of the tables */
 
 #define SET_ANY	 UINT32_MAX
@@ -47,8 +47,8 @@ struct service_sets {
 };
 
 /*
- * A set of rules as the non-zero 64-bit blocks of a bitmap, ascending: bit k of `bits` is rule index * 64 + k. All sets of
- * a collection share one array of blocks.
+ * A set of rules as the non-zero 64-bit blocks of a bitmap, ascending: bit k of `bits` is rule index * 64 + k. All sets
+ * of a collection share one array of blocks.
  */
 struct rule_block {
 	uint32_t index;
@@ -62,7 +62,7 @@ struct rule_sets {
 	struct rule_span {
 		size_t first; /* in blocks */
 		size_t count;
-	} *sets;
+	} * sets;
 	size_t count;
 };
 
@@ -103,7 +103,8 @@ struct compiler {
 };
 
 /* policy_compile() with another limit, for tests and the fuzzer. */
-int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err, struct policy_tables **ret_tables);
+int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
+			   struct policy_tables **ret_tables);
 
 /* Appends `more` zero words; *ret_first is the first. -E2BIG with c->err, -ENOMEM. */
 int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_first);
@@ -145,7 +146,7 @@ struct sweep {
 		address_t at;
 		uint32_t element;
 		uint32_t on;
-	} *edges;
+	} * edges;
 	size_t count;
 	size_t capacity;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What is wrong with a policy: the list, its printing, and near-miss suggestions. Filled by document.c, reader.c, yaml.c,
- * check.c and shadow.c; shown by the CLI. The list owns every string that it points to.
+ * What is wrong with a policy: the list, its printing, and near-miss suggestions. Filled by document.c, reader.c,
+ * yaml.c, check.c and shadow.c; shown by the CLI. The list owns every string that it points to.
  */
 #include "policy/diagnostics.h"
 
@@ -71,7 +71,7 @@ int diagnostics_add(struct policy_diagnostics *d, enum policy_severity severity,
 		return -ENOMEM;
 	}
 	text_sanitise(text);
-	*item = (struct policy_diagnostic){ severity, { file, place.line, place.column }, text };
+	*item = (struct policy_diagnostic){severity, {file, place.line, place.column}, text};
 	return 0;
 }
 

@@ -9,8 +9,8 @@
 #define DIAGNOSTICS_MAX 1000
 
 /*
- * Adds one finding; the text is "fact; remedy" and must not name the place. place.file is copied. `d` may be NULL: nothing
- * is kept. 0, or -ENOMEM.
+ * Adds one finding; the text is "fact; remedy" and must not name the place. place.file is copied. `d` may be NULL:
+ * nothing is kept. 0, or -ENOMEM.
  */
 int diagnostics_add(struct policy_diagnostics *d, enum policy_severity severity, struct policy_place place,
 		    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -19,8 +19,8 @@ int diagnostics_add(struct policy_diagnostics *d, enum policy_severity severity,
 void diagnostics_sort(struct policy_diagnostics *d);
 
 /*
- * The nearest of names to a misspelt word, by edit distance; feed every candidate to suggestion_try(). `best` stays NULL
- * when nothing is near enough to be meant.
+ * The nearest of names to a misspelt word, by edit distance; feed every candidate to suggestion_try(). `best` stays
+ * NULL when nothing is near enough to be meant.
  */
 struct suggestion {
 	const char *word;

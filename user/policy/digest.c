@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * SHA-256 over what a policy says, in a form that does not depend on how it was written: names of segments and services do
- * not enter, their contents do. Called by sets.c and compile.c.
+ * SHA-256 over what a policy says, in a form that does not depend on how it was written: names of segments and services
+ * do not enter, their contents do. Called by sets.c and compile.c.
  */
 #include <errno.h>
 #include <openssl/evp.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * YAML text → node tree, by libyaml's events. Called by yaml.c. What the policy language does not need is refused here with
- * its place: anchors, aliases, tags, several documents, NUL in scalars, deep nesting. So the tree is a tree: its size is
- * bounded by the text's.
+ * YAML text → node tree, by libyaml's events. Called by yaml.c. What the policy language does not need is refused here
+ * with its place: anchors, aliases, tags, several documents, NUL in scalars, deep nesting. So the tree is a tree: its
+ * size is bounded by the text's.
  */
 #include "policy/document.h"
 
@@ -23,7 +23,7 @@ struct loader {
 
 static struct policy_place place_of(const struct loader *l, yaml_mark_t mark)
 {
-	return (struct policy_place){ l->file, (unsigned int)mark.line + 1, (unsigned int)mark.column + 1 };
+	return (struct policy_place){l->file, (unsigned int)mark.line + 1, (unsigned int)mark.column + 1};
 }
 
 static int refuse(struct loader *l, yaml_mark_t mark, const char *text)
@@ -93,7 +93,8 @@ static int children_read(struct loader *l, yaml_event_type_t end, unsigned int d
 static int extras_refuse(struct loader *l, const yaml_event_t *event, const yaml_char_t *anchor, const yaml_char_t *tag)
 {
 	if (anchor)
-		return refuse(l, event->start_mark, "anchors (&name) are not part of the policy language; write the value out");
+		return refuse(l, event->start_mark,
+			      "anchors (&name) are not part of the policy language; write the value out");
 	if (tag)
 		return refuse(l, event->start_mark, "tags (!name) are not part of the policy language; remove it");
 	return 0;
@@ -159,7 +160,7 @@ static int stream_read(struct loader *l, struct node *root)
 int document_parse(const char *file, const char *text, size_t length, struct policy_diagnostics *d,
 		   struct node *ret_root)
 {
-	struct loader l = { .file = file, .diagnostics = d };
+	struct loader l = {.file = file, .diagnostics = d};
 	struct node root = {};
 	int r;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Why a packet gets its verdict: a walk over the rules as written, first match wins. Called by `sluice explain` and the
- * cases, and by tests as the judge of the compiler; so it shares nothing with compiled tables. Also reads the arguments of
- * such a question.
+ * cases, and by tests as the judge of the compiler; so it shares nothing with compiled tables. Also reads the arguments
+ * of such a question.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,13 +62,17 @@ static int item_to_query(const char *text, const struct policy_item *item, struc
 	bool one = item->dest_first == item->dest_last || (typed && item->dest_last - item->dest_first == 255);
 
 	if (item->any_protocol)
-		return error_set(err, EINVAL, "'%s' is not one service; ask for one, as in tcp/4420, icmp/echo-request or gre",
+		return error_set(err, EINVAL,
+				 "'%s' is not one service; ask for one, as in tcp/4420, icmp/echo-request or gre",
 				 text);
 	if (value_protocol_has_ports(item->protocol) && !one)
 		return error_set(err, EINVAL, "'%s' is not one port; ask for one, as in %s/4420", text,
-				 item->protocol == IPPROTO_TCP ? "tcp" : item->protocol == IPPROTO_UDP ? "udp" : "sctp");
+				 item->protocol == IPPROTO_TCP	 ? "tcp"
+				 : item->protocol == IPPROTO_UDP ? "udp"
+								 : "sctp");
 	if (typed && !one)
-		return error_set(err, EINVAL, "'%s' is not one ICMP type; ask for one, as in %s/echo-request", text, text);
+		return error_set(err, EINVAL, "'%s' is not one ICMP type; ask for one, as in %s/echo-request", text,
+				 text);
 	q->protocol = item->protocol;
 	q->dest_port = value_protocol_has_ports(item->protocol) || typed ? item->dest_first : 0;
 	return 0;
@@ -102,5 +106,6 @@ int policy_query_tenant(const struct policy *p, const char *name, uint16_t *ret_
 			return 0;
 		}
 	}
-	return error_set(err, EINVAL, "tenant '%.63s' is not defined in this policy; leave it out for the host's", name);
+	return error_set(err, EINVAL, "tenant '%.63s' is not defined in this policy; leave it out for the host's",
+			 name);
 }

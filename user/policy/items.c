@@ -18,23 +18,32 @@ struct named_number {
 };
 
 static const struct named_number protocols[] = {
-	{ "icmp", IPPROTO_ICMP }, { "igmp", IPPROTO_IGMP }, { "ipip", IPPROTO_IPIP },	  { "tcp", IPPROTO_TCP },
-	{ "udp", IPPROTO_UDP },	  { "gre", IPPROTO_GRE },   { "esp", IPPROTO_ESP },	  { "ah", IPPROTO_AH },
-	{ "icmpv6", IPPROTO_ICMPV6 }, { "ospf", 89 },	    { "pim", IPPROTO_PIM },	  { "vrrp", 112 },
-	{ "l2tp", 115 },	  { "sctp", IPPROTO_SCTP },
+	{"icmp", IPPROTO_ICMP}, {"igmp", IPPROTO_IGMP}, {"ipip", IPPROTO_IPIP},
+	{"tcp", IPPROTO_TCP},	{"udp", IPPROTO_UDP},	{"gre", IPPROTO_GRE},
+	{"esp", IPPROTO_ESP},	{"ah", IPPROTO_AH},	{"icmpv6", IPPROTO_ICMPV6},
+	{"ospf", 89},		{"pim", IPPROTO_PIM},	{"vrrp", 112},
+	{"l2tp", 115},		{"sctp", IPPROTO_SCTP},
 };
 
 static const struct named_number icmp_types[] = {
-	{ "echo-reply", 0 },	{ "destination-unreachable", 3 }, { "redirect", 5 },	      { "echo-request", 8 },
-	{ "time-exceeded", 11 }, { "parameter-problem", 12 },	  { "timestamp-request", 13 }, { "timestamp-reply", 14 },
+	{"echo-reply", 0},     {"destination-unreachable", 3}, {"redirect", 5},		  {"echo-request", 8},
+	{"time-exceeded", 11}, {"parameter-problem", 12},      {"timestamp-request", 13}, {"timestamp-reply", 14},
 };
 
 static const struct named_number icmpv6_types[] = {
-	{ "destination-unreachable", 1 }, { "packet-too-big", 2 },	{ "time-exceeded", 3 },
-	{ "parameter-problem", 4 },	  { "echo-request", 128 },	{ "echo-reply", 129 },
-	{ "router-solicitation", 133 },	  { "router-advertisement", 134 }, { "neighbour-solicitation", 135 },
-	{ "neighbor-solicitation", 135 }, { "neighbour-advertisement", 136 }, { "neighbor-advertisement", 136 },
-	{ "redirect", 137 },
+	{"destination-unreachable", 1},
+	{"packet-too-big", 2},
+	{"time-exceeded", 3},
+	{"parameter-problem", 4},
+	{"echo-request", 128},
+	{"echo-reply", 129},
+	{"router-solicitation", 133},
+	{"router-advertisement", 134},
+	{"neighbour-solicitation", 135},
+	{"neighbor-solicitation", 135},
+	{"neighbour-advertisement", 136},
+	{"neighbor-advertisement", 136},
+	{"redirect", 137},
 };
 
 static bool named_find(const struct named_number *names, size_t count, const char *text, uint8_t *ret_number)
@@ -67,8 +76,8 @@ int value_protocol(const char *text, uint8_t *ret_protocol, struct error *err)
 		*ret_protocol = (uint8_t)number;
 		return 0;
 	}
-	return error_set(err, EINVAL, "'%.40s' is no protocol; use tcp, udp, sctp, icmp, icmpv6, gre, esp or a number 0-255",
-			 text);
+	return error_set(err, EINVAL,
+			 "'%.40s' is no protocol; use tcp, udp, sctp, icmp, icmpv6, gre, esp or a number 0-255", text);
 }
 
 /* "echo-request", "3" or "3.4" → the range of type << 8 | code. */
@@ -84,9 +93,12 @@ static int icmp_read(uint8_t protocol, const char *text, struct policy_item *ite
 	if (named_find(names, count, text, &named)) {
 		type = named;
 	} else {
-		if (!isdigit((unsigned char)text[0]) || (dot ? (size_t)(dot - text) : strlen(text)) >= sizeof(type_text))
-			return error_set(err, EINVAL, "'%.40s' is no ICMP type; use a name as in echo-request, a type as in 3, or "
-					 "type.code as in 3.4", text);
+		if (!isdigit((unsigned char)text[0]) ||
+		    (dot ? (size_t)(dot - text) : strlen(text)) >= sizeof(type_text))
+			return error_set(err, EINVAL,
+					 "'%.40s' is no ICMP type; use a name as in echo-request, a type as in 3, or "
+					 "type.code as in 3.4",
+					 text);
 		memcpy(type_text, text, dot ? (size_t)(dot - text) : strlen(text));
 		if (value_number("ICMP type", type_text, 0, 255, &type, err) ||
 		    (dot && value_number("ICMP code", dot + 1, 0, 255, &code, err)))
@@ -99,14 +111,14 @@ static int icmp_read(uint8_t protocol, const char *text, struct policy_item *ite
 
 int value_item(const char *text, struct policy_item *ret_item, struct error *err)
 {
-	struct policy_item item = { .dest_last = 65535, .source_last = 65535 };
+	struct policy_item item = {.dest_last = 65535, .source_last = 65535};
 	const char *slash = strchr(text, '/');
 	char protocol[24] = "";
 	size_t n = slash ? (size_t)(slash - text) : strlen(text);
 	int r = 0;
 
 	if (!strcmp(text, "any")) {
-		*ret_item = (struct policy_item){ .any_protocol = true, .dest_last = 65535, .source_last = 65535 };
+		*ret_item = (struct policy_item){.any_protocol = true, .dest_last = 65535, .source_last = 65535};
 		return 0;
 	}
 	memcpy(protocol, text, min(n, sizeof(protocol) - 1));

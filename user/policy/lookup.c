@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The userspace twin of bpf/classify.h: the same tables in the same steps, four array walks and no rule. Called by tests,
- * which hold it against explain.c, and by whoever wants a verdict of compiled tables without a kernel.
+ * The userspace twin of bpf/classify.h: the same tables in the same steps, four array walks and no rule. Called by
+ * tests, which hold it against explain.c, and by whoever wants a verdict of compiled tables without a kernel.
  */
 #include <netinet/in.h>
 

@@ -13,14 +13,10 @@
 #include "policy/array.h"
 
 static const uint64_t default_timeouts[SLUICE_TIMEOUT_COUNT] = {
-	[SLUICE_T_TCP_OPENING] = 30 * NSEC_PER_SEC,
-	[SLUICE_T_TCP_ESTABLISHED] = 3600 * NSEC_PER_SEC,
-	[SLUICE_T_TCP_CLOSING] = 10 * NSEC_PER_SEC,
-	[SLUICE_T_UDP] = 30 * NSEC_PER_SEC,
-	[SLUICE_T_UDP_STREAM] = 180 * NSEC_PER_SEC,
-	[SLUICE_T_ICMP] = 10 * NSEC_PER_SEC,
-	[SLUICE_T_OTHER] = 30 * NSEC_PER_SEC,
-	[SLUICE_T_PICKUP] = 30 * NSEC_PER_SEC,
+	[SLUICE_T_TCP_OPENING] = 30 * NSEC_PER_SEC, [SLUICE_T_TCP_ESTABLISHED] = 3600 * NSEC_PER_SEC,
+	[SLUICE_T_TCP_CLOSING] = 10 * NSEC_PER_SEC, [SLUICE_T_UDP] = 30 * NSEC_PER_SEC,
+	[SLUICE_T_UDP_STREAM] = 180 * NSEC_PER_SEC, [SLUICE_T_ICMP] = 10 * NSEC_PER_SEC,
+	[SLUICE_T_OTHER] = 30 * NSEC_PER_SEC,	    [SLUICE_T_PICKUP] = 30 * NSEC_PER_SEC,
 };
 
 struct policy *policy_new(void)
@@ -152,7 +148,7 @@ void policy_freep(struct policy **p)
 
 bool policy_address_is_ipv4(const uint8_t addr[16])
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 	return !memcmp(addr, mapped, sizeof(mapped));
 }
@@ -265,5 +261,5 @@ const char *policy_rule_name(const struct policy *p, size_t i)
 
 struct policy_place policy_rule_place(const struct policy *p, size_t i)
 {
-	return i < p->n_rules ? p->rules[i].place : (struct policy_place){ p->n_files ? p->files[0] : "", 1, 1 };
+	return i < p->n_rules ? p->rules[i].place : (struct policy_place){p->n_files ? p->files[0] : "", 1, 1};
 }

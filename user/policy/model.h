@@ -16,7 +16,7 @@
 
 struct policy_segment {
 	struct policy_place place;
-	char *name; /* NULL: nameless, the literals of one rule's from or to */
+	char *name;	 /* NULL: nameless, the literals of one rule's from or to */
 	uint32_t tenant; /* number, or POLICY_TENANT_UNSAID; after check.c also inherited from members */
 	struct policy_prefix *include;
 	size_t n_include;
@@ -28,8 +28,8 @@ struct policy_segment {
 };
 
 /*
- * One protocol and its ports, ends inclusive, host order. For ICMP and ICMPv6 the destination "port" is type << 8 | code
- * and the source ports are all.
+ * One protocol and its ports, ends inclusive, host order. For ICMP and ICMPv6 the destination "port" is type << 8 |
+ * code and the source ports are all.
  */
 struct policy_item {
 	bool any_protocol; /* everything; the rest is unused */

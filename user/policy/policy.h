@@ -33,7 +33,8 @@ struct policy_diagnostic {
 	char *text; /* fact and remedy, without the place; owned */
 };
 
-/* All that is wrong with a policy, not just the first. Zero-initialise; policy_diagnostics_done() frees the contents. */
+/* All that is wrong with a policy, not just the first. Zero-initialise; policy_diagnostics_done() frees the contents.
+ */
 struct policy_diagnostics {
 	struct policy_diagnostic *items;
 	size_t count;
@@ -49,7 +50,8 @@ void policy_diagnostics_print(const struct policy_diagnostics *d, FILE *out);
 
 /* ----------------------------------------------------------------------- model */
 
-/* A prefix; addr is IPv4-mapped for IPv4, and `length` counts in the family's own bits (0..32, 0..128). Host bits are 0. */
+/* A prefix; addr is IPv4-mapped for IPv4, and `length` counts in the family's own bits (0..32, 0..128). Host bits are
+ * 0. */
 struct policy_prefix {
 	uint8_t addr[16];
 	uint8_t length;
@@ -71,13 +73,14 @@ struct policy_interface {
 	uint16_t tenant; /* of untagged traffic */
 	struct policy_vlan *vlans;
 	size_t n_vlans;
-	bool antispoof; /* only the segments of the policy's antispoof list may enter: compiled into slot's class bits */
+	bool antispoof; /* only the segments of the policy's antispoof list may enter: compiled into slot's class bits
+			 */
 	size_t *antispoof_segments; /* indices into policy.segments */
 	size_t n_antispoof_segments;
 };
 
 struct policy_conntrack {
-	uint32_t max;			/* flows */
+	uint32_t max; /* flows */
 	bool on_full_stateless;
 	uint64_t timeout_ns[SLUICE_TIMEOUT_COUNT];
 };
@@ -167,9 +170,9 @@ void policy_freep(struct policy **p);
 /* --------------------------------------------------------------------- tables */
 
 /*
- * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Flat word tables are padded with
- * zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same policy
- * gives the same bytes on every machine. rules[i].slot is i until the dataplane assigns slots.
+ * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Flat word tables are padded
+ * with zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same
+ * policy gives the same bytes on every machine. rules[i].slot is i until the dataplane assigns slots.
  */
 struct policy_words {
 	uint32_t *word;
@@ -215,7 +218,8 @@ struct policy_query {
 size_t policy_tables_lookup(const struct policy_tables *t, const struct policy_query *q);
 
 /*
- * The same with the audit rules passed on the way: ret_rules[0..n-1] are they, in order, ret_rules[n] decides. Returns n.
+ * The same with the audit rules passed on the way: ret_rules[0..n-1] are they, in order, ret_rules[n] decides. Returns
+ * n.
  */
 size_t policy_tables_chain(const struct policy_tables *t, const struct policy_query *q,
 			   uint32_t ret_rules[SLUICE_AUDITS_MAX + 1]);

@@ -24,7 +24,7 @@ address_t address_number(const uint8_t addr[16])
 static struct range prefix_range(const struct policy_prefix *prefix)
 {
 	unsigned int host = (prefix->ipv4 ? 32u : 128u) - prefix->length;
-	struct range range = { .first = 0 };
+	struct range range = {.first = 0};
 	size_t i;
 
 	for (i = prefix->ipv4 ? 12 : 0; i < 16; i++)
@@ -80,7 +80,7 @@ static int list_subtract(const struct range_list *include, const struct range_li
 			k++;
 		for (; k < except->count && except->items[k].first <= left.last; k++) {
 			if (except->items[k].first > left.first &&
-			    range_add(ret, (struct range){ left.first, except->items[k].first - 1 }))
+			    range_add(ret, (struct range){left.first, except->items[k].first - 1}))
 				return -ENOMEM;
 			gone = except->items[k].last >= left.last;
 			if (gone)

@@ -48,7 +48,7 @@ char *reader_strdup(struct reader *r, const char *text)
 
 static const char *kind_name(const struct node *node)
 {
-	static const char *const names[] = { "a single value", "a list", "a mapping" };
+	static const char *const names[] = {"a single value", "a list", "a mapping"};
 
 	return names[node->kind];
 }
@@ -82,7 +82,7 @@ static const struct field *field_find(const struct field *fields, const char *ke
 
 static void key_unknown(struct reader *r, const struct node *key, const char *what, const struct field *fields)
 {
-	struct suggestion s = { .word = key->text };
+	struct suggestion s = {.word = key->text};
 	char known[256] = "", near[SLUICE_NAME_LEN + 32];
 	const struct field *f;
 	size_t n = 0;
@@ -93,12 +93,14 @@ static void key_unknown(struct reader *r, const struct node *key, const char *wh
 			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", f->key);
 	}
 	if (s.best)
-		reader_error(r, key, "unknown key '%.63s' in %s%s", key->text, what, suggestion_text(&s, near, sizeof(near)));
+		reader_error(r, key, "unknown key '%.63s' in %s%s", key->text, what,
+			     suggestion_text(&s, near, sizeof(near)));
 	else
 		reader_error(r, key, "unknown key '%.63s' in %s; known are %s", key->text, what, known);
 }
 
-/* The earlier key of the same text in a mapping, or NULL. Quadratic, so only for the small mappings that have a table. */
+/* The earlier key of the same text in a mapping, or NULL. Quadratic, so only for the small mappings that have a table.
+ */
 static const struct node *key_earlier(const struct node *node, size_t i)
 {
 	size_t k;
@@ -125,7 +127,8 @@ static void key_read(struct reader *r, const struct node *node, size_t i, const 
 	}
 	earlier = key_earlier(node, i);
 	if (earlier)
-		reader_error(r, key, "'%s' is here twice, first on line %u; remove one", key->text, earlier->place.line);
+		reader_error(r, key, "'%s' is here twice, first on line %u; remove one", key->text,
+			     earlier->place.line);
 	else if (!f->read)
 		reader_error(r, key, "'%s' is not in this version of sluice; remove it", key->text);
 	else
@@ -179,7 +182,7 @@ void read_choice(struct reader *r, const struct field *f, const struct node *val
 {
 	const char *text = reader_scalar(r, value, f->key);
 	char known[128] = "", near[SLUICE_NAME_LEN + 32];
-	struct suggestion s = { .word = text };
+	struct suggestion s = {.word = text};
 	const struct choice *c;
 	size_t n = 0;
 
@@ -188,7 +191,8 @@ void read_choice(struct reader *r, const struct field *f, const struct node *val
 	for (c = f->arg; c->name; c++) {
 		if (!strcmp(c->name, text)) {
 			if (c->value == CHOICE_NOT_YET)
-				reader_error(r, value, "'%s: %s' is not in this version of sluice; choose another", f->key, text);
+				reader_error(r, value, "'%s: %s' is not in this version of sluice; choose another",
+					     f->key, text);
 			else
 				*(int *)at = c->value;
 			return;
@@ -270,10 +274,10 @@ static const struct {
 	const char *noun;
 	const char *remedy;
 } name_kinds[NAME_KINDS] = {
-	[NAME_TENANT] = { "tenant", "add it to 'tenants'" },
-	[NAME_SEGMENT] = { "segment", "add it to 'segments', or write a prefix" },
-	[NAME_SERVICE] = { "service", "add it to 'services', or write an item as in tcp/443" },
-	[NAME_RULE] = { "rule", "" },
+	[NAME_TENANT] = {"tenant", "add it to 'tenants'"},
+	[NAME_SEGMENT] = {"segment", "add it to 'segments', or write a prefix"},
+	[NAME_SERVICE] = {"service", "add it to 'services', or write an item as in tcp/443"},
+	[NAME_RULE] = {"rule", ""},
 };
 
 static bool entry_is(const void *table, const void *name, uint32_t i)
@@ -303,14 +307,14 @@ bool reader_declare(struct reader *r, enum name_kind kind, const struct node *at
 	}
 	first = entry_find(table, at->text);
 	if (first) {
-		reader_error(r, at, "%s '%s' is defined twice, first at %s:%u; rename or remove one", name_kinds[kind].noun,
-			     at->text, first->node->place.file, first->node->place.line);
+		reader_error(r, at, "%s '%s' is defined twice, first at %s:%u; rename or remove one",
+			     name_kinds[kind].noun, at->text, first->node->place.file, first->node->place.line);
 		return false;
 	}
 	entry = reader_add(r, &table->entries, &table->n_entries, sizeof(*entry));
 	if (!entry)
 		return false;
-	*entry = (struct name_entry){ at, id };
+	*entry = (struct name_entry){at, id};
 	if (hash_index_add(&table->index, hash_string(at->text), (uint32_t)table->n_entries - 1))
 		r->failed = -ENOMEM;
 	return true;
@@ -332,7 +336,7 @@ size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at)
 {
 	const struct name_table *table = &r->names[kind];
 	const struct name_entry *entry = entry_find(table, at->text);
-	struct suggestion s = { .word = at->text };
+	struct suggestion s = {.word = at->text};
 	char near[SLUICE_NAME_LEN + 32];
 	size_t i;
 

@@ -18,7 +18,7 @@ struct name_table {
 	struct name_entry {
 		const struct node *node;
 		size_t id;
-	} *entries;
+	} * entries;
 	size_t n_entries;
 };
 
@@ -52,16 +52,24 @@ struct field {
 };
 
 /* A key whose value goes to a member; further designated initialisers may follow. */
-#define FIELD(name, function, type, member, ...) \
-	{ .key = name, .read = function, .offset = offsetof(type, member), ##__VA_ARGS__ }
+#define FIELD(name, function, type, member, ...)                                                                       \
+	{                                                                                                              \
+		.key = name, .read = function, .offset = offsetof(type, member), ##__VA_ARGS__                         \
+	}
 #define REQUIRED .required = true
 /* A key whose read function gets the whole struct; a key that is refused. */
-#define FIELD_WHOLE(name, function) { .key = name, .read = function }
-#define FIELD_NOT_YET(name) { .key = name }
+#define FIELD_WHOLE(name, function)                                                                                    \
+	{                                                                                                              \
+		.key = name, .read = function                                                                          \
+	}
+#define FIELD_NOT_YET(name)                                                                                            \
+	{                                                                                                              \
+		.key = name                                                                                            \
+	}
 
 /*
- * Reads a mapping by a table that ends with a NULL key. `what` is its noun ("rule"). False: not a mapping at all, nothing
- * was read.
+ * Reads a mapping by a table that ends with a NULL key. `what` is its noun ("rule"). False: not a mapping at all,
+ * nothing was read.
  */
 bool reader_mapping(struct reader *r, const struct node *node, const char *what, const struct field *fields, void *at);
 
@@ -74,9 +82,10 @@ const char *reader_scalar(struct reader *r, const struct node *node, const char 
 void read_node(struct reader *r, const struct field *f, const struct node *value, void *at);   /* const struct node * */
 void read_bool(struct reader *r, const struct field *f, const struct node *value, void *at);   /* bool */
 void read_choice(struct reader *r, const struct field *f, const struct node *value, void *at); /* int; arg: choices */
-void read_number(struct reader *r, const struct field *f, const struct node *value, void *at); /* uint32_t; arg: bounds */
+void read_number(struct reader *r, const struct field *f, const struct node *value,
+		 void *at); /* uint32_t; arg: bounds */
 void read_duration(struct reader *r, const struct field *f, const struct node *value, void *at); /* uint64_t, ns */
-void read_text(struct reader *r, const struct field *f, const struct node *value, void *at);   /* char *, owned */
+void read_text(struct reader *r, const struct field *f, const struct node *value, void *at);	 /* char *, owned */
 
 void read_tenant(struct reader *r, const struct field *f, const struct node *value, void *at); /* uint32_t */
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Names and texts of verdict reasons, all from include/sluice/reasons.def. Called by whoever shows a reason to a person.
+ * Names and texts of verdict reasons, all from include/sluice/reasons.def. Called by whoever shows a reason to a
+ * person.
  */
 #include "policy/policy.h"
 
@@ -11,7 +12,7 @@ static const struct {
 	enum reason_kind kind;
 	const char *text;
 } reasons[SLUICE_REASON_COUNT] = {
-#define R(NAME, name, kind, text) [SLUICE_R_##NAME] = { name, kind, text },
+#define R(NAME, name, kind, text) [SLUICE_R_##NAME] = {name, kind, text},
 #include <sluice/reasons.def>
 #undef R
 };

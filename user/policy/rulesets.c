@@ -13,9 +13,10 @@
 static int blocks_reserve(struct compiler *c, struct rule_sets *s, size_t more)
 {
 	if (s->n_blocks + more > COMPILE_BLOCKS_MAX)
-		return error_set(c->err, E2BIG,
-				 "too many combinations of rules: over %u blocks of 64; name fewer distinct sets of addresses",
-				 COMPILE_BLOCKS_MAX);
+		return error_set(
+			c->err, E2BIG,
+			"too many combinations of rules: over %u blocks of 64; name fewer distinct sets of addresses",
+			COMPILE_BLOCKS_MAX);
 	/* One more, so that even an empty set has a place to point to. */
 	return array_reserve(&s->blocks, &s->blocks_capacity, s->n_blocks, more + 1, sizeof(*s->blocks));
 }
@@ -26,7 +27,7 @@ static int span_add(struct rule_sets *s, size_t first)
 
 	if (!span)
 		return -ENOMEM;
-	*span = (struct rule_span){ first, s->n_blocks - first };
+	*span = (struct rule_span){first, s->n_blocks - first};
 	return 0;
 }
 
@@ -42,7 +43,7 @@ int rule_sets_add(struct compiler *c, struct rule_sets *s, const uint64_t *bitma
 		return r;
 	for (i = 0; i < n; i++) {
 		if (bitmap[i])
-			s->blocks[s->n_blocks++] = (struct rule_block){ (uint32_t)i, bitmap[i] };
+			s->blocks[s->n_blocks++] = (struct rule_block){(uint32_t)i, bitmap[i]};
 	}
 	return span_add(s, first);
 }

@@ -29,16 +29,16 @@ struct axis {
 };
 
 /*
- * One protocol. Elements of the source axis are the distinct ranges of source ports; elements of the destination axis are
- * the distinct pairs of a service and such a range: an element fits a packet if its destination port lies in the element
- * and its source port in that range.
+ * One protocol. Elements of the source axis are the distinct ranges of source ports; elements of the destination axis
+ * are the distinct pairs of a service and such a range: an element fits a packet if its destination port lies in the
+ * element and its source port in that range.
  */
 struct protocol_walk {
 	const struct policy_item **items;
 	uint32_t *service; /* of each item */
 	size_t n_items;
-	uint32_t *dest_element;	  /* of each item */
-	uint32_t *source_element; /* of each item */
+	uint32_t *dest_element;	   /* of each item */
+	uint32_t *source_element;  /* of each item */
 	uint32_t *element_service; /* of each destination element */
 	uint32_t *element_source;
 	size_t n_dest;
@@ -51,9 +51,9 @@ struct protocol_walk {
 struct service_walk {
 	struct compiler *compiler;
 	struct fingerprint_index by_fingerprint; /* service classes */
-	uint32_t *mark;			  /* of each service: the last cell that it was seen in */
+	uint32_t *mark;				 /* of each service: the last cell that it was seen in */
 	uint32_t cells;
-	uint32_t *found; /* scratch: the services of a cell */
+	uint32_t *found;	  /* scratch: the services of a cell */
 	struct hash_index tables; /* port tables by content */
 };
 
@@ -88,10 +88,10 @@ static int axis_class_add(struct axis *a)
 {
 	struct rule_span *span = array_add(&a->spans, &a->n_spans, sizeof(*span));
 
-	if (!span || array_reserve(&a->elements, &a->elements_capacity, a->n_elements, a->active.count,
-				   sizeof(*a->elements)))
+	if (!span ||
+	    array_reserve(&a->elements, &a->elements_capacity, a->n_elements, a->active.count, sizeof(*a->elements)))
 		return -ENOMEM;
-	*span = (struct rule_span){ a->n_elements, a->active.count };
+	*span = (struct rule_span){a->n_elements, a->active.count};
 	if (a->active.count)
 		memcpy(a->elements + a->n_elements, a->active.members, a->active.count * sizeof(*a->elements));
 	a->n_elements += a->active.count;
@@ -117,7 +117,7 @@ static int axis_interval(void *arg, address_t first, address_t last)
 
 static int axis_build(struct axis *a, const struct protocol_walk *w, bool source)
 {
-	static const struct sweep_ops ops = { axis_toggle, axis_interval };
+	static const struct sweep_ops ops = {axis_toggle, axis_interval};
 	_cleanup_(sweep_done) struct sweep sweep = {};
 	const struct policy_item *item;
 	size_t i;
@@ -126,9 +126,10 @@ static int axis_build(struct axis *a, const struct protocol_walk *w, bool source
 	for (i = 0; i < w->n_items && !r; i++) {
 		item = w->items[i];
 		if (source)
-			r = sweep_add(&sweep, w->source_element[i], (struct range){ item->source_first, item->source_last });
+			r = sweep_add(&sweep, w->source_element[i],
+				      (struct range){item->source_first, item->source_last});
 		else
-			r = sweep_add(&sweep, w->dest_element[i], (struct range){ item->dest_first, item->dest_last });
+			r = sweep_add(&sweep, w->dest_element[i], (struct range){item->dest_first, item->dest_last});
 	}
 	return r ? r : sweep_run(&sweep, PORTS - 1, &ops, a);
 }
@@ -198,8 +199,8 @@ static int elements_number(struct protocol_walk *w)
 	if (!w->dest_element || !w->source_element || !w->element_service || !w->element_source || !w->source_on)
 		return -ENOMEM;
 	for (i = 0; i < w->n_items && !r; i++) {
-		r = number_of(&sources, (uint64_t)w->items[i]->source_first << 16 | w->items[i]->source_last, &w->n_source,
-			      &w->source_element[i]);
+		r = number_of(&sources, (uint64_t)w->items[i]->source_first << 16 | w->items[i]->source_last,
+			      &w->n_source, &w->source_element[i]);
 		if (!r)
 			r = number_of(&dests, (uint64_t)w->service[i] << 32 | w->source_element[i], &w->n_dest,
 				      &w->dest_element[i]);
@@ -300,7 +301,8 @@ static int cells_fill(struct service_walk *s, struct protocol_walk *w, size_t fi
 
 static bool table_is(const void *ports, const void *class_of, uint32_t table)
 {
-	return !memcmp(((const struct words *)ports)->items + (size_t)table * PORTS, class_of, PORTS * sizeof(uint32_t));
+	return !memcmp(((const struct words *)ports)->items + (size_t)table * PORTS, class_of,
+		       PORTS * sizeof(uint32_t));
 }
 
 static int table_intern(struct service_walk *s, const struct axis *a, uint32_t *ret_table)
@@ -347,7 +349,7 @@ static int protocol_compile(struct service_walk *s, uint8_t protocol)
 	size_t first;
 	int r;
 
-	*p = (struct sluice_protocol){ SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 1 };
+	*p = (struct sluice_protocol){SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 1};
 	r = items_collect(&s->compiler->services, protocol, &w);
 	if (!r && !w.n_items)
 		return protocol_unnamed(s, p);
@@ -358,14 +360,16 @@ static int protocol_compile(struct service_walk *s, uint8_t protocol)
 	if (!r)
 		r = axis_build(&w.source, &w, true);
 	if (!r)
-		r = words_add(s->compiler, &s->compiler->service_words, (size_t)w.dest.n_classes * w.source.n_classes, &first);
+		r = words_add(s->compiler, &s->compiler->service_words, (size_t)w.dest.n_classes * w.source.n_classes,
+			      &first);
 	if (!r)
 		r = cells_fill(s, &w, first);
 	if (r)
 		return r;
 	p->service = (uint32_t)first;
 	p->source_classes = w.source.n_classes;
-	/* A protocol whose ports nothing tells apart needs no tables; source ports are only asked after destination ports. */
+	/* A protocol whose ports nothing tells apart needs no tables; source ports are only asked after destination
+	 * ports. */
 	if (w.source.n_classes > 1)
 		r = table_intern(s, &w.source, &p->sport_table);
 	if (!r && w.dest.n_classes * w.source.n_classes > 1)
@@ -377,7 +381,7 @@ int services_compile(struct compiler *c)
 {
 	_cleanup_free_ uint32_t *mark = calloc(c->services.count + 1, sizeof(*mark));
 	_cleanup_free_ uint32_t *found = calloc(c->services.count + 1, sizeof(*found));
-	struct service_walk s = { .compiler = c, .mark = mark, .found = found };
+	struct service_walk s = {.compiler = c, .mark = mark, .found = found};
 	unsigned int protocol;
 	int r = mark && found ? 0 : -ENOMEM;
 

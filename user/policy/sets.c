@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What rules name, each distinct thing once: sets of addresses and services, interned by their content. Called by compile.c
- * for every rule; a segment or service that is used alone, the usual case, is resolved once.
+ * What rules name, each distinct thing once: sets of addresses and services, interned by their content. Called by
+ * compile.c for every rule; a segment or service that is used alone, the usual case, is resolved once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ static bool address_set_is(const void *sets, const void *digest, uint32_t i)
 
 static int ranges_digest(const struct ranges *ranges, uint8_t ret_digest[32])
 {
-	const struct range_list *lists[] = { &ranges->v4, &ranges->v6 };
+	const struct range_list *lists[] = {&ranges->v4, &ranges->v6};
 	_cleanup_(digest_freep) struct digest *d = digest_new();
 	size_t i, k;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Warns of rules that can never match because one earlier rule takes everything they would. Called by check.c. Only what is
- * cheap to know is said: a rule shadowed by several earlier ones together is not found, and beyond SHADOW_RULES_MAX rules,
- * where comparing all pairs stops being cheap, nothing is looked for.
+ * Warns of rules that can never match because one earlier rule takes everything they would. Called by check.c. Only
+ * what is cheap to know is said: a rule shadowed by several earlier ones together is not found, and beyond
+ * SHADOW_RULES_MAX rules, where comparing all pairs stops being cheap, nothing is looked for.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -112,9 +112,11 @@ static int rule_warn(const struct shadow *s, struct policy_diagnostics *d, size_
 
 	for (outer = 0; outer < inner; outer++) {
 		if (rule_shadows(s, outer, inner))
-			return diagnostics_add(d, POLICY_WARNING, rules[inner].place,
-					       "rule '%s' never matches: rule '%s' on line %u takes all that it would; reorder or "
-					       "remove one", rules[inner].name, rules[outer].name, rules[outer].place.line);
+			return diagnostics_add(
+				d, POLICY_WARNING, rules[inner].place,
+				"rule '%s' never matches: rule '%s' on line %u takes all that it would; reorder or "
+				"remove one",
+				rules[inner].name, rules[outer].name, rules[outer].place.line);
 	}
 	return 0;
 }
@@ -129,7 +131,7 @@ static int extent_fill(const struct policy *p, const struct policy_rule *rule, s
 
 int policy_check_shadowed(const struct policy *p, struct policy_diagnostics *d)
 {
-	_cleanup_(shadow_done) struct shadow s = { .policy = p };
+	_cleanup_(shadow_done) struct shadow s = {.policy = p};
 	size_t i;
 	int r = 0;
 

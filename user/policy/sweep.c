@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The sweep line: ranges of numbered elements → consecutive intervals on which the set of elements does not change. Called
- * with addresses by classes.c and with ports by services.c. O(n log n) in the ranges, whatever they overlap.
+ * The sweep line: ranges of numbered elements → consecutive intervals on which the set of elements does not change.
+ * Called with addresses by classes.c and with ports by services.c. O(n log n) in the ranges, whatever they overlap.
  */
 #include "policy/compile.h"
 
@@ -12,7 +12,7 @@ static int edge_add(struct sweep *s, address_t at, uint32_t element, bool on)
 {
 	if (array_reserve(&s->edges, &s->capacity, s->count, 1, sizeof(*s->edges)))
 		return -ENOMEM;
-	s->edges[s->count++] = (struct sweep_edge){ at, element, on };
+	s->edges[s->count++] = (struct sweep_edge){at, element, on};
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 struct builder {
 	struct compiler *compiler;
 	struct words *words;
-	struct hash_index *pages; /* by content; numbers are pages */
+	struct hash_index *pages;  /* by content; numbers are pages */
 	const struct interval *at; /* the interval that holds the address built next; only moves forward */
 	int failed;
 };
@@ -58,7 +58,7 @@ static uint32_t word_build(struct builder *b, address_t first, unsigned int shif
 int trie_build(struct compiler *c, struct words *w, struct hash_index *pages, const struct interval *intervals,
 	       size_t count, unsigned int bits, uint32_t *ret_root)
 {
-	struct builder b = { .compiler = c, .words = w, .pages = pages, .at = intervals };
+	struct builder b = {.compiler = c, .words = w, .pages = pages, .at = intervals};
 	size_t first, i, root_words = 256 * SLUICE_PAGE_WORDS;
 	uint32_t word;
 	int r;

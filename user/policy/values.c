@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Scalars of the policy language: numbers with units, prefixes, names. Called by the reader for every leaf of a file and
- * by the query parser for the arguments of explain. Pure; nothing is accepted that is not wholly understood.
+ * Scalars of the policy language: numbers with units, prefixes, names. Called by the reader for every leaf of a file
+ * and by the query parser for the arguments of explain. Pure; nothing is accepted that is not wholly understood.
  * Service items are in items.c.
  */
 #include "policy/values.h"
@@ -54,27 +54,18 @@ struct unit {
 	uint64_t factor;
 };
 
-static const struct unit duration_units[] = {
-	{ "us", 1000 },
-	{ "ms", 1000 * 1000 },
-	{ "s", NSEC_PER_SEC },
-	{ "m", 60 * NSEC_PER_SEC },
-	{ "h", 3600 * NSEC_PER_SEC },
-	{ "d", 86400 * NSEC_PER_SEC },
-	{}
-};
+static const struct unit duration_units[] = {{"us", 1000},
+					     {"ms", 1000 * 1000},
+					     {"s", NSEC_PER_SEC},
+					     {"m", 60 * NSEC_PER_SEC},
+					     {"h", 3600 * NSEC_PER_SEC},
+					     {"d", 86400 * NSEC_PER_SEC},
+					     {}};
 
 static const struct unit size_units[] = {
-	{ "", 1 },
-	{ "B", 1 },
-	{ "KiB", 1ull << 10 },
-	{ "MiB", 1ull << 20 },
-	{ "GiB", 1ull << 30 },
-	{ "TiB", 1ull << 40 },
-	{}
-};
+	{"", 1}, {"B", 1}, {"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30}, {"TiB", 1ull << 40}, {}};
 
-static const struct unit count_units[] = { { "", 1 }, { "k", 1000 }, { "M", 1000000 }, { "G", 1000000000 }, {} };
+static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"M", 1000000}, {"G", 1000000000}, {}};
 
 /* A number and one of `units`. `noun` and `remedy` are the halves of the message. */
 static int scaled_read(const char *text, const struct unit *units, const char *noun, const char *remedy,
@@ -115,8 +106,8 @@ int value_size(const char *text, uint64_t *ret_bytes, struct error *err)
 
 int value_count(const char *text, uint64_t *ret_count, struct error *err)
 {
-	return scaled_read(text, count_units, "count", "write a whole number, or one with k, M or G, as in 10k", ret_count,
-			   err);
+	return scaled_read(text, count_units, "count", "write a whole number, or one with k, M or G, as in 10k",
+			   ret_count, err);
 }
 
 int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct error *err)
@@ -235,11 +226,14 @@ int value_name(const char *what, const char *text, struct error *err)
 		return error_set(err, EINVAL, "%s name has %zu characters; use at most %d", what, strlen(text),
 				 SLUICE_NAME_LEN - 1);
 	if (!strcmp(text, "any"))
-		return error_set(err, EINVAL, "%s cannot be named 'any', which means everything; choose another name", what);
+		return error_set(err, EINVAL, "%s cannot be named 'any', which means everything; choose another name",
+				 what);
 	for (c = text; *c; c++) {
-		if (isalpha((unsigned char)*c) || *c == '_' || (c > text && (isdigit((unsigned char)*c) || strchr("-.", *c))))
+		if (isalpha((unsigned char)*c) || *c == '_' ||
+		    (c > text && (isdigit((unsigned char)*c) || strchr("-.", *c))))
 			continue;
-		return error_set(err, EINVAL, "%s name '%.63s' is not usable; begin with a letter, then letters, digits, - _ .",
+		return error_set(err, EINVAL,
+				 "%s name '%.63s' is not usable; begin with a letter, then letters, digits, - _ .",
 				 what, text);
 	}
 	return 0;

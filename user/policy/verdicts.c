@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Classes → verdicts. For every pair of a source and a destination class of one tenant: the rules that name both, up to the
- * first that takes every service; each distinct such set of rules is judged once, for all service classes, and equal rows
- * of verdicts are stored once. Called by compile.c when all classes are known.
+ * Classes → verdicts. For every pair of a source and a destination class of one tenant: the rules that name both, up to
+ * the first that takes every service; each distinct such set of rules is judged once, for all service classes, and
+ * equal rows of verdicts are stored once. Called by compile.c when all classes are known.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,14 +22,14 @@ struct passed {
 
 struct judge {
 	struct compiler *compiler;
-	uint64_t *terminal; /* bitmap: rules after which nothing is left to match */
+	uint64_t *terminal;	   /* bitmap: rules after which nothing is left to match */
 	struct rule_block *common; /* scratch: the intersection at hand */
 	struct rule_sets distinct; /* sets of rules judged so far */
 	struct hash_index by_rules;
 	uint32_t *pair_of; /* pair class of each distinct set */
 	size_t pair_of_count;
 	struct hash_index by_row;
-	uint32_t *row;	/* scratch: a verdict word for each service class */
+	uint32_t *row;	 /* scratch: a verdict word for each service class */
 	uint32_t *chain; /* scratch: what each service class has passed so far */
 	uint32_t undecided;
 	struct passed *passed;
@@ -63,7 +63,8 @@ static int judge_begin(struct judge *j, struct compiler *c)
 	j->common = calloc(blocks + 1, sizeof(*j->common));
 	j->row = calloc(c->service_classes + 1, sizeof(*j->row));
 	j->chain = calloc(c->service_classes + 1, sizeof(*j->chain));
-	if (!j->terminal || !j->common || !j->row || !j->chain || !array_add(&j->passed, &j->n_passed, sizeof(*j->passed)))
+	if (!j->terminal || !j->common || !j->row || !j->chain ||
+	    !array_add(&j->passed, &j->n_passed, sizeof(*j->passed)))
 		return -ENOMEM;
 	for (i = 0; i < c->policy->n_rules; i++) {
 		rule = &c->policy->rules[i];
@@ -119,7 +120,7 @@ static size_t rules_common(struct judge *j, const struct rule_sets *a, size_t x,
 			bits &= last | (last - 1);
 		}
 		if (bits)
-			j->common[count++] = (struct rule_block){ left[i].index, bits };
+			j->common[count++] = (struct rule_block){left[i].index, bits};
 		if (last)
 			break;
 		i++;
@@ -138,15 +139,16 @@ static int passed_add(struct judge *j, uint32_t earlier, uint32_t rule, uint32_t
 
 	if (id == HASH_NONE) {
 		if (j->passed[earlier].length == SLUICE_AUDITS_MAX)
-			return error_set(j->compiler->err, E2BIG,
-					 "rule '%s' would be audit rule number %d on the way of one packet, of at most %d; give "
-					 "some of them narrower services or segments", policy_rule_name(j->compiler->policy, rule),
-					 SLUICE_AUDITS_MAX + 1, SLUICE_AUDITS_MAX);
+			return error_set(
+				j->compiler->err, E2BIG,
+				"rule '%s' would be audit rule number %d on the way of one packet, of at most %d; give "
+				"some of them narrower services or segments",
+				policy_rule_name(j->compiler->policy, rule), SLUICE_AUDITS_MAX + 1, SLUICE_AUDITS_MAX);
 		id = (uint32_t)j->n_passed;
 		p = array_add(&j->passed, &j->n_passed, sizeof(*p));
 		if (!p || hash_index_add(&j->by_passed, key, id))
 			return -ENOMEM;
-		*p = (struct passed){ earlier, rule, j->passed[earlier].length + 1 };
+		*p = (struct passed){earlier, rule, j->passed[earlier].length + 1};
 	}
 	*ret_passed = id;
 	return 0;
@@ -202,7 +204,7 @@ static int rule_judge(struct judge *j, uint32_t rule)
 	int r = 0;
 
 	if (service == SET_ANY) {
-		for (class = 0; class < c->service_classes && !r; class++)
+		for (class = 0; class < c->service_classes && !r; class ++)
 			r = class_judge(j, rule, class);
 		return r;
 	}
@@ -216,7 +218,8 @@ static bool row_is(const void *judge, const void *row, uint32_t pair)
 {
 	const struct compiler *c = ((const struct judge *)judge)->compiler;
 
-	return !memcmp(c->verdicts.items + (size_t)pair * c->service_classes, row, c->service_classes * sizeof(uint32_t));
+	return !memcmp(c->verdicts.items + (size_t)pair * c->service_classes, row,
+		       c->service_classes * sizeof(uint32_t));
 }
 
 static int row_intern(struct judge *j, uint32_t *ret_pair)
@@ -299,7 +302,7 @@ static uint64_t blocks_hash(const struct rule_block *blocks, size_t count)
 
 static int pair_judge(struct judge *j, size_t blocks, uint32_t *ret_pair)
 {
-	struct common_key key = { j->common, blocks };
+	struct common_key key = {j->common, blocks};
 	uint64_t hash = blocks_hash(j->common, blocks);
 	uint32_t id = hash_index_find(&j->by_rules, hash, rules_are, &j->distinct, &key);
 	uint32_t *slot, pair = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * policy_load(): files → documents → model. Owns the order of reading: names are declared before they are used, over all
- * files of a directory, so that every reference is resolved, or refused with its place, where it stands. What the sections
- * hold is in yaml_network.c, yaml_rules.c, yaml_storage.c.
+ * policy_load(): files → documents → model. Owns the order of reading: names are declared before they are used, over
+ * all files of a directory, so that every reference is resolved, or refused with its place, where it stands. What the
+ * sections hold is in yaml_network.c, yaml_rules.c, yaml_storage.c.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,27 +19,25 @@
 
 /* The top level of one file: where each section stands, if it does. */
 struct sections {
-	const struct node *sluice, *name, *mode, *default_action, *interfaces, *tenants, *failsafe, *segments, *services,
-		*rules, *conntrack, *storage;
+	const struct node *sluice, *name, *mode, *default_action, *interfaces, *tenants, *failsafe, *segments,
+		*services, *rules, *conntrack, *storage;
 };
 
 #define SECTION(name, member, ...) FIELD(name, read_node, struct sections, member, ##__VA_ARGS__)
 
-static const struct field section_fields[] = {
-	SECTION("sluice", sluice, REQUIRED),
-	SECTION("name", name),
-	SECTION("mode", mode),
-	SECTION("default", default_action),
-	SECTION("interfaces", interfaces),
-	SECTION("tenants", tenants),
-	SECTION("failsafe", failsafe),
-	SECTION("segments", segments),
-	SECTION("services", services),
-	SECTION("rules", rules),
-	SECTION("conntrack", conntrack),
-	SECTION("storage", storage),
-	{}
-};
+static const struct field section_fields[] = {SECTION("sluice", sluice, REQUIRED),
+					      SECTION("name", name),
+					      SECTION("mode", mode),
+					      SECTION("default", default_action),
+					      SECTION("interfaces", interfaces),
+					      SECTION("tenants", tenants),
+					      SECTION("failsafe", failsafe),
+					      SECTION("segments", segments),
+					      SECTION("services", services),
+					      SECTION("rules", rules),
+					      SECTION("conntrack", conntrack),
+					      SECTION("storage", storage),
+					      {}};
 
 struct document {
 	struct node root;
@@ -67,7 +65,8 @@ static void version_read(struct reader *r, const struct node *node)
 	const char *text = reader_scalar(r, node, "sluice");
 
 	if (text && strcmp(text, "1"))
-		reader_error(r, node, "language version '%.40s' is not known here; this sluice reads 'sluice: 1'", text);
+		reader_error(r, node, "language version '%.40s' is not known here; this sluice reads 'sluice: 1'",
+			     text);
 }
 
 static void name_read(struct reader *r, const struct node *node)
@@ -87,8 +86,8 @@ static void name_read(struct reader *r, const struct node *node)
 
 static void mode_read(struct reader *r, const struct node *node)
 {
-	static const struct choice choices[] = { { "enforce", false }, { "audit", true }, {} };
-	static const struct field f = { .key = "mode", .arg = choices };
+	static const struct choice choices[] = {{"enforce", false}, {"audit", true}, {}};
+	static const struct field f = {.key = "mode", .arg = choices};
 	int audit = r->policy->audit;
 
 	read_choice(r, &f, node, &audit);
@@ -97,8 +96,8 @@ static void mode_read(struct reader *r, const struct node *node)
 
 static void default_read(struct reader *r, const struct node *node)
 {
-	static const struct choice choices[] = { { "deny", false }, { "allow", true }, {} };
-	static const struct field f = { .key = "default", .arg = choices };
+	static const struct choice choices[] = {{"deny", false}, {"allow", true}, {}};
+	static const struct field f = {.key = "default", .arg = choices};
 	int allow = r->policy->default_allow;
 
 	read_choice(r, &f, node, &allow);
@@ -115,23 +114,23 @@ struct section {
 
 /* Declarations first: what a line reads must have been declared by the lines above it. */
 static const struct section reading_order[] = {
-	{ offsetof(struct sections, sluice), version_read, NULL },
-	{ offsetof(struct sections, name), name_read, "name" },
-	{ offsetof(struct sections, mode), mode_read, "mode" },
-	{ offsetof(struct sections, default_action), default_read, "default" },
-	{ offsetof(struct sections, tenants), read_tenants, NULL },
-	{ offsetof(struct sections, segments), declare_segments, NULL },
-	{ offsetof(struct sections, services), read_services, NULL },
-	{ offsetof(struct sections, segments), read_segments, NULL },
-	{ offsetof(struct sections, failsafe), read_failsafe, "failsafe" },
-	{ offsetof(struct sections, interfaces), read_interfaces, NULL },
-	{ offsetof(struct sections, rules), read_rules, NULL },
-	{ offsetof(struct sections, conntrack), read_conntrack, "conntrack" },
-	{ offsetof(struct sections, storage), read_storage, "storage" },
+	{offsetof(struct sections, sluice), version_read, NULL},
+	{offsetof(struct sections, name), name_read, "name"},
+	{offsetof(struct sections, mode), mode_read, "mode"},
+	{offsetof(struct sections, default_action), default_read, "default"},
+	{offsetof(struct sections, tenants), read_tenants, NULL},
+	{offsetof(struct sections, segments), declare_segments, NULL},
+	{offsetof(struct sections, services), read_services, NULL},
+	{offsetof(struct sections, segments), read_segments, NULL},
+	{offsetof(struct sections, failsafe), read_failsafe, "failsafe"},
+	{offsetof(struct sections, interfaces), read_interfaces, NULL},
+	{offsetof(struct sections, rules), read_rules, NULL},
+	{offsetof(struct sections, conntrack), read_conntrack, "conntrack"},
+	{offsetof(struct sections, storage), read_storage, "storage"},
 };
 
-static const char *const default_failsafe[] = { "tcp/22", "udp/68", "udp/546", "icmpv6/133", "icmpv6/134", "icmpv6/135",
-						"icmpv6/136", "icmpv6/137" };
+static const char *const default_failsafe[] = {"tcp/22",     "udp/68",	   "udp/546",	 "icmpv6/133",
+					       "icmpv6/134", "icmpv6/135", "icmpv6/136", "icmpv6/137"};
 
 static int failsafe_default(struct policy *p)
 {
@@ -171,7 +170,8 @@ static int model_build(struct reader *r, struct source *source)
 	size_t i;
 
 	for (i = 0; i < source->n_documents; i++) {
-		reader_mapping(r, &source->documents[i].root, "the policy", section_fields, &source->documents[i].sections);
+		reader_mapping(r, &source->documents[i].root, "the policy", section_fields,
+			       &source->documents[i].sections);
 		failsafe |= source->documents[i].sections.failsafe != NULL;
 	}
 	for (i = 0; i < ARRAY_SIZE(reading_order); i++)
@@ -182,7 +182,7 @@ static int model_build(struct reader *r, struct source *source)
 /* Documents → policy. *wrong: an earlier step found an error, and the policy is only read for more of them. */
 static int policy_build(struct source *source, bool wrong, struct policy **policy, struct policy_diagnostics *d)
 {
-	_cleanup_(reader_done) struct reader r = { .policy = *policy, .diagnostics = d, .wrong = wrong };
+	_cleanup_(reader_done) struct reader r = {.policy = *policy, .diagnostics = d, .wrong = wrong};
 	int e = model_build(&r, source);
 
 	if (!e)
@@ -235,7 +235,7 @@ static int text_add(struct source *source, struct policy *p, const char *name, c
 
 static int file_refuse(struct policy_diagnostics *d, const char *path, int errnum, const char *fact)
 {
-	int r = diagnostics_add(d, POLICY_ERROR, (struct policy_place){ .file = path }, "%s", fact);
+	int r = diagnostics_add(d, POLICY_ERROR, (struct policy_place){.file = path}, "%s", fact);
 
 	return r ? r : -errnum;
 }
@@ -254,7 +254,8 @@ static int file_read(const char *path, struct policy_diagnostics *d, char **ret_
 		n = fread(text + length, 1, capacity - length, f);
 		length += n;
 		if (length > DOCUMENT_BYTES_MAX)
-			return file_refuse(d, path, EFBIG, "larger than 256 MiB; split it into several files of a directory");
+			return file_refuse(d, path, EFBIG,
+					   "larger than 256 MiB; split it into several files of a directory");
 	} while (n);
 	if (ferror(f))
 		return file_refuse(d, path, errno, strerror(errno));
@@ -358,5 +359,6 @@ int policy_load_text(const char *name, const char *text, size_t length, struct p
 
 	if (!p)
 		return -ENOMEM;
-	return sources_finish(text_add(&source, p, name, text, length, diagnostics), &source, &p, diagnostics, ret_policy);
+	return sources_finish(text_add(&source, p, name, text, length, diagnostics), &source, &p, diagnostics,
+			      ret_policy);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Sections that say what the network is: tenants, segments, services, failsafe, interfaces. Called by yaml.c in the order
- * of its table: tenants, then the names of segments, then everything that refers to them.
+ * Sections that say what the network is: tenants, segments, services, failsafe, interfaces. Called by yaml.c in the
+ * order of its table: tenants, then the names of segments, then everything that refers to them.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -73,7 +73,6 @@ void declare_segments(struct reader *r, const struct node *node)
 	}
 }
 
-
 static void prefixes_read(struct reader *r, const struct node *node, const char *what, struct policy_prefix **prefixes,
 			  size_t *count)
 {
@@ -87,8 +86,8 @@ static void prefixes_read(struct reader *r, const struct node *node, const char 
 		if (!reader_scalar(r, child, "a prefix"))
 			continue;
 		if (!value_looks_like_prefix(child->text))
-			reader_error(r, child, "'%.63s' is no prefix; to unite segments write {segments: [%.63s]}", child->text,
-				     child->text);
+			reader_error(r, child, "'%.63s' is no prefix; to unite segments write {segments: [%.63s]}",
+				     child->text, child->text);
 		else
 			reader_add_prefix(r, child, prefixes, count);
 	}
@@ -127,13 +126,11 @@ static void members_read(struct reader *r, const struct field *f, const struct n
 	}
 }
 
-static const struct field segment_fields[] = {
-	FIELD_WHOLE("include", include_read),
-	FIELD_WHOLE("except", except_read),
-	FIELD_WHOLE("segments", members_read),
-	FIELD("tenant", read_tenant, struct policy_segment, tenant),
-	{}
-};
+static const struct field segment_fields[] = {FIELD_WHOLE("include", include_read),
+					      FIELD_WHOLE("except", except_read),
+					      FIELD_WHOLE("segments", members_read),
+					      FIELD("tenant", read_tenant, struct policy_segment, tenant),
+					      {}};
 
 void read_segments(struct reader *r, const struct node *node)
 {
@@ -150,7 +147,8 @@ void read_segments(struct reader *r, const struct node *node)
 		if (value->kind != NODE_MAPPING)
 			prefixes_read(r, value, "a segment", &s->include, &s->n_include);
 		else if (reader_mapping(r, value, "segment", segment_fields, s) && s->n_except && !s->n_include)
-			reader_error(r, value, "'except' is taken from 'include', which is not here; add it, or remove 'except'");
+			reader_error(r, value,
+				     "'except' is taken from 'include', which is not here; add it, or remove 'except'");
 	}
 }
 
@@ -160,12 +158,10 @@ struct item_text {
 	const struct node *protocol, *ports, *source_ports;
 };
 
-static const struct field item_fields[] = {
-	FIELD("protocol", read_node, struct item_text, protocol, REQUIRED),
-	FIELD("ports", read_node, struct item_text, ports),
-	FIELD("source-ports", read_node, struct item_text, source_ports),
-	{}
-};
+static const struct field item_fields[] = {FIELD("protocol", read_node, struct item_text, protocol, REQUIRED),
+					   FIELD("ports", read_node, struct item_text, ports),
+					   FIELD("source-ports", read_node, struct item_text, source_ports),
+					   {}};
 
 static void ports_read(struct reader *r, const struct node *node, const struct policy_item *item, uint16_t *first,
 		       uint16_t *last)
@@ -265,9 +261,11 @@ void read_failsafe(struct reader *r, const struct node *node)
 			continue;
 		item = &f->items[before];
 		if (item->any_protocol)
-			reader_error(r, &node->children[i], "'any' would let everything pass this host's door; name the protocols");
+			reader_error(r, &node->children[i],
+				     "'any' would let everything pass this host's door; name the protocols");
 		else if (item->source_first || item->source_last != 65535)
-			reader_error(r, &node->children[i], "failsafe cannot tell source ports apart; remove 'source-ports'");
+			reader_error(r, &node->children[i],
+				     "failsafe cannot tell source ports apart; remove 'source-ports'");
 	}
 }
 
@@ -279,13 +277,11 @@ struct interface_text {
 	uint32_t tenant;
 };
 
-static const struct choice attach_choices[] = {
-	{ "auto", POLICY_ATTACH_AUTO },
-	{ "xdp", POLICY_ATTACH_XDP },
-	{ "xdp-generic", POLICY_ATTACH_XDP_GENERIC },
-	{ "tc", POLICY_ATTACH_TC },
-	{}
-};
+static const struct choice attach_choices[] = {{"auto", POLICY_ATTACH_AUTO},
+					       {"xdp", POLICY_ATTACH_XDP},
+					       {"xdp-generic", POLICY_ATTACH_XDP_GENERIC},
+					       {"tc", POLICY_ATTACH_TC},
+					       {}};
 
 static const struct field interface_fields[] = {
 	FIELD("name", read_node, struct interface_text, name, REQUIRED),
@@ -294,8 +290,7 @@ static const struct field interface_fields[] = {
 	FIELD("vlans", read_node, struct interface_text, vlans),
 	FIELD_NOT_YET("vnis"),
 	FIELD("antispoof", read_node, struct interface_text, antispoof),
-	{}
-};
+	{}};
 
 static bool vlan_listed(const struct policy_interface *interface, uint64_t id)
 {
@@ -327,7 +322,7 @@ static void vlan_read(struct reader *r, const struct node *key, const struct nod
 	tenant = reader_find(r, NAME_TENANT, value);
 	vlan = tenant == NAME_UNDEFINED ? NULL : reader_add(r, &interface->vlans, &interface->n_vlans, sizeof(*vlan));
 	if (vlan)
-		*vlan = (struct policy_vlan){ (uint16_t)id, (uint16_t)tenant };
+		*vlan = (struct policy_vlan){(uint16_t)id, (uint16_t)tenant};
 }
 
 static void antispoof_read(struct reader *r, const struct node *node, void *arg)
@@ -356,7 +351,8 @@ static void interface_name_read(struct reader *r, const struct node *node, struc
 	if (!reader_scalar(r, node, "name"))
 		return;
 	if (!interface_name_usable(node->text)) {
-		reader_error(r, node, "'%.63s' cannot be the name of an interface; use a name as in eth0 or a glob as in eth*",
+		reader_error(r, node,
+			     "'%.63s' cannot be the name of an interface; use a name as in eth0 or a glob as in eth*",
 			     node->text);
 		return;
 	}

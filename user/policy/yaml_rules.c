@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The `rules` section. Called by yaml.c after every segment and service is known. Literals of a rule become one nameless
- * segment a side and one nameless service, so that all else sees indices only.
+ * The `rules` section. Called by yaml.c after every segment and service is known. Literals of a rule become one
+ * nameless segment a side and one nameless service, so that all else sees indices only.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +17,9 @@ struct rule_text {
 };
 
 static const struct choice action_choices[] = {
-	{ "allow", SLUICE_ACTION_ALLOW },
-	{ "deny", SLUICE_ACTION_DENY },
-	{ "reject", CHOICE_NOT_YET },
-	{}
-};
+	{"allow", SLUICE_ACTION_ALLOW}, {"deny", SLUICE_ACTION_DENY}, {"reject", CHOICE_NOT_YET}, {}};
 
-static const struct choice mode_choices[] = { { "enforce", false }, { "audit", true }, {} };
+static const struct choice mode_choices[] = {{"enforce", false}, {"audit", true}, {}};
 
 static const struct field rule_fields[] = {
 	FIELD("name", read_node, struct rule_text, name, REQUIRED),
@@ -37,8 +33,7 @@ static const struct field rule_fields[] = {
 	FIELD("log", read_node, struct rule_text, log),
 	FIELD_NOT_YET("limit"),
 	FIELD_NOT_YET("cross-tenant"),
-	{}
-};
+	{}};
 
 /* ------------------------------------------------------------------- from and to */
 
@@ -105,7 +100,7 @@ static void any_alone(struct reader *r, const struct node *node, const struct ta
 
 static void side_read(struct reader *r, const struct node *node, const char *what, struct policy_side *side)
 {
-	struct target t = { &side->segments, &side->n_segments, &side->any, NAME_UNDEFINED, node->place };
+	struct target t = {&side->segments, &side->n_segments, &side->any, NAME_UNDEFINED, node->place};
 
 	side->place = node->place;
 	reader_each(r, node, what, false, side_part_read, &t);
@@ -163,8 +158,10 @@ static void service_part_read(struct reader *r, const struct node *node, void *a
 
 static void service_read(struct reader *r, const struct node *node, struct policy_rule *rule)
 {
-	struct target t = { .indices = &rule->services, .n_indices = &rule->n_services, .any = &rule->any_service,
-			    .literals = NAME_UNDEFINED };
+	struct target t = {.indices = &rule->services,
+			   .n_indices = &rule->n_services,
+			   .any = &rule->any_service,
+			   .literals = NAME_UNDEFINED};
 
 	if (!node) {
 		rule->any_service = true;
@@ -179,9 +176,9 @@ static void service_read(struct reader *r, const struct node *node, struct polic
 
 static void log_read(struct reader *r, const struct node *node, struct policy_rule *rule)
 {
-	static const struct field on = { .key = "log" };
-	static const struct field fields[] = { FIELD("every", read_duration, struct policy_rule, log_period_ns, REQUIRED),
-					       {} };
+	static const struct field on = {.key = "log"};
+	static const struct field fields[] = {
+		FIELD("every", read_duration, struct policy_rule, log_period_ns, REQUIRED), {}};
 
 	if (!node)
 		return;
@@ -193,7 +190,7 @@ static void log_read(struct reader *r, const struct node *node, struct policy_ru
 
 static void stateful_read(struct reader *r, const struct node *node, struct policy_rule *rule)
 {
-	static const struct field f = { .key = "stateful" };
+	static const struct field f = {.key = "stateful"};
 
 	rule->stateful = rule->action == SLUICE_ACTION_ALLOW;
 	if (!node)
@@ -216,8 +213,8 @@ static void rule_name_read(struct reader *r, const struct node *node, struct pol
 
 static void rule_read(struct reader *r, const struct node *node)
 {
-	static const struct field tenant = { .key = "tenant" };
-	struct rule_text text = { .action = SLUICE_ACTION_DENY };
+	static const struct field tenant = {.key = "tenant"};
+	struct rule_text text = {.action = SLUICE_ACTION_DENY};
 	struct policy_rule *rule = reader_add(r, &r->policy->rules, &r->policy->n_rules, sizeof(*rule));
 
 	if (!rule)

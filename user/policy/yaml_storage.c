@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Sections `conntrack` and `storage`: what the flow table keeps, and what `sluice target` serves. Called by yaml.c. Storage
- * refers to nothing outside itself.
+ * Sections `conntrack` and `storage`: what the flow table keeps, and what `sluice target` serves. Called by yaml.c.
+ * Storage refers to nothing outside itself.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,18 +36,16 @@ struct conntrack_text {
 	int syn_cookies;
 };
 
-#define TIMEOUT(key, index, ...) \
+#define TIMEOUT(key, index, ...)                                                                                       \
 	FIELD(key, read_duration, struct conntrack_text, conntrack.timeout_ns[index], ##__VA_ARGS__)
 
-static const struct choice full_choices[] = { { "drop", false }, { "stateless", true }, {} };
-static const struct choice cookie_choices[] = {
-	{ "auto", 0 },
-	{ "on", CHOICE_NOT_YET },
-	{ "off", CHOICE_NOT_YET },
-	{ "always", CHOICE_NOT_YET },
-	{ "never", CHOICE_NOT_YET },
-	{}
-};
+static const struct choice full_choices[] = {{"drop", false}, {"stateless", true}, {}};
+static const struct choice cookie_choices[] = {{"auto", 0},
+					       {"on", CHOICE_NOT_YET},
+					       {"off", CHOICE_NOT_YET},
+					       {"always", CHOICE_NOT_YET},
+					       {"never", CHOICE_NOT_YET},
+					       {}};
 static const bool zero_is_fine = true;
 
 static const struct field conntrack_fields[] = {
@@ -60,12 +58,11 @@ static const struct field conntrack_fields[] = {
 	TIMEOUT("udp-stream", SLUICE_T_UDP_STREAM),
 	TIMEOUT("icmp", SLUICE_T_ICMP),
 	FIELD("syn-cookies", read_choice, struct conntrack_text, syn_cookies, .arg = cookie_choices),
-	{}
-};
+	{}};
 
 void read_conntrack(struct reader *r, const struct node *node)
 {
-	struct conntrack_text text = { .conntrack = r->policy->conntrack };
+	struct conntrack_text text = {.conntrack = r->policy->conntrack};
 
 	reader_mapping(r, node, "conntrack", conntrack_fields, &text);
 	r->policy->conntrack = text.conntrack;
@@ -74,10 +71,10 @@ void read_conntrack(struct reader *r, const struct node *node)
 
 /* ------------------------------------------------------------------- namespaces */
 
-#define BLOCK_DEFAULT	4096
-#define NAMESPACES_MAX	1024 /* of one subsystem */
-#define NVME_NQN_MAX	223  /* bytes without the NUL: NVMe Base 2.0, 4.5 */
-#define PORT_DEFAULT	4420
+#define BLOCK_DEFAULT  4096
+#define NAMESPACES_MAX 1024 /* of one subsystem */
+#define NVME_NQN_MAX   223  /* bytes without the NUL: NVMe Base 2.0, 4.5 */
+#define PORT_DEFAULT   4420
 
 struct namespace_text {
 	struct policy_namespace ns;
@@ -87,12 +84,8 @@ struct namespace_text {
 };
 
 static const struct choice backend_choices[] = {
-	{ "file", POLICY_BACKEND_FILE },
-	{ "memory", POLICY_BACKEND_MEMORY },
-	{ "null", POLICY_BACKEND_NULL },
-	{}
-};
-static const struct choice block_choices[] = { { "512", 512 }, { "4096", 4096 }, {} };
+	{"file", POLICY_BACKEND_FILE}, {"memory", POLICY_BACKEND_MEMORY}, {"null", POLICY_BACKEND_NULL}, {}};
+static const struct choice block_choices[] = {{"512", 512}, {"4096", 4096}, {}};
 
 static const struct field namespace_fields[] = {
 	FIELD("id", read_node, struct namespace_text, id, REQUIRED),
@@ -101,8 +94,7 @@ static const struct field namespace_fields[] = {
 	FIELD("size", read_node, struct namespace_text, size),
 	FIELD("block", read_choice, struct namespace_text, block, .arg = block_choices),
 	FIELD("readonly", read_bool, struct namespace_text, ns.readonly),
-	{}
-};
+	{}};
 
 static void namespace_id_read(struct reader *r, const struct node *node, const struct policy_subsystem *s,
 			      struct policy_namespace *ns)
@@ -140,13 +132,14 @@ static void namespace_size_read(struct reader *r, const struct namespace_text *t
 	if (value_size(text->size->text, &ns->size, &err))
 		reader_error(r, text->size, "%s", err.text);
 	else if (!ns->size || ns->size % ns->block)
-		reader_error(r, text->size, "size must be a multiple of the block size %u, and not 0; change one", ns->block);
+		reader_error(r, text->size, "size must be a multiple of the block size %u, and not 0; change one",
+			     ns->block);
 }
 
 static void namespace_path_read(struct reader *r, const struct namespace_text *text, const struct node *at,
 				struct policy_namespace *ns)
 {
-	static const struct field f = { .key = "path" };
+	static const struct field f = {.key = "path"};
 
 	if (ns->backend == POLICY_BACKEND_FILE && !text->path)
 		reader_error(r, at, "namespace has no 'path', and its backend is a file; add it");
@@ -158,7 +151,7 @@ static void namespace_path_read(struct reader *r, const struct namespace_text *t
 
 static void namespace_read(struct reader *r, const struct node *node, struct policy_subsystem *s)
 {
-	struct namespace_text text = { .block = BLOCK_DEFAULT };
+	struct namespace_text text = {.block = BLOCK_DEFAULT};
 	struct policy_namespace *ns = reader_add(r, &s->namespaces, &s->n_namespaces, sizeof(*ns));
 
 	if (!ns || !reader_mapping(r, node, "namespace", namespace_fields, &text))
@@ -182,8 +175,7 @@ static const struct field subsystem_fields[] = {
 	FIELD("nqn", read_node, struct subsystem_text, nqn, REQUIRED),
 	FIELD("hosts", read_node, struct subsystem_text, hosts),
 	FIELD("namespaces", read_node, struct subsystem_text, namespaces, REQUIRED),
-	{}
-};
+	{}};
 
 static bool nqn_usable(struct reader *r, const struct node *node, const char *what)
 {
@@ -256,16 +248,14 @@ struct portal_text {
 	uint32_t port;
 };
 
-static const struct bounds port_bounds = { 1, 65535 };
-static const struct field portal_fields[] = {
-	FIELD("address", read_node, struct portal_text, address, REQUIRED),
-	FIELD("port", read_number, struct portal_text, port, .arg = &port_bounds),
-	{}
-};
+static const struct bounds port_bounds = {1, 65535};
+static const struct field portal_fields[] = {FIELD("address", read_node, struct portal_text, address, REQUIRED),
+					     FIELD("port", read_number, struct portal_text, port, .arg = &port_bounds),
+					     {}};
 
 static void portal_read(struct reader *r, const struct node *node, struct policy_storage *storage)
 {
-	struct portal_text text = { .port = PORT_DEFAULT };
+	struct portal_text text = {.port = PORT_DEFAULT};
 	struct policy_portal *portal;
 	struct policy_prefix prefix;
 	struct error err;
@@ -281,7 +271,7 @@ static void portal_read(struct reader *r, const struct node *node, struct policy
 	portal = reader_add(r, &storage->portals, &storage->n_portals, sizeof(*portal));
 	if (!portal)
 		return;
-	*portal = (struct policy_portal){ node->place, reader_strdup(r, text.address->text), (uint16_t)text.port };
+	*portal = (struct policy_portal){node->place, reader_strdup(r, text.address->text), (uint16_t)text.port};
 }
 
 #define CPUS_MAX 4096
@@ -309,7 +299,8 @@ static void reactors_read(struct reader *r, const struct node *node, struct poli
 		}
 		for (k = 0; k < storage->n_reactors; k++) {
 			if (storage->reactors[k] == cpu)
-				reader_error(r, &node->children[i], "CPU %u is here twice; remove one", (unsigned int)cpu);
+				reader_error(r, &node->children[i], "CPU %u is here twice; remove one",
+					     (unsigned int)cpu);
 		}
 		slot = reader_add(r, &storage->reactors, &storage->n_reactors, sizeof(*slot));
 		if (slot)
@@ -322,13 +313,11 @@ struct storage_text {
 	int steering;
 };
 
-static const struct choice steering_choices[] = {
-	{ "auto", POLICY_STEER_AUTO },
-	{ "reuseport", POLICY_STEER_REUSEPORT },
-	{ "cpumap", POLICY_STEER_CPUMAP },
-	{ "none", POLICY_STEER_NONE },
-	{}
-};
+static const struct choice steering_choices[] = {{"auto", POLICY_STEER_AUTO},
+						 {"reuseport", POLICY_STEER_REUSEPORT},
+						 {"cpumap", POLICY_STEER_CPUMAP},
+						 {"none", POLICY_STEER_NONE},
+						 {}};
 
 static const struct field storage_fields[] = {
 	FIELD("portals", read_node, struct storage_text, portals, REQUIRED),
@@ -337,13 +326,12 @@ static const struct field storage_fields[] = {
 	FIELD("subsystems", read_node, struct storage_text, subsystems, REQUIRED),
 	FIELD_NOT_YET("access"),
 	FIELD_NOT_YET("limits"),
-	{}
-};
+	{}};
 
 void read_storage(struct reader *r, const struct node *node)
 {
 	struct policy_storage *storage = &r->policy->storage;
-	struct storage_text text = { .steering = POLICY_STEER_AUTO };
+	struct storage_text text = {.steering = POLICY_STEER_AUTO};
 	size_t i;
 
 	storage->present = true;
