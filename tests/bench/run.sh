@@ -79,7 +79,7 @@ row() {
 	value=$(rates "$1" "$2" | median)
 	if [[ $4 != - ]] && wanted_row "$1" "$4"; then
 		r=$(ratio "$1" "$2" "$4")
-		[[ $budget == - ]] || mark=$(awk -v r="$r" -v b="$budget" 'BEGIN { print r >= b ? "met" : "MISSED" }')
+		[[ $budget == - ]] || mark=$(awk -v r="$r" -v b="$budget" 'BEGIN { print (r >= b ? "met" : "MISSED") }')
 		r=$(printf '%.2f' "$r")
 	fi
 	printf '  %-46s %12.0f  %6s of %-14s budget %-5s %s\n' "$3" "$value" "$r" "$4" "$budget" "$mark"

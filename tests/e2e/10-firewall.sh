@@ -73,6 +73,19 @@ case_ok "20 MB through an allowed flow come back intact (v6)" big_transfer "$STO
 case_ok "fragmented ping passes (v4)" topology_in trainer ping -q -c 1 -W 2 -s 4000 "$STORAGE4"
 case_ok "fragmented ping passes (v6)" topology_in trainer ping -q -c 1 -W 2 -s 4000 "$STORAGE6"
 
+# ------------------------------------------------------------------------------------------------- a burst of new flows
+
+burst_tracked() {
+	local full
+	full=$(reason_packets dpu conntrack-full)
+	"$BUILD/tests/bench/live" send --from-namespace "$(topology_namespace trainer)" --from-device eth0 \
+		--to-namespace "$(topology_namespace dpu)" --to-device trainer --source "$TRAINER4" --dest "$STORAGE4" \
+		--ports 1024 --port 5000 --seconds 0.01 || return 1
+	full=$(($(reason_packets dpu conntrack-full) - full))
+	((full == 0)) || { echo "$full packets dropped as conntrack-full, with $(sluice_in dpu status --json | jq -c .flows)"; return 1; }
+}
+case_ok "1,024 UDP flows that begin in one burst are all tracked" burst_tracked
+
 # ------------------------------------------------------------------------------------------------------------ scans
 
 # scan FLAGS...: no port may be reported open, closed or unfiltered.
