@@ -347,7 +347,8 @@ Test(policy_yaml, a_directory_reports_the_errors_of_every_file)
 
 	cr_assert_not_null(mkdtemp(directory));
 	file_write(directory, "10-net.yaml", "sluice: 1\nname: n\nsegments: [\n");
-	file_write(directory, "20-rules.yaml", "sluice: 1\nname: n\nrlues: []\n");
+	file_write(directory, "20-rules.yaml",
+		   "sluice: 1\nrlues: []\nrules: [{name: r, from: a, to: a, action: allow}]\n");
 	cr_assert_eq(policy_load(directory, &d, &p), -EINVAL);
 	cr_assert_null(p);
 	cr_assert_eq(d.errors, 2);

@@ -342,6 +342,8 @@ size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at)
 
 	if (entry)
 		return entry->id;
+	if (r->incomplete)
+		return NAME_UNDEFINED;
 	if (r->diagnostics && r->diagnostics->errors < SUGGESTIONS_MAX) {
 		for (i = 0; i < table->n_entries; i++)
 			suggestion_try(&s, table->entries[i].node->text);

@@ -25,8 +25,9 @@ struct name_table {
 struct reader {
 	struct policy *policy;
 	struct policy_diagnostics *diagnostics;
-	bool wrong; /* an error was found: the policy must not be used */
-	int failed; /* -ENOMEM once memory ran out, else 0 */
+	bool wrong;	 /* an error was found: the policy must not be used */
+	int failed;	 /* -ENOMEM once memory ran out, else 0 */
+	bool incomplete; /* a file was unreadable: what is undefined here may be defined there, and is not reported */
 	struct name_table names[NAME_KINDS];
 };
 

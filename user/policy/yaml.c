@@ -182,7 +182,8 @@ static int model_build(struct reader *r, struct source *source)
 /* Documents → policy. *wrong: an earlier step found an error, and the policy is only read for more of them. */
 static int policy_build(struct source *source, bool wrong, struct policy **policy, struct policy_diagnostics *d)
 {
-	_cleanup_(reader_done) struct reader r = {.policy = *policy, .diagnostics = d, .wrong = wrong};
+	_cleanup_(reader_done) struct reader r = {
+		.policy = *policy, .diagnostics = d, .wrong = wrong, .incomplete = wrong};
 	int e = model_build(&r, source);
 
 	if (!e)
