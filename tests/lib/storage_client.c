@@ -15,24 +15,24 @@
 #include "base/util.h"
 
 /* Not assert(): it stays in every build. */
-#define must(condition)                                                                                  \
-	do {                                                                                             \
-		if (!(condition)) {                                                                      \
-			fprintf(stderr, "%s:%d: %s failed: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
-			abort();                                                                         \
-		}                                                                                        \
+#define must(condition)                                                                                                \
+	do {                                                                                                           \
+		if (!(condition)) {                                                                                    \
+			fprintf(stderr, "%s:%d: %s failed: %s\n", __FILE__, __LINE__, #condition, strerror(errno));    \
+			abort();                                                                                       \
+		}                                                                                                      \
 	} while (0)
 
 /* ---- the target ---- */
 
 static void namespace_set(struct policy_namespace *ns, uint32_t id, enum policy_backend backend, uint32_t block)
 {
-	*ns = (struct policy_namespace){ .id = id, .backend = backend, .size = NS_SIZE, .block = block };
+	*ns = (struct policy_namespace){.id = id, .backend = backend, .size = NS_SIZE, .block = block};
 }
 
 void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connect_timeout_ms)
 {
-	struct target_options options = { .storage = &f->storage, .connect_timeout_ms = connect_timeout_ms };
+	struct target_options options = {.storage = &f->storage, .connect_timeout_ms = connect_timeout_ms};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};
 
@@ -47,15 +47,20 @@ void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connec
 	f->namespaces[2].path = f->path;
 	f->namespaces[3].readonly = true;
 	f->subsystems[0] = (struct policy_subsystem){
-		.nqn = (char *)TEST_SUBNQN, .any_host = true, .namespaces = f->namespaces, .n_namespaces = NS_COUNT
-	};
+		.nqn = (char *)TEST_SUBNQN, .any_host = true, .namespaces = f->namespaces, .n_namespaces = NS_COUNT};
 	f->hosts[0] = (char *)TEST_OTHER;
-	f->subsystems[1] = (struct policy_subsystem){
-		.nqn = (char *)TEST_PRIVATE, .hosts = f->hosts, .n_hosts = 1, .namespaces = f->namespaces, .n_namespaces = 1
-	};
-	f->portal = (struct policy_portal){ .address = (char *)"127.0.0.1" };
-	f->storage = (struct policy_storage){ .present = true, .portals = &f->portal, .n_portals = 1,
-					      .reactors_auto = true, .subsystems = f->subsystems, .n_subsystems = 2 };
+	f->subsystems[1] = (struct policy_subsystem){.nqn = (char *)TEST_PRIVATE,
+						     .hosts = f->hosts,
+						     .n_hosts = 1,
+						     .namespaces = f->namespaces,
+						     .n_namespaces = 1};
+	f->portal = (struct policy_portal){.address = (char *)"127.0.0.1"};
+	f->storage = (struct policy_storage){.present = true,
+					     .portals = &f->portal,
+					     .n_portals = 1,
+					     .reactors_auto = true,
+					     .subsystems = f->subsystems,
+					     .n_subsystems = 2};
 	must(!target_cpus(&f->storage, cpus, &n, &err));
 	options.cpus = cpus;
 	options.n_cpus = min(n, reactors);
@@ -76,8 +81,8 @@ void fixture_stop(struct fixture *f)
 
 void client_dial(struct client *c, uint16_t port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
-	const struct timeval limit = { .tv_sec = 10 };
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	const struct timeval limit = {.tv_sec = 10};
 	const int on = 1;
 
 	memset(c, 0, sizeof(*c));
@@ -164,7 +169,7 @@ void client_open(struct client *c, uint16_t port, uint8_t dgst)
 	c->framing.hdgst = dgst & PDU_DGST_HEADER;
 	c->framing.ddgst = dgst & PDU_DGST_DATA;
 	c->framing.align = pdu_align(pdu.header.icresp.cpda);
-	pdu_decoder_ready(&c->decoder, &(struct pdu_framing){ c->framing.hdgst, c->framing.ddgst, pdu_align(0) }, 0, 0);
+	pdu_decoder_ready(&c->decoder, &(struct pdu_framing){c->framing.hdgst, c->framing.ddgst, pdu_align(0)}, 0, 0);
 }
 
 /* ---- commands ---- */
@@ -200,8 +205,8 @@ static int answer_r2t(struct client *c, const struct pdu_data *r2t, const uint8_
 	/* In pieces, so that more than one H2CData answers a larger R2T. */
 	while (done < n && !r) {
 		uint32_t piece = min(n - done, 32768u);
-		size_t header = pdu_encode_h2c_data(buf, &c->framing, r2t->cccid, le16toh(r2t->ttag), offset + done, piece,
-						    done + piece == n ? PDU_F_LAST : 0);
+		size_t header = pdu_encode_h2c_data(buf, &c->framing, r2t->cccid, le16toh(r2t->ttag), offset + done,
+						    piece, done + piece == n ? PDU_F_LAST : 0);
 
 		r = send_pdu(c, buf, header, data + offset + done, piece);
 		done += piece;
@@ -264,10 +269,12 @@ int client_connect(struct client *c, const struct client_connect *how)
 	struct nvme_connect connect = {
 		.qid = how->qid,
 		.entries = how->entries ? how->entries : 32,
-		.cntlid = how->cntlid ? how->cntlid : how->qid ? c->cntlid : NVME_CNTLID_DYNAMIC,
+		.cntlid = how->cntlid ? how->cntlid
+			  : how->qid  ? c->cntlid
+				      : NVME_CNTLID_DYNAMIC,
 		.kato_ms = how->kato_ms,
 		.no_sq_flow = how->no_sq_flow,
-		.hostid = { 1, 2, 3 },
+		.hostid = {1, 2, 3},
 	};
 	struct nvme_connect_data data;
 	uint64_t result = 0;
@@ -284,7 +291,7 @@ int client_connect(struct client *c, const struct client_connect *how)
 
 int client_property_set(struct client *c, uint32_t offset, uint64_t value)
 {
-	const struct nvme_property property = { .offset = offset, .size = 4, .value = value };
+	const struct nvme_property property = {.offset = offset, .size = 4, .value = value};
 
 	return client_run(c, nvme_property_set_make(0, &property), NULL, 0, false, NULL);
 }
@@ -311,15 +318,15 @@ void client_admin(struct client *c, const struct fixture *f, uint8_t dgst)
 	client_open(c, f->port, dgst);
 	must(!client_connect(c, &(struct client_connect){}));
 	must(!client_enable(c));
-	must(!client_run(c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 3 << 16 | 3), NULL, 0, false,
-			 NULL));
+	must(!client_run(c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 3 << 16 | 3), NULL, 0,
+			 false, NULL));
 }
 
 void client_io(struct client *c, const struct fixture *f, const struct client *admin, uint8_t dgst, bool no_sq_flow)
 {
 	client_open(c, f->port, dgst);
 	c->cntlid = admin->cntlid;
-	must(!client_connect(c, &(struct client_connect){ .qid = 1, .no_sq_flow = no_sq_flow }));
+	must(!client_connect(c, &(struct client_connect){.qid = 1, .no_sq_flow = no_sq_flow}));
 }
 
 int client_rw(struct client *c, uint8_t opcode, uint32_t nsid, uint64_t slba, uint32_t blocks, void *data, uint32_t len,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A target in this process on 127.0.0.1, and a blocking NVMe/TCP host to talk to it: what the tests of user/storage share. The
- * host is made of the codec of user/nvme and of plain sockets; every wait ends after a few seconds with an error.
+ * A target in this process on 127.0.0.1, and a blocking NVMe/TCP host to talk to it: what the tests of user/storage
+ * share. The host is made of the codec of user/nvme and of plain sockets; every wait ends after a few seconds with an
+ * error.
  */
 #ifndef SLUICE_TESTS_STORAGE_CLIENT_H
 #define SLUICE_TESTS_STORAGE_CLIENT_H
@@ -43,7 +44,7 @@ struct client {
 	size_t chunk;		    /* bytes a send; 0: all at once */
 	uint16_t cid;		    /* of the last command */
 	uint16_t cntlid;
-	uint16_t sqhd; /* of the last response */
+	uint16_t sqhd;			      /* of the last response */
 	unsigned int c2h_pdus, success_flags; /* counted */
 };
 
@@ -62,8 +63,8 @@ int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max
 int client_capsule(struct client *c, const struct nvme_sqe *sqe, const void *data, uint32_t len);
 
 /*
- * One command from capsule to response, R2T and C2HData included. in_capsule: data go in the capsule. Returns the NVMe status
- * without DNR, or -errno. *ret_result may be NULL.
+ * One command from capsule to response, R2T and C2HData included. in_capsule: data go in the capsule. Returns the NVMe
+ * status without DNR, or -errno. *ret_result may be NULL.
  */
 int client_run(struct client *c, struct nvme_sqe sqe, void *data, uint32_t len, bool in_capsule, uint64_t *ret_result);
 

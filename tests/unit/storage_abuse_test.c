@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Hosts that do what they should not: malformed PDUs, silence, floods, resets. The target answers with the right
- * C2HTermReq, closes, and goes on serving others; under ASan nothing leaks. Each row says what is sent after a state was
- * reached, and what must come back.
+ * C2HTermReq, closes, and goes on serving others; under ASan nothing leaks. Each row says what is sent after a state
+ * was reached, and what must come back.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -66,8 +66,10 @@ struct row {
 	uint32_t fei;
 };
 
-#define CH(type_, flags_, hlen_, pdo_, plen_) \
-	{ .type = type_, .flags = flags_, .hlen = hlen_, .pdo = pdo_, .plen = htole32(plen_) }
+#define CH(type_, flags_, hlen_, pdo_, plen_)                                                                          \
+	{                                                                                                              \
+		.type = type_, .flags = flags_, .hlen = hlen_, .pdo = pdo_, .plen = htole32(plen_)                     \
+	}
 
 static void reach(struct client *admin, struct client *c, enum stage stage)
 {
@@ -88,32 +90,68 @@ static void reach(struct client *admin, struct client *c, enum stage stage)
 Test(storage_abuse, malformed)
 {
 	const struct row rows[] = {
-		{ "command before ICReq", DIALLED, { .ch = CH(PDU_CAPSULE_CMD, 0, 72, 0, 72) }, 72, FES_SEQUENCE, 0 },
-		{ "unknown type", DIALLED, { .ch = CH(0x42, 0, 24, 0, 24) }, 24, FES_INVALID_HEADER, 0 },
-		{ "ICReq of wrong HLEN", DIALLED, { .ch = CH(PDU_ICREQ, 0, 64, 0, 128) }, 128, FES_INVALID_HEADER, 2 },
-		{ "ICReq of wrong PLEN", DIALLED, { .ch = CH(PDU_ICREQ, 0, 128, 0, 256) }, 128, FES_INVALID_HEADER, 4 },
-		{ "ICReq of another format", DIALLED,
-		  { .icreq = { .ch = CH(PDU_ICREQ, 0, 128, 0, 128), .pfv = htole16(9) } }, 128, FES_UNSUPPORTED, 8 },
-		{ "second ICReq", NEGOTIATED, { .ch = CH(PDU_ICREQ, 0, 128, 0, 128) }, 128, FES_SEQUENCE, 0 },
-		{ "PDU of the other direction", NEGOTIATED, { .ch = CH(PDU_CAPSULE_RESP, 0, 24, 0, 24) }, 24,
-		  FES_INVALID_HEADER, 0 },
-		{ "capsule of wrong HLEN", IO_QUEUE, { .ch = CH(PDU_CAPSULE_CMD, 0, 24, 0, 72) }, 72, FES_INVALID_HEADER, 2 },
-		{ "capsule that claims a digest", IO_QUEUE, { .ch = CH(PDU_CAPSULE_CMD, PDU_F_HDGST, 72, 0, 76) }, 76,
-		  FES_INVALID_HEADER, 1 },
-		{ "capsule with PDO inside its header", IO_QUEUE, { .ch = CH(PDU_CAPSULE_CMD, 0, 72, 8, 584) }, 72,
-		  FES_INVALID_HEADER, 3 },
-		{ "capsule with too much data", IO_QUEUE, { .ch = CH(PDU_CAPSULE_CMD, 0, 72, 72, 1 << 20) }, 72,
-		  FES_LIMIT, 0 },
-		{ "PLEN of 4 GiB", IO_QUEUE, { .ch = CH(PDU_CAPSULE_CMD, 0, 72, 72, 0xffffffff) }, 72, FES_LIMIT, 0 },
-		{ "H2CData without R2T", IO_QUEUE,
-		  { .data = { .ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536), .ttag = htole16(3), .len = htole32(512) } }, 24,
-		  FES_INVALID_HEADER, 10 },
-		{ "H2CData of an absurd tag", ADMIN,
-		  { .data = { .ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536), .ttag = htole16(0xffff), .len = htole32(512) } },
-		  24, FES_INVALID_HEADER, 10 },
-		{ "H2CData whose lengths disagree", IO_QUEUE,
-		  { .data = { .ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536), .len = htole32(100) } }, 24, FES_INVALID_HEADER,
-		  16 },
+		{"command before ICReq", DIALLED, {.ch = CH(PDU_CAPSULE_CMD, 0, 72, 0, 72)}, 72, FES_SEQUENCE, 0},
+		{"unknown type", DIALLED, {.ch = CH(0x42, 0, 24, 0, 24)}, 24, FES_INVALID_HEADER, 0},
+		{"ICReq of wrong HLEN", DIALLED, {.ch = CH(PDU_ICREQ, 0, 64, 0, 128)}, 128, FES_INVALID_HEADER, 2},
+		{"ICReq of wrong PLEN", DIALLED, {.ch = CH(PDU_ICREQ, 0, 128, 0, 256)}, 128, FES_INVALID_HEADER, 4},
+		{"ICReq of another format",
+		 DIALLED,
+		 {.icreq = {.ch = CH(PDU_ICREQ, 0, 128, 0, 128), .pfv = htole16(9)}},
+		 128,
+		 FES_UNSUPPORTED,
+		 8},
+		{"second ICReq", NEGOTIATED, {.ch = CH(PDU_ICREQ, 0, 128, 0, 128)}, 128, FES_SEQUENCE, 0},
+		{"PDU of the other direction",
+		 NEGOTIATED,
+		 {.ch = CH(PDU_CAPSULE_RESP, 0, 24, 0, 24)},
+		 24,
+		 FES_INVALID_HEADER,
+		 0},
+		{"capsule of wrong HLEN",
+		 IO_QUEUE,
+		 {.ch = CH(PDU_CAPSULE_CMD, 0, 24, 0, 72)},
+		 72,
+		 FES_INVALID_HEADER,
+		 2},
+		{"capsule that claims a digest",
+		 IO_QUEUE,
+		 {.ch = CH(PDU_CAPSULE_CMD, PDU_F_HDGST, 72, 0, 76)},
+		 76,
+		 FES_INVALID_HEADER,
+		 1},
+		{"capsule with PDO inside its header",
+		 IO_QUEUE,
+		 {.ch = CH(PDU_CAPSULE_CMD, 0, 72, 8, 584)},
+		 72,
+		 FES_INVALID_HEADER,
+		 3},
+		{"capsule with too much data",
+		 IO_QUEUE,
+		 {.ch = CH(PDU_CAPSULE_CMD, 0, 72, 72, 1 << 20)},
+		 72,
+		 FES_LIMIT,
+		 0},
+		{"PLEN of 4 GiB", IO_QUEUE, {.ch = CH(PDU_CAPSULE_CMD, 0, 72, 72, 0xffffffff)}, 72, FES_LIMIT, 0},
+		{"H2CData without R2T",
+		 IO_QUEUE,
+		 {.data = {.ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536), .ttag = htole16(3), .len = htole32(512)}},
+		 24,
+		 FES_INVALID_HEADER,
+		 10},
+		{"H2CData of an absurd tag",
+		 ADMIN,
+		 {.data = {.ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536),
+			   .ttag = htole16(0xffff),
+			   .len = htole32(512)}},
+		 24,
+		 FES_INVALID_HEADER,
+		 10},
+		{"H2CData whose lengths disagree",
+		 IO_QUEUE,
+		 {.data = {.ch = CH(PDU_H2C_DATA, PDU_F_LAST, 24, 24, 536), .len = htole32(100)}},
+		 24,
+		 FES_INVALID_HEADER,
+		 16},
 	};
 	struct client admin, c;
 	struct pdu pdu;
@@ -155,13 +193,13 @@ Test(storage_abuse, wrong_answers_to_r2t)
 		uint16_t fes;
 		uint32_t fei;
 	} rows[] = {
-		{ "another command", 1, 0, 0, 4096, PDU_F_LAST, FES_INVALID_HEADER, 8 },
-		{ "another tag", 0, 1, 0, 4096, PDU_F_LAST, FES_INVALID_HEADER, 10 },
-		{ "beyond the end", 0, 0, 4096, 4096, PDU_F_LAST, FES_OUT_OF_RANGE, 0 },
-		{ "too long", 0, 0, 0, 8192, PDU_F_LAST, FES_OUT_OF_RANGE, 0 },
-		{ "a gap", 0, 0, 2048, 2048, PDU_F_LAST, FES_INVALID_HEADER, 12 },
-		{ "LAST too early", 0, 0, 0, 2048, PDU_F_LAST, FES_INVALID_HEADER, 1 },
-		{ "LAST missing", 0, 0, 0, 4096, 0, FES_INVALID_HEADER, 1 },
+		{"another command", 1, 0, 0, 4096, PDU_F_LAST, FES_INVALID_HEADER, 8},
+		{"another tag", 0, 1, 0, 4096, PDU_F_LAST, FES_INVALID_HEADER, 10},
+		{"beyond the end", 0, 0, 4096, 4096, PDU_F_LAST, FES_OUT_OF_RANGE, 0},
+		{"too long", 0, 0, 0, 8192, PDU_F_LAST, FES_OUT_OF_RANGE, 0},
+		{"a gap", 0, 0, 2048, 2048, PDU_F_LAST, FES_INVALID_HEADER, 12},
+		{"LAST too early", 0, 0, 0, 2048, PDU_F_LAST, FES_INVALID_HEADER, 1},
+		{"LAST missing", 0, 0, 0, 4096, 0, FES_INVALID_HEADER, 1},
 	};
 	struct nvme_sqe sqe = nvme_sqe_rw(NVME_IO_WRITE, 40, NS_FILE, 0, 1);
 	uint8_t buf[PDU_ENCODE_MAX], quoted[256];
@@ -176,12 +214,15 @@ Test(storage_abuse, wrong_answers_to_r2t)
 		cr_assert_eq(client_receive(&c, &pdu, NULL, 0), 0);
 		cr_assert_eq(pdu.type, PDU_R2T);
 		n = pdu_encode_h2c_data(buf, &c.framing, htole16(40 + rows[i].cid),
-					le16toh(pdu.header.data.ttag) + rows[i].ttag, rows[i].offset, rows[i].len, rows[i].flags);
+					le16toh(pdu.header.data.ttag) + rows[i].ttag, rows[i].offset, rows[i].len,
+					rows[i].flags);
 		cr_assert_eq(client_send(&c, buf, n), 0);
 		cr_assert_eq(client_receive(&c, &pdu, quoted, sizeof(quoted)), 0, "%s", rows[i].name);
 		cr_expect_eq(pdu.type, PDU_C2H_TERM_REQ, "%s", rows[i].name);
-		cr_expect_eq(le16toh(pdu.header.term.fes), rows[i].fes, "%s: fes %u", rows[i].name, le16toh(pdu.header.term.fes));
-		cr_expect_eq(le32toh(pdu.header.term.fei), rows[i].fei, "%s: fei %u", rows[i].name, le32toh(pdu.header.term.fei));
+		cr_expect_eq(le16toh(pdu.header.term.fes), rows[i].fes, "%s: fes %u", rows[i].name,
+			     le16toh(pdu.header.term.fes));
+		cr_expect_eq(le32toh(pdu.header.term.fei), rows[i].fei, "%s: fei %u", rows[i].name,
+			     le32toh(pdu.header.term.fei));
 		cr_expect(is_closed(&c), "%s", rows[i].name);
 		client_close(&c);
 		client_close(&admin);
@@ -192,8 +233,8 @@ Test(storage_abuse, wrong_answers_to_r2t)
 Test(storage_abuse, digests)
 {
 	struct nvme_sqe sqe = nvme_sqe_rw(NVME_IO_WRITE, 1, NS_MEMORY, 0, 1);
-	uint8_t buf[PDU_ENCODE_MAX], data[512] = { 1 }, quoted[256];
-	const uint8_t wrong[4] = { 0xde, 0xad, 0xbe, 0xef };
+	uint8_t buf[PDU_ENCODE_MAX], data[512] = {1}, quoted[256];
+	const uint8_t wrong[4] = {0xde, 0xad, 0xbe, 0xef};
 	struct client admin, c;
 	struct pdu pdu;
 	size_t n;
@@ -231,16 +272,17 @@ Test(storage_abuse, commands_out_of_order)
 	cr_expect_eq(client_run(&c, nvme_sqe_keep_alive(0), NULL, 0, false, NULL), NVME_ST_SEQUENCE, "before Connect");
 	cr_expect_eq(client_property_set(&c, NVME_PROP_CC, NVME_CC_EN), NVME_ST_SEQUENCE, "before Connect");
 	cr_expect_eq(client_connect(&c, &(struct client_connect){}), 0);
-	cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, NVME_FID_KATO, 0), NULL, 0, false, NULL),
-		     NVME_ST_SEQUENCE, "before CC.EN");
+	cr_expect_eq(
+		client_run(&c, nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, NVME_FID_KATO, 0), NULL, 0, false, NULL),
+		NVME_ST_SEQUENCE, "before CC.EN");
 	client_close(&c);
 	still_serves();
 }
 
 Test(storage_abuse, host_term_request)
 {
-	const struct pdu_error error = { .fes = FES_SEQUENCE };
-	uint8_t buf[PDU_ENCODE_MAX], header[24] = { PDU_C2H_DATA };
+	const struct pdu_error error = {.fes = FES_SEQUENCE};
+	uint8_t buf[PDU_ENCODE_MAX], header[24] = {PDU_C2H_DATA};
 	struct client c;
 
 	client_admin(&c, &fixture, 0);
@@ -290,14 +332,14 @@ Test(storage_abuse, keep_alive_timeout)
 	struct client admin, io;
 
 	client_open(&admin, fixture.port, 0);
-	cr_assert_eq(client_connect(&admin, &(struct client_connect){ .kato_ms = 1000 }), 0);
+	cr_assert_eq(client_connect(&admin, &(struct client_connect){.kato_ms = 1000}), 0);
 	cr_assert_eq(client_enable(&admin), 0);
-	cr_assert_eq(client_run(&admin, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 0), NULL, 0, false,
-				NULL),
+	cr_assert_eq(client_run(&admin, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 0), NULL, 0,
+				false, NULL),
 		     0);
 	client_open(&io, fixture.port, 0);
 	io.cntlid = admin.cntlid;
-	cr_assert_eq(client_connect(&io, &(struct client_connect){ .qid = 1 }), 0);
+	cr_assert_eq(client_connect(&io, &(struct client_connect){.qid = 1}), 0);
 	cr_assert_eq(client_run(&admin, nvme_sqe_keep_alive(0), NULL, 0, false, NULL), 0);
 	cr_expect(is_closed(&admin), "the controller ends");
 	cr_expect(is_closed(&io), "and its I/O queue, perhaps on another reactor");
@@ -329,7 +371,7 @@ Test(storage_abuse, peer_that_never_reads)
 	client_admin(&admin, &fixture, 0);
 	client_open(&c, fixture.port, 0);
 	c.cntlid = admin.cntlid;
-	cr_assert_eq(client_connect(&c, &(struct client_connect){ .qid = 1, .entries = 1024 }), 0);
+	cr_assert_eq(client_connect(&c, &(struct client_connect){.qid = 1, .entries = 1024}), 0);
 	sqe.sgl = nvme_sgl_transport(64 * NS_BLOCK);
 	for (i = 0; i < 1000; i++) {
 		sqe.cid = htole16(i);
@@ -343,7 +385,7 @@ Test(storage_abuse, peer_that_never_reads)
 
 static void reset(struct client *c)
 {
-	const struct linger now = { .l_onoff = 1 };
+	const struct linger now = {.l_onoff = 1};
 
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	client_close(c);
@@ -351,10 +393,10 @@ static void reset(struct client *c)
 
 Test(storage_abuse, resets_mid_transfer)
 {
-	static const uint32_t cuts[] = { 1, 8, 71, 72, 73, 500, 4000 };
+	static const uint32_t cuts[] = {1, 8, 71, 72, 73, 500, 4000};
 	struct nvme_sqe read = nvme_sqe_rw(NVME_IO_READ, 1, NS_FILE, 0, 64);
 	struct nvme_sqe write = nvme_sqe_rw(NVME_IO_WRITE, 2, NS_FILE, 0, 1);
-	uint8_t buf[72 + 4096] = { 0 };
+	uint8_t buf[72 + 4096] = {0};
 	struct client admin, c;
 	size_t i;
 

@@ -25,7 +25,7 @@ TestSuite(storage_backend, .timeout = 30);
 Test(storage_ring, tokens)
 {
 	static const struct token rows[] = {
-		{ 0, 0, 0 }, { 255, 65535, UINT32_MAX }, { 1, 0, UINT32_MAX }, { 0, 65535, 0 }, { 7, 300, 123456789 },
+		{0, 0, 0}, {255, 65535, UINT32_MAX}, {1, 0, UINT32_MAX}, {0, 65535, 0}, {7, 300, 123456789},
 	};
 	size_t i;
 
@@ -42,7 +42,7 @@ static void ring_for_test(struct ring *r)
 {
 	struct error err = {};
 
-	cr_assert_eq(ring_open(r, &(struct ring_options){ .entries = 8, .files = 4 }, &err), 0, "%s", err.text);
+	cr_assert_eq(ring_open(r, &(struct ring_options){.entries = 8, .files = 4}, &err), 0, "%s", err.text);
 }
 
 Test(storage_ring, features_are_printed)
@@ -69,7 +69,7 @@ Test(storage_ring, more_sqes_than_entries)
 		struct io_uring_sqe *sqe = ring_sqe(&r);
 
 		io_uring_prep_nop(sqe);
-		ring_push(sqe, (struct token){ .op = i % 2 ? RING_OP_NONE : 5, .slot = i });
+		ring_push(sqe, (struct token){.op = i % 2 ? RING_OP_NONE : 5, .slot = i});
 	}
 	while (n < 15 && !ring_wait(&r, NSEC_PER_SEC)) {
 		while (ring_next(&r, &c)) {
@@ -109,7 +109,7 @@ Test(storage_ring, receive)
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	cr_assert_eq(ring_buffers_open(&r, 3, 2, 64, NULL, &b), 0);
 	ring_file_add(&r, pair[0], &f);
-	ring_recv(&r, &f, &b, (struct token){ .op = 9 });
+	ring_recv(&r, &f, &b, (struct token){.op = 9});
 	cr_assert_eq(write(pair[1], "one", 3) + write(pair[1], "two", 3) + write(pair[1], "three", 5), 11);
 	while (!ring_wait(&r, NSEC_PER_SEC) && ring_next(&r, &c)) {
 		do {
@@ -127,12 +127,42 @@ Test(storage_ring, receive)
 	cr_expect_eq(ids, 3);
 	ring_buffer_give(&b, 0);
 	ring_buffer_give(&b, 1);
-	ring_recv(&r, &f, &b, (struct token){ .op = 9 });
+	ring_recv(&r, &f, &b, (struct token){.op = 9});
 	cr_assert_eq(ring_wait(&r, NSEC_PER_SEC), 0);
 	cr_assert(ring_next(&r, &c));
 	cr_expect_eq(c.result, 5);
 	cr_expect_arr_eq(ring_buffer_at(&b, ring_buffer_id(&c)), "three", 5);
 	ring_file_remove(&r, &f);
+	ring_buffers_close(&b);
+	ring_close(&r);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* What a kernel without multishot gets: one piece an SQE. */
+Test(storage_ring, receive_once)
+{
+	struct ring_buffers b;
+	struct ring_completion c;
+	struct ring_file f;
+	struct ring r;
+	int pair[2], i;
+
+	ring_for_test(&r);
+	r.features.recv_multishot = false;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	cr_assert_eq(ring_buffers_open(&r, 3, 2, 64, NULL, &b), 0);
+	ring_file_add(&r, pair[0], &f);
+	for (i = 0; i < 5; i++) {
+		ring_recv(&r, &f, &b, (struct token){.op = 9});
+		cr_assert_eq(write(pair[1], "piece", 5), 5);
+		cr_assert_eq(ring_wait(&r, NSEC_PER_SEC), 0);
+		cr_assert(ring_next(&r, &c));
+		cr_expect_eq(c.result, 5);
+		cr_expect_not(ring_more(&c));
+		cr_expect_arr_eq(ring_buffer_at(&b, ring_buffer_id(&c)), "piece", 5);
+		ring_buffer_give(&b, ring_buffer_id(&c));
+	}
 	ring_buffers_close(&b);
 	ring_close(&r);
 	close(pair[0]);
@@ -151,8 +181,8 @@ Test(storage_ring, cancel)
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	cr_assert_eq(ring_buffers_open(&r, 3, 2, 64, NULL, &b), 0);
 	ring_file_add(&r, pair[0], &f);
-	ring_recv(&r, &f, &b, (struct token){ .op = 9, .slot = 1, .gen = 2 });
-	ring_cancel(&r, (struct token){ .op = 9, .slot = 1, .gen = 2 });
+	ring_recv(&r, &f, &b, (struct token){.op = 9, .slot = 1, .gen = 2});
+	ring_cancel(&r, (struct token){.op = 9, .slot = 1, .gen = 2});
 	cr_assert_eq(ring_wait(&r, NSEC_PER_SEC), 0);
 	cr_assert(ring_next(&r, &c));
 	cr_expect_eq(c.result, -ECANCELED);
@@ -186,7 +216,7 @@ Test(storage_ring, file_table_runs_out)
 
 Test(storage_buffer, sizes_and_alignment)
 {
-	static const size_t lens[] = { 1, 512, 4096, 4097, 32768, 32769, BUFFER_MAX_LEN };
+	static const size_t lens[] = {1, 512, 4096, 4097, 32768, 32769, BUFFER_MAX_LEN};
 	struct buffer_pool p;
 	size_t i;
 
@@ -253,14 +283,18 @@ Test(storage_backend, refusals)
 		struct policy_namespace config;
 		const char *says;
 	} rows[] = {
-		{ "null without size", { .id = 1, .backend = POLICY_BACKEND_NULL }, "give `size`" },
-		{ "memory without size", { .id = 1, .backend = POLICY_BACKEND_MEMORY }, "give `size`" },
-		{ "memory beyond all", { .id = 1, .backend = POLICY_BACKEND_MEMORY, .size = 1ull << 62 }, "smaller" },
-		{ "absent file without size", { .id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path }, "no such file" },
-		{ "a directory", { .id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)"/tmp", .readonly = true },
-		  "neither a file" },
-		{ "absent folder", { .id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)"/nowhere/x", .size = 4096 },
-		  "no such file" },
+		{"null without size", {.id = 1, .backend = POLICY_BACKEND_NULL}, "give `size`"},
+		{"memory without size", {.id = 1, .backend = POLICY_BACKEND_MEMORY}, "give `size`"},
+		{"memory beyond all", {.id = 1, .backend = POLICY_BACKEND_MEMORY, .size = 1ull << 62}, "smaller"},
+		{"absent file without size",
+		 {.id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path},
+		 "no such file"},
+		{"a directory",
+		 {.id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)"/tmp", .readonly = true},
+		 "neither a file"},
+		{"absent folder",
+		 {.id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)"/nowhere/x", .size = 4096},
+		 "no such file"},
 	};
 	struct backend *b = NULL;
 	size_t i;
@@ -277,7 +311,8 @@ Test(storage_backend, refusals)
 Test(storage_backend, file_is_made)
 {
 	const char *path = path_of_test();
-	struct policy_namespace config = { .id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path, .size = 1 << 20 };
+	struct policy_namespace config = {
+		.id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path, .size = 1 << 20};
 	struct error err = {};
 	struct backend *b;
 	struct stat st;
@@ -295,7 +330,8 @@ Test(storage_backend, file_is_made)
 Test(storage_backend, file_that_exists)
 {
 	const char *path = path_of_test();
-	struct policy_namespace config = { .id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path, .readonly = true };
+	struct policy_namespace config = {
+		.id = 1, .backend = POLICY_BACKEND_FILE, .path = (char *)path, .readonly = true};
 	struct error err = {};
 	struct backend *b = NULL;
 

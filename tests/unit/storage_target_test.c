@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The target as hosts see it: Connect, admin commands, I/O on every backend. One target a test, on a port of the system's
- * choice on 127.0.0.1. What is malformed is in storage_abuse_test.c.
+ * The target as hosts see it: Connect, admin commands, I/O on every backend. One target a test, on a port of the
+ * system's choice on 127.0.0.1. What is malformed is in storage_abuse_test.c.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -42,13 +42,13 @@ Test(storage_target, connect_refusals)
 		struct client_connect how;
 		int status;
 	} rows[] = {
-		{ "good", {}, 0 },
-		{ "discovery", { .subnqn = NVME_DISCOVERY_NQN }, 0 },
-		{ "no such subsystem", { .subnqn = "nqn.2026-11.io.example:absent" }, NVME_ST_CONNECT_PARAM },
-		{ "host not in the list", { .subnqn = TEST_PRIVATE }, NVME_ST_CONNECT_HOST },
-		{ "host in the list", { .subnqn = TEST_PRIVATE, .hostnqn = TEST_OTHER }, 0 },
-		{ "static controller id", { .cntlid = 7 }, NVME_ST_CONNECT_PARAM },
-		{ "I/O queue of no controller", { .qid = 1, .cntlid = 99 }, NVME_ST_CONNECT_PARAM },
+		{"good", {}, 0},
+		{"discovery", {.subnqn = NVME_DISCOVERY_NQN}, 0},
+		{"no such subsystem", {.subnqn = "nqn.2026-11.io.example:absent"}, NVME_ST_CONNECT_PARAM},
+		{"host not in the list", {.subnqn = TEST_PRIVATE}, NVME_ST_CONNECT_HOST},
+		{"host in the list", {.subnqn = TEST_PRIVATE, .hostnqn = TEST_OTHER}, 0},
+		{"static controller id", {.cntlid = 7}, NVME_ST_CONNECT_PARAM},
+		{"I/O queue of no controller", {.qid = 1, .cntlid = 99}, NVME_ST_CONNECT_PARAM},
 	};
 	struct client c;
 	size_t i;
@@ -68,16 +68,18 @@ Test(storage_target, connect_io_checks)
 	cr_assert_eq(client_connect(&admin, &(struct client_connect){}), 0);
 	client_open(&io, fixture.port, 0);
 	io.cntlid = admin.cntlid;
-	cr_expect_neq(client_connect(&io, &(struct client_connect){ .qid = 1 }), 0, "before queues were granted");
+	cr_expect_neq(client_connect(&io, &(struct client_connect){.qid = 1}), 0, "before queues were granted");
 	cr_expect_eq(client_enable(&admin), 0);
-	cr_expect_eq(client_run(&admin, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 1 << 16 | 1), NULL, 0,
-				false, NULL),
+	cr_expect_eq(client_run(&admin, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 1 << 16 | 1),
+				NULL, 0, false, NULL),
 		     0);
-	cr_expect_eq(client_connect(&io, &(struct client_connect){ .qid = 3 }), NVME_ST_CONNECT_PARAM, "beyond the grant");
-	cr_expect_eq(client_connect(&io, &(struct client_connect){ .qid = 1, .hostnqn = TEST_OTHER }), NVME_ST_CONNECT_PARAM,
-		     "another host");
-	cr_expect_eq(client_connect(&io, &(struct client_connect){ .qid = 1 }), 0);
-	cr_expect_eq(client_connect(&io, &(struct client_connect){ .qid = 1 }), NVME_ST_SEQUENCE, "twice on one connection");
+	cr_expect_eq(client_connect(&io, &(struct client_connect){.qid = 3}), NVME_ST_CONNECT_PARAM,
+		     "beyond the grant");
+	cr_expect_eq(client_connect(&io, &(struct client_connect){.qid = 1, .hostnqn = TEST_OTHER}),
+		     NVME_ST_CONNECT_PARAM, "another host");
+	cr_expect_eq(client_connect(&io, &(struct client_connect){.qid = 1}), 0);
+	cr_expect_eq(client_connect(&io, &(struct client_connect){.qid = 1}), NVME_ST_SEQUENCE,
+		     "twice on one connection");
 	client_close(&io);
 	client_close(&admin);
 }
@@ -131,13 +133,16 @@ Test(storage_target, identify)
 	cr_assert_eq(nvme_ns_read(page, &ns), 0);
 	cr_expect_eq(ns.blocks, NS_SIZE / 512);
 	cr_expect_eq(ns.block_shift, 9);
-	cr_assert_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, NS_READONLY), page, sizeof(page), false, NULL), 0);
+	cr_assert_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, NS_READONLY), page, sizeof(page), false, NULL),
+		     0);
 	cr_assert_eq(nvme_ns_read(page, &ns), 0);
 	cr_expect(ns.readonly);
 	cr_assert_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS_DESCS, 1), page, sizeof(page), false, NULL), 0);
 	cr_expect_eq(nvme_descs_uuid(page, uuid), 0);
-	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, 77), page, sizeof(page), false, NULL), NVME_ST_INVALID_NS);
-	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, 0xfe, 0), page, sizeof(page), false, NULL), NVME_ST_INVALID_FIELD);
+	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, 77), page, sizeof(page), false, NULL),
+		     NVME_ST_INVALID_NS);
+	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, 0xfe, 0), page, sizeof(page), false, NULL),
+		     NVME_ST_INVALID_FIELD);
 	client_close(&c);
 }
 
@@ -149,7 +154,7 @@ Test(storage_target, discovery_log)
 	struct client c;
 
 	client_open(&c, fixture.port, 0);
-	cr_assert_eq(client_connect(&c, &(struct client_connect){ .subnqn = NVME_DISCOVERY_NQN }), 0);
+	cr_assert_eq(client_connect(&c, &(struct client_connect){.subnqn = NVME_DISCOVERY_NQN}), 0);
 	cr_assert_eq(client_enable(&c), 0);
 	cr_assert_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_DISCOVERY, 0, 4096), page, 4096, false, NULL), 0);
 	/* The private subsystem is not this host's to see. */
@@ -171,9 +176,11 @@ Test(storage_target, logs_and_features)
 		int status;
 		uint64_t value;
 	} rows[] = {
-		{ NVME_FID_NUM_QUEUES, 0, 3 << 16 | 3 }, { NVME_FID_WRITE_CACHE, 0, 1 },
-		{ NVME_FID_ASYNC_EVENT, 0, 0 },		 { NVME_FID_KATO, 0, 0 },
-		{ NVME_FID_ARBITRATION, NVME_ST_INVALID_FIELD, 0 },
+		{NVME_FID_NUM_QUEUES, 0, 3 << 16 | 3},
+		{NVME_FID_WRITE_CACHE, 0, 1},
+		{NVME_FID_ASYNC_EVENT, 0, 0},
+		{NVME_FID_KATO, 0, 0},
+		{NVME_FID_ARBITRATION, NVME_ST_INVALID_FIELD, 0},
 	};
 	uint64_t value;
 	struct client c;
@@ -182,22 +189,27 @@ Test(storage_target, logs_and_features)
 	client_admin(&c, &fixture, 0);
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		value = 0;
-		cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, rows[i].fid, 0), NULL, 0, false, &value),
+		cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, rows[i].fid, 0), NULL, 0, false,
+					&value),
 			     rows[i].status, "feature %02x", rows[i].fid);
 		if (!rows[i].status)
 			cr_expect_eq(value, rows[i].value, "feature %02x", rows[i].fid);
 	}
-	cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_KATO, 1500), NULL, 0, false, NULL), 0);
+	cr_expect_eq(
+		client_run(&c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_KATO, 1500), NULL, 0, false, NULL),
+		0);
 	client_run(&c, nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, NVME_FID_KATO, 0), NULL, 0, false, &value);
 	cr_expect_eq(value, 2000, "rounded up to the granularity");
-	cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_WRITE_CACHE, 0), NULL, 0, false, NULL),
+	cr_expect_eq(client_run(&c, nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_WRITE_CACHE, 0), NULL, 0,
+				false, NULL),
 		     NVME_ST_FEATURE_NOT_CHANGEABLE);
 	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_SMART, 0, 512), page, 512, false, NULL), 0);
 	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_FIRMWARE, 0, 512), page, 512, false, NULL), 0);
 	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_ERROR, 0, 64), page, 64, false, NULL), 0);
 	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_EFFECTS, 0, 4096), page, 4096, false, NULL), 0);
 	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_CHANGED_NS, 0, 4096), page, 4096, false, NULL), 0);
-	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, 0xee, 0, 512), page, 512, false, NULL), NVME_ST_INVALID_LOG_PAGE);
+	cr_expect_eq(client_run(&c, nvme_sqe_get_log(0, 0xee, 0, 512), page, 512, false, NULL),
+		     NVME_ST_INVALID_LOG_PAGE);
 	client_close(&c);
 }
 
@@ -238,7 +250,8 @@ Test(storage_target, unknown_opcodes)
 	cr_expect_eq(client_run(&admin, nvme_sqe_make(0x55, 0, 0, 0, 0), NULL, 0, false, NULL), NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_run(&admin, nvme_sqe_make(NVME_ADM_CREATE_SQ, 0, 0, 0, 0), NULL, 0, false, NULL),
 		     NVME_ST_INVALID_OPCODE);
-	cr_expect_eq(client_run(&io, nvme_sqe_make(NVME_IO_COMPARE, 0, 1, 0, 0), NULL, 0, false, NULL), NVME_ST_INVALID_OPCODE);
+	cr_expect_eq(client_run(&io, nvme_sqe_make(NVME_IO_COMPARE, 0, 1, 0, 0), NULL, 0, false, NULL),
+		     NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_run(&io, nvme_sqe_make(0xc1, 0, 1, 0, 0), NULL, 0, false, NULL), NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_rw(&io, NVME_IO_FLUSH, 1, 0, 1, NULL, 0, false), 0, "and the queue still works");
 	client_close(&io);
@@ -255,15 +268,16 @@ static void round_trip(struct client *io, uint32_t nsid, uint64_t slba, uint32_t
 
 	fill(out, len, slba + len);
 	memset(in, 0xee, len);
-	cr_expect_eq(client_rw(io, NVME_IO_WRITE, nsid, slba, len / block, out, len, in_capsule), 0, "write of %u", len);
+	cr_expect_eq(client_rw(io, NVME_IO_WRITE, nsid, slba, len / block, out, len, in_capsule), 0, "write of %u",
+		     len);
 	cr_expect_eq(client_rw(io, NVME_IO_READ, nsid, slba, len / block, in, len, false), 0, "read of %u", len);
 	cr_expect_arr_eq(in, out, len, "%u bytes at block %lu of namespace %u", len, (unsigned long)slba, nsid);
 }
 
 static void io_on_every_backend(uint8_t dgst, bool no_sq_flow, size_t chunk)
 {
-	static const uint32_t sizes[] = { 4096, 8192, 65536, 131072, 256 << 10 };
-	static const uint32_t kept[] = { NS_MEMORY, NS_FILE };
+	static const uint32_t sizes[] = {4096, 8192, 65536, 131072, 256 << 10};
+	static const uint32_t kept[] = {NS_MEMORY, NS_FILE};
 	static uint8_t data[256 << 10], zero[256 << 10];
 	struct client admin, io;
 	size_t i, n;
@@ -351,17 +365,21 @@ Test(storage_target, io_refusals)
 		uint32_t len;
 		int status;
 	} rows[] = {
-		{ "read past the end", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, NS_SIZE / NS_BLOCK, 1), 4096, NVME_ST_LBA_RANGE },
-		{ "read over the end", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, NS_SIZE / NS_BLOCK - 1, 2), 8192, NVME_ST_LBA_RANGE },
-		{ "read at 2^64-1", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, UINT64_MAX, 1), 4096, NVME_ST_LBA_RANGE },
-		{ "write past the end", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_MEMORY, NS_SIZE / 512, 1), 512, NVME_ST_LBA_RANGE },
-		{ "no such namespace", nvme_sqe_rw(NVME_IO_READ, 0, 9, 0, 1), 4096, NVME_ST_INVALID_NS },
-		{ "flush of no namespace", nvme_sqe_flush(0, 0), 0, NVME_ST_INVALID_NS },
-		{ "read-only write", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_READONLY, 0, 1), 4096, NVME_ST_NS_WRITE_PROTECTED },
-		{ "read-only zeroes", nvme_sqe_rw(NVME_IO_WRITE_ZEROES, 0, NS_READONLY, 0, 1), 0, NVME_ST_NS_WRITE_PROTECTED },
-		{ "too little data", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_NULL, 0, 2), 4096, NVME_ST_SGL_DATA_LEN },
-		{ "too little room", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, 0, 2), 4096, NVME_ST_SGL_DATA_LEN },
-		{ "read-only read", nvme_sqe_rw(NVME_IO_READ, 0, NS_READONLY, 0, 1), 4096, 0 },
+		{"read past the end", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, NS_SIZE / NS_BLOCK, 1), 4096,
+		 NVME_ST_LBA_RANGE},
+		{"read over the end", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, NS_SIZE / NS_BLOCK - 1, 2), 8192,
+		 NVME_ST_LBA_RANGE},
+		{"read at 2^64-1", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, UINT64_MAX, 1), 4096, NVME_ST_LBA_RANGE},
+		{"write past the end", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_MEMORY, NS_SIZE / 512, 1), 512,
+		 NVME_ST_LBA_RANGE},
+		{"no such namespace", nvme_sqe_rw(NVME_IO_READ, 0, 9, 0, 1), 4096, NVME_ST_INVALID_NS},
+		{"flush of no namespace", nvme_sqe_flush(0, 0), 0, NVME_ST_INVALID_NS},
+		{"read-only write", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_READONLY, 0, 1), 4096, NVME_ST_NS_WRITE_PROTECTED},
+		{"read-only zeroes", nvme_sqe_rw(NVME_IO_WRITE_ZEROES, 0, NS_READONLY, 0, 1), 0,
+		 NVME_ST_NS_WRITE_PROTECTED},
+		{"too little data", nvme_sqe_rw(NVME_IO_WRITE, 0, NS_NULL, 0, 2), 4096, NVME_ST_SGL_DATA_LEN},
+		{"too little room", nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, 0, 2), 4096, NVME_ST_SGL_DATA_LEN},
+		{"read-only read", nvme_sqe_rw(NVME_IO_READ, 0, NS_READONLY, 0, 1), 4096, 0},
 	};
 	struct client admin, io;
 	size_t i;
@@ -369,10 +387,11 @@ Test(storage_target, io_refusals)
 	client_admin(&admin, &fixture, 0);
 	client_io(&io, &fixture, &admin, 0, false);
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		cr_expect_eq(client_run(&io, rows[i].sqe, data, rows[i].len, false, NULL), rows[i].status, "%s", rows[i].name);
+		cr_expect_eq(client_run(&io, rows[i].sqe, data, rows[i].len, false, NULL), rows[i].status, "%s",
+			     rows[i].name);
 		if (rows[i].sqe.opcode == NVME_IO_WRITE)
-			cr_expect_eq(client_run(&io, rows[i].sqe, data, rows[i].len, true, NULL), rows[i].status, "%s, in capsule",
-				     rows[i].name);
+			cr_expect_eq(client_run(&io, rows[i].sqe, data, rows[i].len, true, NULL), rows[i].status,
+				     "%s, in capsule", rows[i].name);
 	}
 	client_close(&io);
 	client_close(&admin);
@@ -380,7 +399,7 @@ Test(storage_target, io_refusals)
 
 Test(storage_target, zeroes_and_deallocate)
 {
-	static const uint32_t kept[] = { NS_MEMORY, NS_FILE };
+	static const uint32_t kept[] = {NS_MEMORY, NS_FILE};
 	static uint8_t data[65536], zero[65536];
 	struct nvme_dsm_range ranges[2] = {};
 	struct client admin, io;
@@ -398,10 +417,12 @@ Test(storage_target, zeroes_and_deallocate)
 		cr_expect_arr_eq(data, zero, sizeof(data) / 2);
 		cr_expect_eq(client_rw(&io, NVME_IO_READ, kept[i], n / 2, 1, data, block, false), 0);
 		cr_expect_neq(memcmp(data, zero, block), 0, "only the range that was named");
-		ranges[0] = (struct nvme_dsm_range){ .slba = htole64(n / 2), .nlb = htole32(n / 4) };
-		ranges[1] = (struct nvme_dsm_range){ .slba = htole64(n * 3 / 4), .nlb = htole32(n / 4) };
-		cr_expect_eq(client_run(&io, nvme_sqe_deallocate(0, kept[i], 2), ranges, sizeof(ranges), true, NULL), 0);
-		cr_expect_eq(client_run(&io, nvme_sqe_deallocate(0, kept[i], 2), ranges, sizeof(ranges), false, NULL), 0);
+		ranges[0] = (struct nvme_dsm_range){.slba = htole64(n / 2), .nlb = htole32(n / 4)};
+		ranges[1] = (struct nvme_dsm_range){.slba = htole64(n * 3 / 4), .nlb = htole32(n / 4)};
+		cr_expect_eq(client_run(&io, nvme_sqe_deallocate(0, kept[i], 2), ranges, sizeof(ranges), true, NULL),
+			     0);
+		cr_expect_eq(client_run(&io, nvme_sqe_deallocate(0, kept[i], 2), ranges, sizeof(ranges), false, NULL),
+			     0);
 		ranges[1].slba = htole64(NS_SIZE);
 		cr_expect_eq(client_run(&io, nvme_sqe_deallocate(0, kept[i], 2), ranges, sizeof(ranges), true, NULL),
 			     NVME_ST_LBA_RANGE);

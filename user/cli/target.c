@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice target`: reads the policy's storage section, starts the target, and is where storage and dataplane meet: storage
- * knows only hooks, and these put its sockets and queues under dataplane's steering. Answers "stats" on the control socket
- * until SIGINT or SIGTERM. The signals are blocked before any thread exists, so that the main thread alone takes them.
+ * `sluice target`: reads the policy's storage section, starts the target, and is where storage and dataplane meet:
+ * storage knows only hooks, and these put its sockets and queues under dataplane's steering. Answers "stats" on the
+ * control socket until SIGINT or SIGTERM. The signals are blocked before any thread exists, so that the main thread
+ * alone takes them.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -20,7 +21,7 @@
 #include "storage/target.h"
 
 #define DRAIN_MS 2000 /* for commands under way when the target is told to stop */
-#define SPIN_US  50   /* about what a sleep and its wake-up cost in a virtual machine */
+#define SPIN_US	 50   /* about what a sleep and its wake-up cost in a virtual machine */
 
 struct serving {
 	struct policy *policy;
@@ -46,7 +47,7 @@ struct target_arguments {
 /* "2" (so many, of the allowed CPUs) or "0,2,3" (these; "2," is CPU 2). */
 static int choose_cpus(struct serving *s, char *list, struct error *err)
 {
-	struct policy_storage wanted = { .reactors_auto = true };
+	struct policy_storage wanted = {.reactors_auto = true};
 	unsigned int cpus[TARGET_MAX_REACTORS];
 	char *word, *save, *end;
 	unsigned long number;
@@ -60,11 +61,12 @@ static int choose_cpus(struct serving *s, char *list, struct error *err)
 		if (r)
 			return r;
 		if (*end || !number || number > s->n_cpus)
-			return error_set(err, EINVAL, "--reactors %s: give 1 to %u, or CPUs as \"0,1\"", list, s->n_cpus);
+			return error_set(err, EINVAL, "--reactors %s: give 1 to %u, or CPUs as \"0,1\"", list,
+					 s->n_cpus);
 		s->n_cpus = number;
 		return 0;
 	}
-	wanted = (struct policy_storage){ .reactors = cpus };
+	wanted = (struct policy_storage){.reactors = cpus};
 	for (word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
 		number = strtoul(word, &end, 10);
 		if (*end || wanted.n_reactors == TARGET_MAX_REACTORS)
@@ -77,9 +79,12 @@ static int choose_cpus(struct serving *s, char *list, struct error *err)
 static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 {
 	static const struct option options[] = {
-		{ "root", required_argument, NULL, 'r' },     { "reactors", required_argument, NULL, 'n' },
-		{ "ready-fd", required_argument, NULL, 'f' }, { "run-dir", required_argument, NULL, 'd' },
-		{ "verbose", no_argument, NULL, 'v' },	      { "spin", required_argument, NULL, 's' },
+		{"root", required_argument, NULL, 'r'},
+		{"reactors", required_argument, NULL, 'n'},
+		{"ready-fd", required_argument, NULL, 'f'},
+		{"run-dir", required_argument, NULL, 'd'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"spin", required_argument, NULL, 's'},
 		{},
 	};
 	char *end;
@@ -160,10 +165,11 @@ static void on_queue_stats(void *arg, uint32_t slot, unsigned int reactor, struc
 static int open_steering(struct serving *s, const char *root, struct error *err)
 {
 	struct dataplane_steering_options options = {
-		.reactors = s->n_cpus, .cpus = s->cpus, .wanted = s->policy->storage.steering
-	};
-	static const char *const names[] = { [POLICY_STEER_AUTO] = "auto", [POLICY_STEER_REUSEPORT] = "reuseport",
-					     [POLICY_STEER_CPUMAP] = "cpumap", [POLICY_STEER_NONE] = "none" };
+		.reactors = s->n_cpus, .cpus = s->cpus, .wanted = s->policy->storage.steering};
+	static const char *const names[] = {[POLICY_STEER_AUTO] = "auto",
+					    [POLICY_STEER_REUSEPORT] = "reuseport",
+					    [POLICY_STEER_CPUMAP] = "cpumap",
+					    [POLICY_STEER_NONE] = "none"};
 	enum policy_steering mode;
 	const char *why;
 	int r;
@@ -172,7 +178,8 @@ static int open_steering(struct serving *s, const char *root, struct error *err)
 	if (r && r != -ENOENT && options.wanted != POLICY_STEER_AUTO && options.wanted != POLICY_STEER_NONE)
 		return r;
 	if (r)
-		log_info("steering", "nothing is pinned at %s: queues are spread by reuseport, their packets are not moved", root);
+		log_info("steering",
+			 "nothing is pinned at %s: queues are spread by reuseport, their packets are not moved", root);
 	options.dp = s->dp;
 	r = dataplane_steering_open(&options, err, &s->steering, &mode, &why);
 	if (r && options.wanted != POLICY_STEER_AUTO && options.wanted != POLICY_STEER_NONE)
@@ -214,14 +221,16 @@ static void say(void *arg, const char *text)
 
 static int start(struct serving *s, const struct target_arguments *a, struct error *err)
 {
-	struct target_options options = { .storage = &s->policy->storage, .spin_us = a->spin_us };
+	struct target_options options = {.storage = &s->policy->storage, .spin_us = a->spin_us};
 	char text[128];
 	unsigned int i;
 	int r;
 
 	if (!s->policy->storage.present)
-		return error_set(err, EINVAL, "%s: has no `storage` section, so there is nothing to serve; see "
-				 "docs/policy-language.md", a->policy);
+		return error_set(err, EINVAL,
+				 "%s: has no `storage` section, so there is nothing to serve; see "
+				 "docs/policy-language.md",
+				 a->policy);
 	r = choose_cpus(s, a->reactors, err);
 	if (!r)
 		r = open_steering(s, a->root, err);
@@ -230,7 +239,7 @@ static int start(struct serving *s, const struct target_arguments *a, struct err
 	options.cpus = s->cpus;
 	options.n_cpus = s->n_cpus;
 	if (s->steering)
-		options.hooks = (struct target_hooks){ s, on_listen, on_queue_open, on_queue_close, on_queue_stats };
+		options.hooks = (struct target_hooks){s, on_listen, on_queue_open, on_queue_close, on_queue_stats};
 	r = target_start(&options, err, &s->target);
 	if (!r)
 		r = open_control(s, a->run_dir, err);
@@ -263,9 +272,11 @@ static uint64_t number(struct json_object *o, const char *name)
 static void print_namespaces(struct target *t)
 {
 	static const struct table_column columns[] = {
-		{ .title = "subsystem" },	{ "nsid", .right = true },  { "reads", .right = true }, { "writes", .right = true },
-		{ "read", .right = true },  { "written", .right = true }, { "errors", .right = true }, { "p50 µs", .right = true },
-		{ "p99 µs", .right = true }, {},
+		{.title = "subsystem"},	   {"nsid", .right = true},
+		{"reads", .right = true},  {"writes", .right = true},
+		{"read", .right = true},   {"written", .right = true},
+		{"errors", .right = true}, {"p50 µs", .right = true},
+		{"p99 µs", .right = true}, {},
 	};
 	struct json_object *all = target_stats(t), *list = json_object_object_get(all, "namespaces");
 	struct table table;
@@ -309,7 +320,7 @@ static void serving_done(struct serving *s)
 int cmd_target(int argc, char **argv)
 {
 	_cleanup_(serving_done) struct serving s = {};
-	struct target_arguments a = { .root = cli_options.root, .ready_fd = -1, .spin_us = SPIN_US };
+	struct target_arguments a = {.root = cli_options.root, .ready_fd = -1, .spin_us = SPIN_US};
 	struct error err = {};
 	sigset_t signals;
 	int r, signal;

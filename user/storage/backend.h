@@ -6,10 +6,10 @@
  * Completion contract. start() answers one of
  *	0		done, now;
  *	-errno		failed, now;
- *	BACKEND_PENDING	one SQE with io->token was queued on io->ring. When it completes, the reactor calls resume() with
- *			its result on the same thread, and resume() answers in the same three ways (PENDING: another SQE).
- * At most one SQE of an I/O is under way. io and io->data stay untouched by others until the I/O is done.
- * Ranges were checked against the namespace: a backend does not check them again.
+ *	BACKEND_PENDING	one SQE with io->token was queued on io->ring. When it completes, the reactor calls resume()
+ *with its result on the same thread, and resume() answers in the same three ways (PENDING: another SQE). At most one
+ *SQE of an I/O is under way. io and io->data stay untouched by others until the I/O is done. Ranges were checked
+ *against the namespace: a backend does not check them again.
  */
 #ifndef SLUICE_STORAGE_BACKEND_H
 #define SLUICE_STORAGE_BACKEND_H
@@ -65,8 +65,8 @@ struct backend_ops {
 	int (*resume)(struct backend *b, struct backend_io *io, int32_t result);
 	/*
 	 * Optional: lends the backend's own memory for a READ or WRITE, so that data go from socket to place without a
-	 * buffer. Sets io->data. A READ is then done; a WRITE puts its data there (NULL: nobody wants them) before start().
-	 * Called before any data have arrived; a WRITE may still be given up half-way.
+	 * buffer. Sets io->data. A READ is then done; a WRITE puts its data there (NULL: nobody wants them) before
+	 * start(). Called before any data have arrived; a WRITE may still be given up half-way.
 	 */
 	void (*lend)(struct backend *b, struct backend_io *io);
 	/* Optional: the descriptor that I/O uses, so that each reactor can register it with its ring. */

@@ -63,12 +63,14 @@ static int file_size(int fd, const struct policy_namespace *config, const struct
 		size = config->size;
 	}
 	if (config->size > size)
-		return error_set(err, EINVAL, "%s: has %llu bytes, `size` wants %llu; enlarge it (truncate -s) or drop `size`",
+		return error_set(err, EINVAL,
+				 "%s: has %llu bytes, `size` wants %llu; enlarge it (truncate -s) or drop `size`",
 				 config->path, (unsigned long long)size, (unsigned long long)config->size);
 	size = config->size ? config->size : size;
 	*ret_size = size / config->block * config->block;
 	if (!*ret_size)
-		return error_set(err, EINVAL, "%s: is empty; give `size` and a path that does not exist yet, or fill it",
+		return error_set(err, EINVAL,
+				 "%s: is empty; give `size` and a path that does not exist yet, or fill it",
 				 config->path);
 	return 0;
 }
@@ -98,8 +100,10 @@ static int open_best(const struct policy_namespace *config, struct error *err, b
 	fd = open_path(config, 0, &created);
 	*ret_created |= created;
 	if (fd < 0)
-		return error_system(err, errno, errno == ENOENT ? "%s: no such file; create it, or give `size` to have it made" :
-								  "%s: cannot be opened", config->path);
+		return error_system(err, errno,
+				    errno == ENOENT ? "%s: no such file; create it, or give `size` to have it made"
+						    : "%s: cannot be opened",
+				    config->path);
 	return fd;
 }
 

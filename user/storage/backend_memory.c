@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A namespace in anonymous memory: fast, and gone with the target. Data go straight between socket and mapping (lend), so
- * it needs no buffers; a write that is given up half-way leaves part of its data, as NVMe allows for a failed write.
+ * A namespace in anonymous memory: fast, and gone with the target. Data go straight between socket and mapping (lend),
+ * so it needs no buffers; a write that is given up half-way leaves part of its data, as NVMe allows for a failed write.
  * Reactors write the mapping concurrently; a host that reads a block while it writes it gets either or a mixture.
  */
 #include <errno.h>

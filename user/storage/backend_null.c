@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The smallest backend: reads are zeroes, writes are dropped. The tutorial for writing another, and the floor of what the
- * target costs, for benchmarks. Opened by target.c through backend_open(); everything else is called by reactors.
+ * The smallest backend: reads are zeroes, writes are dropped. The tutorial for writing another, and the floor of what
+ * the target costs, for benchmarks. Opened by target.c through backend_open(); everything else is called by reactors.
  *
  * A backend embeds `struct backend` first, fills it in open(), and from then on only reads it: all reactors share it.
  * This one lends memory both ways, so it needs no buffers: reads send from one page-aligned run of zeroes that is never
@@ -20,7 +20,8 @@ static int null_open(const struct policy_namespace *config, struct error *err, s
 	struct backend *b;
 
 	if (!config->size)
-		return error_set(err, EINVAL, "namespace %u: backend null has no size of its own; give `size`", config->id);
+		return error_set(err, EINVAL, "namespace %u: backend null has no size of its own; give `size`",
+				 config->id);
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return error_system(err, ENOMEM, "namespace %u", config->id);

@@ -14,15 +14,15 @@ static const struct {
 	size_t size;
 	unsigned int count;
 } layout[BUFFER_CLASSES] = {
-	[BUFFER_CAPSULE] = { BUFFER_CAPSULE_LEN, 2048 },
-	[BUFFER_SMALL] = { 4096, 2048 },
-	[BUFFER_MEDIUM] = { 32768, 512 },
-	[BUFFER_LARGE] = { BUFFER_MAX_LEN, 128 },
+	[BUFFER_CAPSULE] = {BUFFER_CAPSULE_LEN, 2048},
+	[BUFFER_SMALL] = {4096, 2048},
+	[BUFFER_MEDIUM] = {32768, 512},
+	[BUFFER_LARGE] = {BUFFER_MAX_LEN, 128},
 };
 
 int buffer_pool_open(struct buffer_pool *ret_pool)
 {
-	struct buffer_pool p = { 0 };
+	struct buffer_pool p = {0};
 	uint8_t *next;
 	unsigned int i, n;
 

@@ -22,14 +22,14 @@ enum buffer_class { BUFFER_CAPSULE, BUFFER_SMALL, BUFFER_MEDIUM, BUFFER_LARGE, B
 
 struct buffer_pool {
 	uint8_t *memory;
-	size_t len;	/* bytes of the mapping */
-	bool given;	/* set by buf_give(), cleared by whoever looks after those that wait */
+	size_t len; /* bytes of the mapping */
+	bool given; /* set by buf_give(), cleared by whoever looks after those that wait */
 	struct {
 		uint8_t *start;
-		size_t size;	/* bytes of a buffer */
+		size_t size; /* bytes of a buffer */
 		unsigned int count;
 		unsigned int free;
-		uint16_t *stack;	/* free buffers by number */
+		uint16_t *stack; /* free buffers by number */
 	} class[BUFFER_CLASSES];
 };
 

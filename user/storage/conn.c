@@ -19,7 +19,7 @@
 #include "base/util.h"
 #include "storage/reactor.h"
 
-#define TERM_TIMEOUT_NS	  (1 * NSEC_PER_SEC) /* for a C2HTermReq to get out, and for the peer to close then */
+#define TERM_TIMEOUT_NS (1 * NSEC_PER_SEC) /* for a C2HTermReq to get out, and for the peer to close then */
 
 /* ---- state ---- */
 
@@ -66,7 +66,7 @@ static void address_to_key(const struct sockaddr_storage *from, uint8_t ret_addr
 
 static int conn_address(struct conn *c)
 {
-	struct sockaddr_storage peer = { 0 }, local = { 0 };
+	struct sockaddr_storage peer = {0}, local = {0};
 	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
 	char text[INET6_ADDRSTRLEN];
 
@@ -122,7 +122,7 @@ static struct conn *conn_make(struct reactor *r, int fd)
 
 	if (!c)
 		return NULL;
-	*c = (struct conn){ .reactor = r, .fd = fd, .state = CONN_ICREQ, .since_ns = r->now_ns, .name = "conn" };
+	*c = (struct conn){.reactor = r, .fd = fd, .state = CONN_ICREQ, .since_ns = r->now_ns, .name = "conn"};
 	c->kept_head = c->kept_tail = CONN_NO_BUFFER;
 	c->tx_tail = &c->tx;
 	c->tx_framing.align = pdu_align(0);

@@ -28,12 +28,12 @@ struct reactor;
 struct namespace;
 
 enum conn_state {
-	CONN_ICREQ,	/* accepted */
-	CONN_CONNECT,	/* PDUs negotiated, no controller yet */
+	CONN_ICREQ,   /* accepted */
+	CONN_CONNECT, /* PDUs negotiated, no controller yet */
 	CONN_LIVE,
-	CONN_TERM,	/* a C2HTermReq is on its way */
-	CONN_LINGER,	/* it is out: nothing more is said, the peer's rest is thrown away until it closes */
-	CONN_CLOSING,	/* shut down; waits for what the kernel still holds, then goes */
+	CONN_TERM,    /* a C2HTermReq is on its way */
+	CONN_LINGER,  /* it is out: nothing more is said, the peer's rest is thrown away until it closes */
+	CONN_CLOSING, /* shut down; waits for what the kernel still holds, then goes */
 };
 
 enum command_state {
@@ -51,32 +51,32 @@ struct command {
 	struct conn *conn;
 	struct nvme_sqe sqe;
 	enum command_state state;
-	uint16_t index;		/* in conn.commands; the transfer tag of its R2T */
-	uint16_t status;	/* NVMe, 0 so far */
-	__u64 result;		/* CQE DW0 and DW1 */
+	uint16_t index;	 /* in conn.commands; the transfer tag of its R2T */
+	uint16_t status; /* NVMe, 0 so far */
+	__u64 result;	 /* CQE DW0 and DW1 */
 	struct nvme_transfer transfer;
 	enum nvme_direction direction;
-	bool send_r2t;		/* on the send list for its R2T, not for its answer */
-	bool replied;		/* the whole answer is in a batch */
-	uint8_t *data;		/* of the transfer; NULL: none, or nobody wants them */
-	void *buffer;		/* the pool's, to be given back; NULL: none */
-	uint32_t received;	/* H2C bytes so far */
-	uint32_t sent;		/* C2H bytes in batches so far */
+	bool send_r2t;		    /* on the send list for its R2T, not for its answer */
+	bool replied;		    /* the whole answer is in a batch */
+	uint8_t *data;		    /* of the transfer; NULL: none, or nobody wants them */
+	void *buffer;		    /* the pool's, to be given back; NULL: none */
+	uint32_t received;	    /* H2C bytes so far */
+	uint32_t sent;		    /* C2H bytes in batches so far */
 	const struct namespace *ns; /* NULL: not an I/O command */
 	struct nvme_extent extent;
 	struct backend_io io;
-	uint16_t io_slot;	/* while state is BACKEND */
-	uint16_t dsm_next;	/* next range of Dataset Management */
+	uint16_t io_slot;  /* while state is BACKEND */
+	uint16_t dsm_next; /* next range of Dataset Management */
 	uint64_t start_ns;
 };
 
-#define CONN_BATCH_IOV	   192
-#define CONN_BATCH_ARENA   4096
-#define CONN_BATCH_BYTES   (512u << 10)
-#define CONN_C2H_MAX	   (128u << 10) /* bytes of data in one C2HData */
-#define CONN_MAXH2CDATA	   BUFFER_MAX_LEN
-#define CONN_KEPT_MAX	   4		/* receive buffers that a blocked connection may keep before it stops receiving */
-#define CONN_NO_BUFFER	   UINT16_MAX
+#define CONN_BATCH_IOV	 192
+#define CONN_BATCH_ARENA 4096
+#define CONN_BATCH_BYTES (512u << 10)
+#define CONN_C2H_MAX	 (128u << 10) /* bytes of data in one C2HData */
+#define CONN_MAXH2CDATA	 BUFFER_MAX_LEN
+#define CONN_KEPT_MAX	 4 /* receive buffers that a blocked connection may keep before it stops receiving */
+#define CONN_NO_BUFFER	 UINT16_MAX
 
 /* One sendmsg: headers copied to the arena, data where they lie. Untouched from submission to completion. */
 struct conn_batch {
@@ -84,9 +84,9 @@ struct conn_batch {
 	struct iovec iov[CONN_BATCH_IOV];
 	unsigned int n_iov;
 	size_t bytes;
-	unsigned int used;	/* of arena */
-	struct command *done;	/* answered in full by this batch: freed when it is out */
-	bool last;		/* the C2HTermReq is in it */
+	unsigned int used;    /* of arena */
+	struct command *done; /* answered in full by this batch: freed when it is out */
+	bool last;	      /* the C2HTermReq is in it */
 	uint8_t arena[CONN_BATCH_ARENA];
 };
 
@@ -111,21 +111,21 @@ struct conn {
 	int fd;
 	struct ring_file file;
 	struct sluice_steer_key key;
-	char name[80];		/* "conn 192.0.2.7:40000", and the queue once known */
-	uint64_t since_ns;	/* when the state was entered */
+	char name[80];	   /* "conn 192.0.2.7:40000", and the queue once known */
+	uint64_t since_ns; /* when the state was entered */
 	bool is_dirty, is_blocked;
 
 	/* The kernel holds: */
-	bool receiving;		/* a receive */
-	bool cancelling;	/* that is being cancelled */
-	bool sending;		/* a send of batch */
+	bool receiving;	 /* a receive */
+	bool cancelling; /* that is being cancelled */
+	bool sending;	 /* a send of batch */
 	unsigned int backend_ios;
 
 	/* receive */
 	struct pdu_decoder decoder;
-	struct pdu pdu;		/* current */
-	bool pdu_pending;	/* its header stands in pdu but could not be handled yet */
-	struct command *rx_command; /* that the current PDU's data are for; NULL: they are thrown away */
+	struct pdu pdu;		       /* current */
+	bool pdu_pending;	       /* its header stands in pdu but could not be handled yet */
+	struct command *rx_command;    /* that the current PDU's data are for; NULL: they are thrown away */
 	uint16_t kept_head, kept_tail; /* receive buffers not worked off */
 	unsigned int n_kept;
 
@@ -134,20 +134,20 @@ struct conn {
 	uint8_t control[PDU_ENCODE_MAX]; /* ICResp or C2HTermReq, sent before all else */
 	unsigned int control_len;
 	struct command *tx, **tx_tail;
-	uint64_t send_ns;	/* when batch was submitted */
+	uint64_t send_ns; /* when batch was submitted */
 	struct conn_batch batch;
 
 	/* queue */
 	struct controller *controller; /* NULL until Connect */
 	uint16_t qid;
-	uint32_t entries;	/* NOT 0-based */
-	bool sq_flow;		/* SQHD means something */
+	uint32_t entries; /* NOT 0-based */
+	bool sq_flow;	  /* SQHD means something */
 	uint16_t sqhd;
 	struct command *chunks[2]; /* CONTROLLER_ADMIN_ENTRIES from the start, the rest from Connect on */
 	unsigned int n_commands, n_busy, n_parked;
 	struct command *free;
 	const struct namespace *last_ns;
-	struct queue *queue;	/* statistics; on the target's list once connected */
+	struct queue *queue; /* statistics; on the target's list once connected */
 };
 
 /* ---- conn.c ---- */
@@ -169,8 +169,8 @@ int conn_commands_grow(struct conn *c, unsigned int n);
 
 static inline struct command *conn_command(const struct conn *c, unsigned int index)
 {
-	return index < CONTROLLER_ADMIN_ENTRIES ? &c->chunks[0][index] :
-						  &c->chunks[1][index - CONTROLLER_ADMIN_ENTRIES];
+	return index < CONTROLLER_ADMIN_ENTRIES ? &c->chunks[0][index]
+						: &c->chunks[1][index - CONTROLLER_ADMIN_ENTRIES];
 }
 
 /* ---- conn_receive.c ---- */

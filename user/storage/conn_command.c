@@ -64,8 +64,7 @@ static uint16_t check_io(struct conn *c, struct command *cmd)
 	case NVME_IO_READ:
 	case NVME_IO_WRITE:
 		status = find_namespace(c, cmd);
-		return status ? status :
-				nvme_rw_check_data(&cmd->sqe, &cmd->ns->space, &cmd->transfer, &cmd->extent);
+		return status ? status : nvme_rw_check_data(&cmd->sqe, &cmd->ns->space, &cmd->transfer, &cmd->extent);
 	case NVME_IO_WRITE_ZEROES:
 		status = find_namespace(c, cmd);
 		return status ? status : nvme_rw_check(&cmd->sqe, &cmd->ns->space, &cmd->extent);

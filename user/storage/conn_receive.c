@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What comes in: receive buffers → PDU decoder → commands. The reactor calls conn_recv_done() for each piece. When a PDU
- * cannot be handled yet, the connection is blocked: the decoder stands behind the PDU's header, what follows is kept in
- * its receive buffers, and after a few of them the receive is cancelled, so that TCP slows the peer down.
+ * What comes in: receive buffers → PDU decoder → commands. The reactor calls conn_recv_done() for each piece. When a
+ * PDU cannot be handled yet, the connection is blocked: the decoder stands behind the PDU's header, what follows is
+ * kept in its receive buffers, and after a few of them the receive is cancelled, so that TCP slows the peer down.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 
 static void refuse(struct conn *c, uint16_t fes, uint32_t fei, const char *text)
 {
-	const struct pdu_error error = { .fes = fes, .fei = fei, .text = text };
+	const struct pdu_error error = {.fes = fes, .fei = fei, .text = text};
 
 	conn_fail(c, &error, &c->pdu.header, c->pdu.header.ch.hlen);
 }
@@ -76,8 +76,8 @@ static void icreq(struct conn *c)
 		.align = pdu_align(0),
 	};
 
-	c->control_len = pdu_encode_icresp(c->control, 0, req->dgst & (PDU_DGST_HEADER | PDU_DGST_DATA),
-					   CONN_MAXH2CDATA);
+	c->control_len =
+		pdu_encode_icresp(c->control, 0, req->dgst & (PDU_DGST_HEADER | PDU_DGST_DATA), CONN_MAXH2CDATA);
 	c->tx_framing = rx;
 	c->tx_framing.align = pdu_align(req->hpda);
 	pdu_decoder_ready(&c->decoder, &rx, BUFFER_CAPSULE_LEN, CONN_MAXH2CDATA);
@@ -103,8 +103,7 @@ static void pdu_end(struct conn *c)
 		command_h2c(cmd, digest_ok);
 		return;
 	case PDU_H2C_TERM_REQ:
-		log_warn(c->name, "the host ends the connection: %s",
-			 pdu_fes_name(le16toh(c->pdu.header.term.fes)));
+		log_warn(c->name, "the host ends the connection: %s", pdu_fes_name(le16toh(c->pdu.header.term.fes)));
 		conn_close(c, NULL);
 		return;
 	}
@@ -188,7 +187,7 @@ static void keep(struct conn *c, unsigned int id, uint32_t offset, uint32_t len)
 	r->rx_held++;
 	if (++c->n_kept >= CONN_KEPT_MAX && c->receiving && !c->cancelling) {
 		c->cancelling = true;
-		ring_cancel(&r->ring, (struct token){ .op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen });
+		ring_cancel(&r->ring, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
 	}
 }
 
@@ -247,7 +246,7 @@ void conn_recv_arm(struct conn *c)
 	if (r->rx_held == REACTOR_RX_COUNT || c->n_kept)
 		return; /* conn_tick() tries again */
 	c->receiving = true;
-	ring_recv(&r->ring, &c->file, &r->rx, (struct token){ .op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen });
+	ring_recv(&r->ring, &c->file, &r->rx, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
 }
 
 static void receive(struct conn *c, unsigned int id, uint32_t len)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What goes out: answers and R2Ts of a turn, gathered to one sendmsg. Headers are copied to the batch's arena, data are
- * sent from where they lie, so a command keeps its buffer until its batch is out. One batch is under way at a time; what
- * is answered meanwhile waits on the send list. A peer that reads nothing holds one batch and its own commands, no more.
+ * sent from where they lie, so a command keeps its buffer until its batch is out. One batch is under way at a time;
+ * what is answered meanwhile waits on the send list. A peer that reads nothing holds one batch and its own commands, no
+ * more.
  */
 #include <errno.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static void batch_add(struct conn_batch *b, const void *data, size_t len)
 	if (last && (uint8_t *)last->iov_base + last->iov_len == data)
 		last->iov_len += len;
 	else
-		b->iov[b->n_iov++] = (struct iovec){ .iov_base = (void *)data, .iov_len = len };
+		b->iov[b->n_iov++] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
 	b->bytes += len;
 }
 
@@ -67,12 +68,12 @@ static void add_data(struct conn *c, const uint8_t *data, uint32_t len)
 static void account(struct conn *c, const struct command *cmd)
 {
 	static const uint8_t kinds[256] = {
-		[NVME_IO_READ] = IO_READ,   [NVME_IO_WRITE] = IO_WRITE,		[NVME_IO_FLUSH] = IO_FLUSH,
-		[NVME_IO_DSM] = IO_DSM,	    [NVME_IO_WRITE_ZEROES] = IO_ZEROES,
+		[NVME_IO_READ] = IO_READ, [NVME_IO_WRITE] = IO_WRITE,	      [NVME_IO_FLUSH] = IO_FLUSH,
+		[NVME_IO_DSM] = IO_DSM,	  [NVME_IO_WRITE_ZEROES] = IO_ZEROES,
 	};
 	uint64_t latency = c->reactor->now_ns - cmd->start_ns;
 	enum io_kind kind = c->qid ? kinds[cmd->sqe.opcode] : IO_OTHER;
-	struct io_stats *stats[2] = { &c->queue->stats, NULL };
+	struct io_stats *stats[2] = {&c->queue->stats, NULL};
 	unsigned int i;
 
 	if (cmd->ns)
@@ -191,7 +192,7 @@ static void submit(struct conn *c)
 
 	io_uring_prep_sendmsg(sqe, ring_file_fd(&c->file), &b->msg, MSG_NOSIGNAL | MSG_WAITALL);
 	ring_file_flag(sqe, &c->file);
-	ring_push(sqe, (struct token){ .op = REACTOR_OP_SEND, .slot = c->slot, .gen = c->gen });
+	ring_push(sqe, (struct token){.op = REACTOR_OP_SEND, .slot = c->slot, .gen = c->gen});
 	c->sending = true;
 }
 
@@ -204,7 +205,7 @@ void conn_flush(struct conn *c)
 	build(c);
 	if (!b->bytes)
 		return;
-	b->msg = (struct msghdr){ .msg_iov = b->iov, .msg_iovlen = b->n_iov };
+	b->msg = (struct msghdr){.msg_iov = b->iov, .msg_iovlen = b->n_iov};
 	c->send_ns = c->reactor->now_ns;
 	submit(c);
 }

@@ -15,7 +15,8 @@
 
 /* ---- table; the target's mutex is held ---- */
 
-static struct controller *controller_make(struct target *t, const struct subsystem *s, const struct nvme_connect *connect)
+static struct controller *controller_make(struct target *t, const struct subsystem *s,
+					  const struct nvme_connect *connect)
 {
 	unsigned int tries;
 	struct controller *c;
@@ -177,8 +178,8 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 	status = nvme_connect_read(&cmd->sqe, cmd->data, cmd->data ? cmd->transfer.len : 0, CONTROLLER_MAX_ENTRIES,
 				   &connect, ret_result);
 	if (!status)
-		status = connect.qid ? connect_io(conn, &connect, ret_result) :
-				       connect_admin(conn, &connect, ret_result);
+		status = connect.qid ? connect_io(conn, &connect, ret_result)
+				     : connect_admin(conn, &connect, ret_result);
 	if (status) {
 		log_warn(conn->name, "Connect refused: %s (%s)", nvme_status_name(status),
 			 nvme_connect_fault(*ret_result));

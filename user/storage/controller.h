@@ -12,11 +12,11 @@
 
 #include "nvme/fabrics.h"
 
-#define CONTROLLER_MAX_QUEUES  128  /* I/O queues a controller */
-#define CONTROLLER_MAX_ENTRIES 1024 /* commands a queue; CAP.MQES + 1 */
+#define CONTROLLER_MAX_QUEUES	 128  /* I/O queues a controller */
+#define CONTROLLER_MAX_ENTRIES	 1024 /* commands a queue; CAP.MQES + 1 */
 #define CONTROLLER_ADMIN_ENTRIES 32
-#define CONTROLLER_MAX_EVENTS  4    /* Asynchronous Event Requests outstanding */
-#define CONTROLLER_KAS	       10   /* keep-alive granularity in 100 ms */
+#define CONTROLLER_MAX_EVENTS	 4  /* Asynchronous Event Requests outstanding */
+#define CONTROLLER_KAS		 10 /* keep-alive granularity in 100 ms */
 
 struct conn;
 struct command;
@@ -31,23 +31,23 @@ struct controller {
 	uint8_t hostid[16];
 
 	/* Under the target's mutex. */
-	unsigned int refs;	/* connections */
+	unsigned int refs;				 /* connections */
 	uint64_t queues[CONTROLLER_MAX_QUEUES / 64 + 1]; /* qids in use */
 
 	/* Any thread; relaxed atomics. */
-	bool ready;	/* CSTS.RDY: I/O is served */
-	bool dead;	/* every connection of it is to be closed */
+	bool ready;	  /* CSTS.RDY: I/O is served */
+	bool dead;	  /* every connection of it is to be closed */
 	uint16_t granted; /* I/O queues that Set Features allowed */
 
 	/* The admin queue's thread. */
 	struct nvme_properties props;
 	uint32_t kato_ms;
-	uint64_t alive_ns;	/* last Keep Alive */
+	uint64_t alive_ns; /* last Keep Alive */
 	uint64_t started_ns;
 	uint32_t event_config;
-	uint32_t temperature;	/* threshold, kelvin: kept for the host, nothing here is warm */
-	unsigned int events;	/* parked Asynchronous Event Requests */
-	uint8_t behavior[512];	/* Host Behavior Support */
+	uint32_t temperature;  /* threshold, kelvin: kept for the host, nothing here is warm */
+	unsigned int events;   /* parked Asynchronous Event Requests */
+	uint8_t behavior[512]; /* Host Behavior Support */
 };
 
 /* Connect: answers the command's status and result, and binds conn to its controller. */

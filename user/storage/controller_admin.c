@@ -135,7 +135,7 @@ static uint16_t identify_fill(const struct controller *c, const struct nvme_sqe 
 
 static bool identify(struct conn *conn, struct command *cmd)
 {
-	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(8))) = { 0 };
+	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(8))) = {0};
 
 	/* A host that asks for less gets the beginning. */
 	cmd->status = cmd->transfer.len ? identify_fill(conn->controller, &cmd->sqe, page) : INVALID_FIELD;
@@ -179,8 +179,8 @@ static bool async_event(struct conn *conn, struct command *cmd)
 }
 
 /*
- * Only what is parked can still be stopped; all else of the admin queue is answered in the turn that it came in, and I/O
- * queues may live on another thread. Then the answer is "not aborted" (bit 0), which the specification allows.
+ * Only what is parked can still be stopped; all else of the admin queue is answered in the turn that it came in, and
+ * I/O queues may live on another thread. Then the answer is "not aborted" (bit 0), which the specification allows.
  */
 static bool abort_command(struct conn *conn, struct command *cmd)
 {
@@ -257,24 +257,20 @@ void controller_fabrics_io(struct conn *conn, struct command *cmd)
 	uint8_t fctype = ((struct nvme_fabrics_sqe *)&cmd->sqe)->fctype;
 
 	/* Disconnect is optional (Base 2.0, section 6.4): a host closes the connection instead. */
-	cmd->status = fctype == NVME_FC_CONNECT ? NVME_ST_SEQUENCE | NVME_STATUS_DNR :
-						  NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
+	cmd->status = fctype == NVME_FC_CONNECT ? NVME_ST_SEQUENCE | NVME_STATUS_DNR
+						: NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 }
 
 /* ---- the table ---- */
 
 static const struct {
 	bool (*run)(struct conn *conn, struct command *cmd); /* true: no answer yet */
-	bool enabled; /* only once CC.EN is set */
+	bool enabled;					     /* only once CC.EN is set */
 } handlers[256] = {
-	[NVME_ADM_GET_LOG_PAGE] = { get_log_page, true },
-	[NVME_ADM_IDENTIFY] = { identify, true },
-	[NVME_ADM_ABORT] = { abort_command, true },
-	[NVME_ADM_SET_FEATURES] = { set_features, true },
-	[NVME_ADM_GET_FEATURES] = { get_features, true },
-	[NVME_ADM_ASYNC_EVENT] = { async_event, true },
-	[NVME_ADM_KEEP_ALIVE] = { keep_alive, false },
-	[NVME_FABRICS] = { fabrics, false },
+	[NVME_ADM_GET_LOG_PAGE] = {get_log_page, true}, [NVME_ADM_IDENTIFY] = {identify, true},
+	[NVME_ADM_ABORT] = {abort_command, true},	[NVME_ADM_SET_FEATURES] = {set_features, true},
+	[NVME_ADM_GET_FEATURES] = {get_features, true}, [NVME_ADM_ASYNC_EVENT] = {async_event, true},
+	[NVME_ADM_KEEP_ALIVE] = {keep_alive, false},	[NVME_FABRICS] = {fabrics, false},
 };
 
 bool controller_admin(struct conn *conn, struct command *cmd)

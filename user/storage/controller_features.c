@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Get and Set Features (Base 2.0, section 5.27). Called from controller_admin.c on the admin queue's thread. A feature
- * that nothing here depends on (arbitration, power states, ...) is an invalid field rather than a number that is kept and
- * means nothing.
+ * that nothing here depends on (arbitration, power states, ...) is an invalid field rather than a number that is kept
+ * and means nothing.
  */
 #include <string.h>
 
@@ -133,13 +133,13 @@ static const struct feature {
 	bool io_only; /* not on discovery controllers */
 	uint32_t capabilities;
 } features[256] = {
-	[NVME_FID_TEMPERATURE] = { get_temperature, set_temperature, true, CAPABILITY_CHANGEABLE },
-	[NVME_FID_WRITE_CACHE] = { get_cache, set_cache, true, 0 },
-	[NVME_FID_NUM_QUEUES] = { get_queues, set_queues, true, CAPABILITY_CHANGEABLE },
-	[NVME_FID_ASYNC_EVENT] = { get_events, set_events, false, CAPABILITY_CHANGEABLE },
-	[NVME_FID_KATO] = { get_kato, set_kato, false, CAPABILITY_CHANGEABLE },
-	[NVME_FID_HOST_BEHAVIOR] = { get_behavior, set_behavior, true, CAPABILITY_CHANGEABLE },
-	[NVME_FID_HOST_ID] = { get_host_id, set_host_id, true, 0 },
+	[NVME_FID_TEMPERATURE] = {get_temperature, set_temperature, true, CAPABILITY_CHANGEABLE},
+	[NVME_FID_WRITE_CACHE] = {get_cache, set_cache, true, 0},
+	[NVME_FID_NUM_QUEUES] = {get_queues, set_queues, true, CAPABILITY_CHANGEABLE},
+	[NVME_FID_ASYNC_EVENT] = {get_events, set_events, false, CAPABILITY_CHANGEABLE},
+	[NVME_FID_KATO] = {get_kato, set_kato, false, CAPABILITY_CHANGEABLE},
+	[NVME_FID_HOST_BEHAVIOR] = {get_behavior, set_behavior, true, CAPABILITY_CHANGEABLE},
+	[NVME_FID_HOST_ID] = {get_host_id, set_host_id, true, 0},
 };
 
 static const struct feature *feature_of(const struct controller *c, uint8_t fid)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Get Log Page, and what discovery tells. Called from controller_admin.c on the admin queue's thread. Pages are made whole
- * on the stack and the part that was asked for is copied, so that any offset and length is answered alike.
+ * Get Log Page, and what discovery tells. Called from controller_admin.c on the admin queue's thread. Pages are made
+ * whole on the stack and the part that was asked for is copied, so that any offset and length is answered alike.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -19,7 +19,7 @@
 static void usage(const struct controller *c, struct nvme_usage *ret_usage)
 {
 	const struct target *t = c->target;
-	struct nvme_usage u = { .uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600 };
+	struct nvme_usage u = {.uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600};
 	unsigned int i, n;
 
 	for (i = 0; i < t->n_reactors; i++)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One thread, one CPU, one ring: accepts, receives, serves, sends. A turn takes all completions there are, then settles:
- * commands that waited, connections that were blocked, then one flush a connection, so that all answers of a turn leave
- * together. With nothing to do the thread sleeps in the kernel; with no connections it has no timer either.
+ * One thread, one CPU, one ring: accepts, receives, serves, sends. A turn takes all completions there are, then
+ * settles: commands that waited, connections that were blocked, then one flush a connection, so that all answers of a
+ * turn leave together. With nothing to do the thread sleeps in the kernel; with no connections it has no timer either.
  *
  * target.c starts reactors and wakes them through an eventfd; nothing else is shared while they run.
  */
@@ -36,7 +36,7 @@ bool reactor_io_take(struct reactor *r, struct command *cmd)
 	r->ios[slot] = cmd;
 	cmd->io_slot = slot;
 	cmd->io.ring = &r->ring;
-	cmd->io.token = (struct token){ .op = REACTOR_OP_IO, .slot = slot, .gen = ++r->io_gens[slot] };
+	cmd->io.token = (struct token){.op = REACTOR_OP_IO, .slot = slot, .gen = ++r->io_gens[slot]};
 	cmd->io.file = &r->namespaces[cmd->ns->index].file;
 	if (r->pool_registered && cmd->buffer)
 		cmd->io.buffer_index = 0;
@@ -68,12 +68,12 @@ static void wake_arm(struct reactor *r)
 	struct io_uring_sqe *sqe = ring_sqe(&r->ring);
 
 	io_uring_prep_read(sqe, r->wake_fd, &r->wake_value, sizeof(r->wake_value), 0);
-	ring_push(sqe, (struct token){ .op = REACTOR_OP_WAKE });
+	ring_push(sqe, (struct token){.op = REACTOR_OP_WAKE});
 }
 
 static void accept_arm(struct reactor *r, unsigned int portal)
 {
-	ring_accept(&r->ring, &r->listener_files[portal], (struct token){ .op = REACTOR_OP_ACCEPT, .slot = portal });
+	ring_accept(&r->ring, &r->listener_files[portal], (struct token){.op = REACTOR_OP_ACCEPT, .slot = portal});
 }
 
 static void accept_done(struct reactor *r, const struct ring_completion *done)
@@ -113,7 +113,7 @@ static void stop(struct reactor *r)
 
 	r->stopping = true;
 	for (i = 0; i < r->target->n_portals; i++)
-		ring_cancel(&r->ring, (struct token){ .op = REACTOR_OP_ACCEPT, .slot = i });
+		ring_cancel(&r->ring, (struct token){.op = REACTOR_OP_ACCEPT, .slot = i});
 	for (i = 0; i < REACTOR_MAX_CONNS; i++)
 		if (r->conns[i])
 			conn_mark(r->conns[i]);
@@ -216,8 +216,8 @@ static void settle(struct reactor *r)
 }
 
 /*
- * Sleeping and being woken costs more than many waits last. So a reactor whose work has lately come at short intervals looks
- * for more for a while before it sleeps; one with nothing to do, or with rare work, sleeps at once.
+ * Sleeping and being woken costs more than many waits last. So a reactor whose work has lately come at short intervals
+ * looks for more for a while before it sleeps; one with nothing to do, or with rare work, sleeps at once.
  */
 static bool spin(struct reactor *r)
 {
@@ -256,7 +256,8 @@ static int collect(struct reactor *r)
 	return ring_wait(&r->ring, timeout);
 }
 
-/* A turn had work: moves the usual interval an eighth of the way. Sends that complete at once are part of their turn. */
+/* A turn had work: moves the usual interval an eighth of the way. Sends that complete at once are part of their turn.
+ */
 static void worked(struct reactor *r, uint64_t began_ns)
 {
 	/* Bounded, so that a reactor that was idle for long is soon itself again. */
@@ -332,7 +333,7 @@ static void tables_init(struct reactor *r)
 /* Descriptors that I/O will use again and again, and the pool, if some backend does I/O through the ring. */
 static void register_backends(struct reactor *r)
 {
-	struct iovec pool = { .iov_base = r->pool.memory, .iov_len = r->pool.len };
+	struct iovec pool = {.iov_base = r->pool.memory, .iov_len = r->pool.len};
 	bool wanted = false;
 	unsigned int i, n;
 
@@ -341,7 +342,7 @@ static void register_backends(struct reactor *r)
 			const struct namespace *ns = &r->target->subsystems[i].namespaces[n];
 			struct ring_file *f = &r->namespaces[ns->index].file;
 
-			*f = (struct ring_file){ .fd = -1, .index = -1 };
+			*f = (struct ring_file){.fd = -1, .index = -1};
 			if (!ns->backend->ops->descriptor)
 				continue;
 			ring_file_add(&r->ring, ns->backend->ops->descriptor(ns->backend), f);
@@ -353,7 +354,7 @@ static void register_backends(struct reactor *r)
 
 static int open_all(struct reactor *r)
 {
-	const struct ring_options options = { .entries = RING_ENTRIES, .files = RING_FILES };
+	const struct ring_options options = {.entries = RING_ENTRIES, .files = RING_FILES};
 	cpu_set_t set;
 	unsigned int i;
 	int ret;

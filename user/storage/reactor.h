@@ -19,14 +19,15 @@
 #include "storage/target.h"
 #include "storage/target_counters.h"
 
-#define REACTOR_MAX_CONNS   1024
-#define REACTOR_MAX_IOS	    4096 /* backend I/Os with an SQE under way */
-#define REACTOR_RX_COUNT    256	 /* receive buffers, a power of two */
-#define REACTOR_RX_SIZE	    16384
-#define REACTOR_TICK_NS	    (250 * 1000000ull) /* timeouts are looked at this often, while there are connections */
+#define REACTOR_MAX_CONNS     1024
+#define REACTOR_MAX_IOS	      4096 /* backend I/Os with an SQE under way */
+#define REACTOR_RX_COUNT      256  /* receive buffers, a power of two */
+#define REACTOR_RX_SIZE	      16384
+#define REACTOR_TICK_NS	      (250 * 1000000ull)  /* timeouts are looked at this often, while there are connections */
 #define REACTOR_SEND_STALL_NS (30 * NSEC_PER_SEC) /* a peer that takes nothing for so long is closed */
 
-struct namespace {
+struct namespace
+{
 	const struct subsystem *subsystem;
 	const struct policy_namespace *config;
 	struct backend *backend;
@@ -62,8 +63,8 @@ struct reactor {
 	unsigned int cpu;
 	pthread_t thread;
 	bool started;
-	struct error error;	/* why it did not start */
-	int wake_fd;		/* eventfd: stop, or connections of dead controllers */
+	struct error error; /* why it did not start */
+	int wake_fd;	    /* eventfd: stop, or connections of dead controllers */
 	uint64_t wake_value;
 	int listeners[TARGET_MAX_PORTALS]; /* -1: none */
 	struct ring_file listener_files[TARGET_MAX_PORTALS];
@@ -71,19 +72,19 @@ struct reactor {
 	/* The rest is the thread's own. */
 	struct ring ring;
 	struct ring_buffers rx;
-	unsigned int rx_held;	 /* receive buffers that conns keep */
-	struct {		 /* of a kept receive buffer */
+	unsigned int rx_held; /* receive buffers that conns keep */
+	struct {	      /* of a kept receive buffer */
 		uint16_t next;
 		uint32_t offset, len;
 	} rx_kept[REACTOR_RX_COUNT];
 	struct buffer_pool pool;
-	bool pool_registered;	 /* with the ring, as buffer 0 */
-	uint64_t now_ns;	 /* of this turn */
-	uint64_t tick_ns;	 /* when timeouts were last looked at */
-	uint64_t busy_ns;	 /* end of the last turn that had work */
-	uint64_t gap_ns;	 /* usual time from one turn with work to the next */
+	bool pool_registered; /* with the ring, as buffer 0 */
+	uint64_t now_ns;      /* of this turn */
+	uint64_t tick_ns;     /* when timeouts were last looked at */
+	uint64_t busy_ns;     /* end of the last turn that had work */
+	uint64_t gap_ns;      /* usual time from one turn with work to the next */
 	bool stopping;
-	uint32_t listeners_off;	 /* bit n: portal n accepts again at the next tick */
+	uint32_t listeners_off; /* bit n: portal n accepts again at the next tick */
 	struct reactor_namespace *namespaces;
 
 	struct conn *conns[REACTOR_MAX_CONNS]; /* by slot */
@@ -91,8 +92,8 @@ struct reactor {
 	uint16_t free_conns[REACTOR_MAX_CONNS];
 	unsigned int n_free_conns;
 	unsigned int n_conns;
-	struct conn *dirty;	 /* to look at when this turn's completions are done */
-	struct conn *blocked;	 /* cannot go on receiving for want of a buffer or a command */
+	struct conn *dirty;   /* to look at when this turn's completions are done */
+	struct conn *blocked; /* cannot go on receiving for want of a buffer or a command */
 
 	struct command *ios[REACTOR_MAX_IOS]; /* by token slot */
 	uint32_t io_gens[REACTOR_MAX_IOS];
@@ -117,9 +118,9 @@ struct target {
 	struct reactor *reactors[TARGET_MAX_REACTORS];
 	unsigned int n_reactors;
 	atomic_bool stopping;
-	uint64_t drain_until_ns;   /* written before stopping */
+	uint64_t drain_until_ns; /* written before stopping */
 
-	pthread_mutex_t mutex;	   /* of all below */
+	pthread_mutex_t mutex; /* of all below */
 	pthread_cond_t started;
 	unsigned int n_started;
 	struct controller *controllers[UINT16_MAX]; /* by cntlid - 1 */

@@ -47,12 +47,14 @@ static int setup(struct ring *r, unsigned int entries, struct error *err)
 		return 0;
 	}
 	if (ret == -EPERM)
-		return error_set(err, EPERM, "io_uring: the kernel refuses it to this user; "
+		return error_set(err, EPERM,
+				 "io_uring: the kernel refuses it to this user; "
 				 "see sysctl kernel.io_uring_disabled (0 allows) and seccomp filters");
 	if (ret == -ENOSYS)
 		return error_set(err, ENOSYS, "io_uring: this kernel has none; use 6.1 or later with CONFIG_IO_URING");
 	if (ret == -ENOMEM)
-		return error_set(err, ENOMEM, "io_uring: no memory for the ring; raise the locked-memory limit (ulimit -l)");
+		return error_set(err, ENOMEM,
+				 "io_uring: no memory for the ring; raise the locked-memory limit (ulimit -l)");
 	return error_system(err, -ret, "io_uring: set-up of %u entries", entries);
 }
 
@@ -77,9 +79,9 @@ static void register_files(struct ring *r, unsigned int files)
 /* A multishot receive is tried on a socket pair, for no probe tells. */
 static void probe_multishot(struct ring *r)
 {
-	const struct token probe = { .op = UINT8_MAX };
-	struct ring_completion c = { 0 };
-	struct ring_buffers b = { 0 };
+	const struct token probe = {.op = UINT8_MAX};
+	struct ring_completion c = {0};
+	struct ring_buffers b = {0};
 	struct ring_file f;
 	int pair[2];
 
@@ -87,7 +89,7 @@ static void probe_multishot(struct ring *r)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return;
 	if (!ring_buffers_open(r, UINT16_MAX, 1, 64, NULL, &b)) {
-		f = (struct ring_file){ .fd = pair[0], .index = -1 };
+		f = (struct ring_file){.fd = pair[0], .index = -1};
 		ring_recv(r, &f, &b, probe);
 		if (write(pair[1], "x", 1) == 1 && !ring_wait(r, NSEC_PER_SEC) && ring_next(r, &c))
 			r->features.recv_multishot = c.result == 1;
@@ -111,7 +113,7 @@ int ring_open(struct ring *r, const struct ring_options *options, struct error *
 	ret = setup(r, options->entries, err);
 	if (ret)
 		return ret;
-	r->features.buffer_ring = true;	/* until a registration is refused */
+	r->features.buffer_ring = true; /* until a registration is refused */
 	r->features.registered_ring = io_uring_register_ring_fd(&r->uring) == 1;
 	register_files(r, options->files);
 	probe_multishot(r);
@@ -132,15 +134,11 @@ void ring_features_print(const struct ring *r, char *ret_text, size_t len)
 		bool on;
 		const char *name;
 	} list[] = {
-		{ r->features.single_issuer, "single-issuer" },
-		{ r->features.defer_taskrun, "defer-taskrun" },
-		{ r->features.coop_taskrun, "coop-taskrun" },
-		{ r->features.submit_all, "submit-all" },
-		{ r->features.registered_ring, "registered-ring" },
-		{ r->features.registered_files, "registered-files" },
-		{ r->features.buffer_ring, "buffer-ring" },
-		{ r->features.accept_multishot, "accept-multishot" },
-		{ r->features.recv_multishot, "recv-multishot" },
+		{r->features.single_issuer, "single-issuer"},	  {r->features.defer_taskrun, "defer-taskrun"},
+		{r->features.coop_taskrun, "coop-taskrun"},	  {r->features.submit_all, "submit-all"},
+		{r->features.registered_ring, "registered-ring"}, {r->features.registered_files, "registered-files"},
+		{r->features.buffer_ring, "buffer-ring"},	  {r->features.accept_multishot, "accept-multishot"},
+		{r->features.recv_multishot, "recv-multishot"},
 	};
 	size_t i, used = 0;
 
@@ -157,7 +155,8 @@ struct io_uring_sqe *ring_sqe(struct ring *r)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
 
 	while (!sqe) {
-		/* Interrupted or short of memory for a moment: what the kernel took is gone from the queue, try again. */
+		/* Interrupted or short of memory for a moment: what the kernel took is gone from the queue, try again.
+		 */
 		io_uring_submit(&r->uring);
 		sqe = io_uring_get_sqe(&r->uring);
 	}
@@ -227,7 +226,7 @@ void ring_cancel(struct ring *r, struct token t)
 	struct io_uring_sqe *sqe = ring_sqe(r);
 
 	io_uring_prep_cancel64(sqe, token_encode(t), 0);
-	ring_push(sqe, (struct token){ .op = RING_OP_NONE });
+	ring_push(sqe, (struct token){.op = RING_OP_NONE});
 }
 
 /* ---- files ---- */
@@ -236,7 +235,7 @@ void ring_file_add(struct ring *r, int fd, struct ring_file *ret_file)
 {
 	int index;
 
-	*ret_file = (struct ring_file){ .fd = fd, .index = -1 };
+	*ret_file = (struct ring_file){.fd = fd, .index = -1};
 	if (!r->n_free_files)
 		return;
 	index = r->free_files[r->n_free_files - 1];
@@ -263,7 +262,7 @@ void ring_file_remove(struct ring *r, struct ring_file *f)
 /* liburing 2.3 lacks io_uring_setup_buf_ring(): map the shared ring, register it, here. */
 static int register_buffer_ring(struct ring_buffers *b)
 {
-	struct io_uring_buf_reg reg = { .ring_entries = b->count, .bgid = b->group };
+	struct io_uring_buf_reg reg = {.ring_entries = b->count, .bgid = b->group};
 	void *shared = mmap(NULL, b->count * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
 			    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
 	int ret;
@@ -283,7 +282,7 @@ static int register_buffer_ring(struct ring_buffers *b)
 int ring_buffers_open(struct ring *r, uint16_t group, unsigned int count, unsigned int size, struct error *err,
 		      struct ring_buffers *ret_buffers)
 {
-	struct ring_buffers b = { .ring = r, .count = count, .size = size, .group = group };
+	struct ring_buffers b = {.ring = r, .count = count, .size = size, .group = group};
 	unsigned int i;
 
 	b.memory = mmap(NULL, (size_t)count * size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
@@ -317,7 +316,7 @@ void ring_buffer_give(struct ring_buffers *b, unsigned int id)
 	if (!b->shared) {
 		sqe = ring_sqe(b->ring);
 		io_uring_prep_provide_buffers(sqe, ring_buffer_at(b, id), b->size, 1, b->group, id);
-		ring_push(sqe, (struct token){ .op = RING_OP_NONE });
+		ring_push(sqe, (struct token){.op = RING_OP_NONE});
 		return;
 	}
 	slot = &b->shared->bufs[b->tail & (b->count - 1)];

@@ -43,7 +43,7 @@ static inline uint64_t token_encode(struct token t)
 
 static inline struct token token_decode(uint64_t user_data)
 {
-	return (struct token){ .op = user_data >> 56, .slot = user_data >> 32, .gen = user_data };
+	return (struct token){.op = user_data >> 56, .slot = user_data >> 32, .gen = user_data};
 }
 
 /* ---- the ring ---- */
@@ -51,31 +51,31 @@ static inline struct token token_decode(uint64_t user_data)
 /* What the kernel granted; probed once by ring_open(). */
 struct ring_features {
 	bool single_issuer;
-	bool defer_taskrun;	/* completions are made only while this thread waits: no interrupts of its work */
+	bool defer_taskrun; /* completions are made only while this thread waits: no interrupts of its work */
 	bool coop_taskrun;
-	bool submit_all;	/* a bad SQE does not stop those behind it */
-	bool registered_ring;	/* the ring's own descriptor is registered */
+	bool submit_all;      /* a bad SQE does not stop those behind it */
+	bool registered_ring; /* the ring's own descriptor is registered */
 	bool registered_files;
-	bool buffer_ring;	/* provided buffers by a shared ring; else by IORING_OP_PROVIDE_BUFFERS */
+	bool buffer_ring; /* provided buffers by a shared ring; else by IORING_OP_PROVIDE_BUFFERS */
 	bool accept_multishot;
 	bool recv_multishot;
 };
 
 struct ring_options {
-	unsigned int entries;	/* submission queue; completions get four times as many */
-	unsigned int files;	/* room for registered files; 0: none */
+	unsigned int entries; /* submission queue; completions get four times as many */
+	unsigned int files;   /* room for registered files; 0: none */
 };
 
 struct ring {
 	struct io_uring uring;
 	struct ring_features features;
-	int *free_files;	/* stack of free indices of the registered table */
+	int *free_files; /* stack of free indices of the registered table */
 	unsigned int n_free_files;
 };
 
 /* Opens in the calling thread. -EPERM, -ENOSYS, -ENOMEM...: err says what to do. */
 int ring_open(struct ring *r, const struct ring_options *options, struct error *err);
-void ring_close(struct ring *r);	/* a zeroed or already closed ring is fine */
+void ring_close(struct ring *r); /* a zeroed or already closed ring is fine */
 
 /* "single-issuer defer-taskrun ... (not: registered-files)", NUL-terminated, cut to len. */
 void ring_features_print(const struct ring *r, char *ret_text, size_t len);
@@ -105,8 +105,8 @@ int ring_poll(struct ring *r);
 int ring_wait(struct ring *r, int64_t timeout_ns);
 
 /*
- * Whether completions are there or can be had by ring_poll(), told from memory alone: what a spinning loop asks. Without
- * defer_taskrun it is always "maybe", that is true.
+ * Whether completions are there or can be had by ring_poll(), told from memory alone: what a spinning loop asks.
+ * Without defer_taskrun it is always "maybe", that is true.
  */
 static inline bool ring_pending(struct ring *r)
 {
@@ -116,8 +116,8 @@ static inline bool ring_pending(struct ring *r)
 
 struct ring_completion {
 	struct token token;
-	int32_t result;		/* >= 0, or -errno */
-	uint32_t flags;		/* IORING_CQE_F_* */
+	int32_t result; /* >= 0, or -errno */
+	uint32_t flags; /* IORING_CQE_F_* */
 };
 
 /* Takes one completion. false: none is there. */
@@ -161,7 +161,7 @@ static inline void ring_file_flag(struct io_uring_sqe *sqe, const struct ring_fi
 /* `count` (a power of two) buffers of `size` bytes, lent to the kernel until a completion names one. */
 struct ring_buffers {
 	struct ring *ring;
-	struct io_uring_buf_ring *shared;	/* NULL: IORING_OP_PROVIDE_BUFFERS is used */
+	struct io_uring_buf_ring *shared; /* NULL: IORING_OP_PROVIDE_BUFFERS is used */
 	uint8_t *memory;
 	unsigned int count;
 	unsigned int size;

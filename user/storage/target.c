@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Start and stop of the target: policy → backends, subsystems, portals → reactors. Runs in the thread of its caller
- * (user/cli/target.c, tests). All that is made here is complete before the first reactor starts and is not written until
- * the last has ended.
+ * (user/cli/target.c, tests). All that is made here is complete before the first reactor starts and is not written
+ * until the last has ended.
  */
 #include "storage/target.h"
 
@@ -72,7 +72,8 @@ static int open_namespace(struct target *t, const struct policy_namespace *confi
 	ns->space.readonly = config->readonly;
 	t->write_cache |= ns->backend->write_cache;
 	if (!ns->space.blocks)
-		return error_set(err, EINVAL, "namespace %u: %llu bytes are less than one block of %u; give a larger `size`",
+		return error_set(err, EINVAL,
+				 "namespace %u: %llu bytes are less than one block of %u; give a larger `size`",
 				 config->id, (unsigned long long)ns->backend->size, block);
 	return 0;
 }
@@ -111,7 +112,7 @@ static int open_subsystems(struct target *t, struct error *err)
 
 static int resolve(const struct policy_portal *config, struct portal *ret_portal, struct error *err)
 {
-	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
+	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *info;
 	char port[8];
 	int ret;
@@ -134,11 +135,15 @@ static int listen_fault(struct error *err, const struct portal *p)
 
 	switch (errno) {
 	case EADDRNOTAVAIL:
-		return error_set(err, EADDRNOTAVAIL, "portal %s port %u: this host has no such address; "
-				 "`ip address` lists those it has", address, port);
+		return error_set(err, EADDRNOTAVAIL,
+				 "portal %s port %u: this host has no such address; "
+				 "`ip address` lists those it has",
+				 address, port);
 	case EADDRINUSE:
-		return error_set(err, EADDRINUSE, "portal %s port %u: another program listens there; "
-				 "`ss -ltnp` shows which", address, port);
+		return error_set(err, EADDRINUSE,
+				 "portal %s port %u: another program listens there; "
+				 "`ss -ltnp` shows which",
+				 address, port);
 	case EACCES:
 		return error_set(err, EACCES, "portal %s port %u: ports below 1024 need root", address, port);
 	default:
@@ -225,8 +230,10 @@ int target_cpus(const struct policy_storage *storage, unsigned int *ret_cpus, un
 				 TARGET_MAX_REACTORS);
 	for (i = 0; i < storage->n_reactors; i++) {
 		if (storage->reactors[i] >= CPU_SETSIZE || !CPU_ISSET(storage->reactors[i], &set))
-			return error_set(err, EINVAL, "reactors: CPU %u is not there or not allowed to this process; "
-					 "use others or auto", storage->reactors[i]);
+			return error_set(err, EINVAL,
+					 "reactors: CPU %u is not there or not allowed to this process; "
+					 "use others or auto",
+					 storage->reactors[i]);
 		ret_cpus[i] = storage->reactors[i];
 	}
 	*ret_n = storage->n_reactors;
@@ -300,7 +307,8 @@ static int check_options(const struct target_options *options, struct error *err
 	if (!s->n_subsystems)
 		return error_set(err, EINVAL, "storage: no subsystems; there is nothing to serve");
 	if (!options->n_cpus || options->n_cpus > TARGET_MAX_REACTORS)
-		return error_set(err, EINVAL, "storage: %u reactors; use 1 to %u", options->n_cpus, TARGET_MAX_REACTORS);
+		return error_set(err, EINVAL, "storage: %u reactors; use 1 to %u", options->n_cpus,
+				 TARGET_MAX_REACTORS);
 	return 0;
 }
 
@@ -364,8 +372,8 @@ void target_describe(const struct target *t, void (*line)(void *arg, const char 
 
 			snprintf(text, sizeof(text), "%s namespace %u: %s, %s, %llu bytes in blocks of %u%s",
 				 ns->subsystem->config->nqn, ns->config->id, ns->backend->ops->name,
-				 ns->backend->details, (unsigned long long)ns->backend->size, 1u << ns->space.block_shift,
-				 ns->space.readonly ? ", read-only" : "");
+				 ns->backend->details, (unsigned long long)ns->backend->size,
+				 1u << ns->space.block_shift, ns->space.readonly ? ", read-only" : "");
 			line(arg, text);
 		}
 }

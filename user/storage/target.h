@@ -23,8 +23,8 @@
 #define TARGET_MAX_REACTORS 64
 
 /*
- * How the outside (steering) learns of sockets. Every member is optional; a non-zero answer of on_listen ends the start.
- * on_listen comes from the thread of target_start(); the others from reactor threads, several at a time.
+ * How the outside (steering) learns of sockets. Every member is optional; a non-zero answer of on_listen ends the
+ * start. on_listen comes from the thread of target_start(); the others from reactor threads, several at a time.
  */
 struct target_hooks {
 	void *arg;
@@ -43,7 +43,7 @@ struct target_options {
 	const unsigned int *cpus;	      /* CPU of each reactor */
 	unsigned int n_cpus;		      /* number of reactors: 1 .. TARGET_MAX_REACTORS */
 	struct target_hooks hooks;
-	unsigned int spin_us;	      /* how long a busy reactor looks for more work before it sleeps; 0: not at all */
+	unsigned int spin_us; /* how long a busy reactor looks for more work before it sleeps; 0: not at all */
 	unsigned int connect_timeout_ms; /* from accept to Connect; 0: 10 s */
 };
 
@@ -76,9 +76,10 @@ void target_describe(const struct target *t, void (*line)(void *arg, const char 
  * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer"}],
  *  "namespaces": [{"subsystem", "nsid", "backend", "bytes", "block", STATS}],
  *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", STATS, and what hooks add}]}
- * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes", "errors",
- * "latency_us": {"count", "mean", "p50", "p99", "p999", "max"}: capsule received to answer handed to the socket.
- * Counters only grow; they are read while reactors write them, so that sums may be off by the I/O of that moment.
+ * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes",
+ * "errors", "latency_us": {"count", "mean", "p50", "p99", "p999", "max"}: capsule received to answer handed to the
+ * socket. Counters only grow; they are read while reactors write them, so that sums may be off by the I/O of that
+ * moment.
  */
 struct json_object *target_stats(struct target *t); /* the caller's: json_object_put() */
 

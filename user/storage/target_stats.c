@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Statistics as JSON; target.h documents the fields. Called by any thread (control socket, the command at exit). Counters
- * are read while their reactors write them; the list of queues is held still by the target's mutex.
+ * Statistics as JSON; target.h documents the fields. Called by any thread (control socket, the command at exit).
+ * Counters are read while their reactors write them; the list of queues is held still by the target's mutex.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include "storage/reactor.h"
 
 static const char *const kind_names[IO_KINDS] = {
-	[IO_READ] = "read",	     [IO_WRITE] = "write", [IO_FLUSH] = "flush",
-	[IO_ZEROES] = "write_zeroes", [IO_DSM] = "dsm",	   [IO_OTHER] = "other",
+	[IO_READ] = "read",	      [IO_WRITE] = "write", [IO_FLUSH] = "flush",
+	[IO_ZEROES] = "write_zeroes", [IO_DSM] = "dsm",	    [IO_OTHER] = "other",
 };
 
 static void add_int(struct json_object *o, const char *name, uint64_t value)
@@ -42,15 +42,16 @@ static struct json_object *latency(const struct histogram *h)
 	static const struct {
 		const char *name;
 		unsigned int permille;
-	} percentiles[] = { { "p50", 50000 }, { "p99", 99000 }, { "p999", 99900 } };
+	} percentiles[] = {{"p50", 50000}, {"p99", 99000}, {"p999", 99900}};
 	struct json_object *o = json_object_new_object();
 	unsigned int i;
 
 	add_int(o, "count", h->count);
 	json_object_object_add(o, "mean", json_object_new_double(histogram_mean(h) / 1000));
 	for (i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
-		json_object_object_add(o, percentiles[i].name,
-				       json_object_new_double(histogram_percentile(h, percentiles[i].permille) / 1000.0));
+		json_object_object_add(
+			o, percentiles[i].name,
+			json_object_new_double(histogram_percentile(h, percentiles[i].permille) / 1000.0));
 	json_object_object_add(o, "max", json_object_new_double(h->max / 1000.0));
 	return o;
 }
