@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 20
 VERSION	  := 0.1.0
 PACKAGES  := gcc make clang llvm bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
-	     ethtool fio nmap ncat tcpdump jq
+	     ethtool fio nmap ncat tcpdump jq procps
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow
 CPPFLAGS  += -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
