@@ -12,7 +12,7 @@ SANITIZE  ?=
 T	  ?=
 FUZZ_SECONDS ?= 20
 VERSION	  := 0.1.0
-PACKAGES  := gcc make clang llvm bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
+PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
 	     ethtool fio nmap ncat tcpdump jq procps
 

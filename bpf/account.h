@@ -19,7 +19,6 @@ static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bo
 	c->packets++;
 	c->bytes += pkt->length;
 	c->audit_packets += audited;
-	c->reason = reason;
 }
 
 static __always_inline void rule_count(const struct pkt *pkt, __u32 slot, bool audited)

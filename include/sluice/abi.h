@@ -62,8 +62,9 @@ struct sluice_control {
 	__u64 attached_ns; /* CLOCK_MONOTONIC of the first attach: start of conntrack pickup */
 	__u32 key_size;	   /* sizeof(struct sluice_flow_key), checked before adoption */
 	__u32 flow_size;   /* sizeof(struct sluice_flow), likewise */
+	__u64 build;	   /* hash of the kernel object that the maps and programs came from */
 };
-_Static_assert(sizeof(struct sluice_control) == 32, "sluice_control is pinned; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_control) == 40, "sluice_control is pinned; resizing bumps the ABI");
 
 /* --------------------------------------------------------------- bank tables */
 
@@ -311,7 +312,7 @@ struct sluice_reason_counter {
 	__u64 packets;
 	__u64 bytes;
 	__u64 audit_packets;	   /* would have been dropped for this reason */
-	enum sluice_reason reason; /* for bpftool: BTF prints the name */
+	enum sluice_reason reason; /* for bpftool: BTF prints the name; written at load */
 	__u32 reserved;
 };
 _Static_assert(sizeof(struct sluice_reason_counter) == 32, "sluice_reason_counter is a map value; resizing bumps the ABI");

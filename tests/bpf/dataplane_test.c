@@ -400,6 +400,29 @@ static void test_abi(const char *name)
 	result(name, NULL);
 }
 
+/* What bpftool shows of a counter that has counted nothing yet, and which build made the folder. */
+static void test_names(const char *name)
+{
+	int fd = bpf_obj_get(ROOT "/reason_counters"), n_cpus = libbpf_num_possible_cpus(), cpu;
+	struct sluice_reason_counter values[256] = {};
+	struct dataplane_status s;
+	struct error err = {};
+	uint32_t reason;
+
+	MUST(fd >= 0 && n_cpus > 0 && n_cpus <= 256, "cannot open reason_counters for %d CPUs", n_cpus);
+	for (reason = 0; reason < SLUICE_REASON_COUNT; reason++) {
+		MUST(!bpf_map_lookup_elem(fd, &reason, values), "no entry for reason %u", reason);
+		for (cpu = 0; cpu < n_cpus; cpu++)
+			MUST(values[cpu].reason == reason, "reason %u is called %u on CPU %d", reason,
+			     values[cpu].reason, cpu);
+	}
+	close(fd);
+	MUST(!read_status(&err, &s), "%s", err.text);
+	MUST(s.control.build && s.control.build == dataplane_build(), "the folder does not name this build");
+	dataplane_status_done(&s);
+	result(name, NULL);
+}
+
 /* A policy is whole if head, rules and interface entries tell the same story. */
 static const char *incoherent(const struct dataplane_status *s)
 {
@@ -674,6 +697,7 @@ static const struct {
 	{"each attach mode is what the kernel reports", test_modes},
 	{"somebody else's XDP program is left alone", test_foreign},
 	{"a failed attach takes the flip back", test_attach_fails},
+	{"counters bear their names, the folder its build", test_names},
 	{"another ABI is refused", test_abi},
 	{"killed at random points, one policy is in force", test_kill},
 	{"several apply at once", test_concurrent},

@@ -45,6 +45,9 @@ static int apply(const struct policy *p, struct error *err)
 			"instead of %u; "
 			"`sluice detach` first to change it\n",
 			status.max_flows, p->conntrack.max);
+	if (status.control.build != dataplane_build())
+		fprintf(stderr, "sluice: apply: warning: the programs in force are those of another build of sluice and stay; "
+				"`sluice detach` first to load this one's\n");
 	dataplane_status_done(&status);
 	return 0;
 }

@@ -57,13 +57,14 @@ const struct cli_command cli_commands[] = {
 	{"detach", cmd_detach, "", "take all programs off and remove the pinned folder",
 	 "Takes sluice's programs off every interface of this network namespace and removes the pinned folder,\n"
 	 "counters and flows with it. Traffic passes unjudged from then on.\n"},
-	{"target", cmd_target, "POLICY [--reactors LIST] [--run-dir DIR] [--ready-fd N]",
+	{"target", cmd_target, "POLICY [--reactors LIST] [--spin USEC] [--run-dir DIR] [--ready-fd N]",
 	 "serve NVMe/TCP as the policy's storage section says",
 	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until\n"
 	 "SIGINT or SIGTERM. Where programs are applied in this network namespace, its queues are steered and\n"
 	 "counted there.\n"
 	 "\n"
 	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
+	 "  --spin USEC       an idle reactor polls so long before it sleeps: lower latency for CPU time\n"
 	 "  --run-dir DIR     folder of the control socket that `sluice status` asks\n"
 	 "  --ready-fd N      writes \"ready\" to descriptor N once it listens\n"},
 	{"io", cmd_io, "SUBCOMMAND --to ADDRESS[:PORT] ...",

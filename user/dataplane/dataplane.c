@@ -168,6 +168,40 @@ int dataplane_open(const char *root, struct error *err, struct dataplane **ret_d
 	return 0;
 }
 
+uint64_t dataplane_build(void)
+{
+	const uint64_t prime = 0x100000001b3ull; /* FNV-1a, 64 bits */
+	uint64_t hash = 0xcbf29ce484222325ull;
+	const uint8_t *bytes;
+	size_t i, length;
+
+	bytes = sluice_bpf__elf_bytes(&length);
+	for (i = 0; i < length; i++)
+		hash = (hash ^ bytes[i]) * prime;
+	return hash;
+}
+
+/* Each counter bears its reason's name on every CPU, for whoever reads the map with bpftool. */
+static int reasons_name(struct sluice_bpf *skel, struct error *err)
+{
+	_cleanup_free_ struct sluice_reason_counter *values = NULL;
+	int fd = bpf_map__fd(skel->maps.reason_counters), n_cpus = libbpf_num_possible_cpus(), cpu;
+	__u32 reason;
+
+	if (n_cpus < 0)
+		return error_system(err, -n_cpus, "cannot count the possible CPUs");
+	values = calloc((size_t)n_cpus, sizeof(*values));
+	if (!values)
+		return error_set(err, ENOMEM, "reason_counters: out of memory");
+	for (reason = 0; reason < SLUICE_REASON_COUNT; reason++) {
+		for (cpu = 0; cpu < n_cpus; cpu++)
+			values[cpu].reason = reason;
+		if (bpf_map_update_elem(fd, &reason, values, BPF_ANY))
+			return error_system(err, errno, "reason_counters: write");
+	}
+	return 0;
+}
+
 static int control_write(const char *folder, struct error *err)
 {
 	const struct sluice_control control = {
@@ -175,6 +209,7 @@ static int control_write(const char *folder, struct error *err)
 		.abi_version = SLUICE_ABI_VERSION,
 		.key_size = sizeof(struct sluice_flow_key),
 		.flow_size = sizeof(struct sluice_flow),
+		.build = dataplane_build(),
 	};
 	_cleanup_close_ int fd = bpf_obj_get(pin_path(folder, NULL, "control").text);
 	__u32 zero = 0;
@@ -205,7 +240,9 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 	if (r)
 		return error_system(err, -r, "%s: the kernel refused the maps; root and kernel 6.1 or later are needed",
 				    root);
-	r = control_write(fresh, err);
+	r = reasons_name(skel, err);
+	if (!r)
+		r = control_write(fresh, err);
 	if (r)
 		return r;
 	return rename(fresh, root) ? error_system(err, errno, "%s: rename", fresh) : 0;

@@ -30,6 +30,12 @@ int dataplane_open(const char *root, struct error *err, struct dataplane **ret_d
 /* Adopts, or loads and pins afresh with room for `max_flows` flows. Mounts bpffs if /sys/fs/bpf is none. */
 int dataplane_open_or_load(const char *root, uint32_t max_flows, struct error *err, struct dataplane **ret_dp);
 
+/*
+ * Hash of the kernel object in this binary. An adopted folder whose control.build differs goes on running the programs that
+ * it was loaded with.
+ */
+uint64_t dataplane_build(void);
+
 void dataplane_close(struct dataplane *dp); /* descriptors only: what is pinned stays in force */
 void dataplane_closep(struct dataplane **dp);
 

@@ -24,7 +24,6 @@
 #define ONE_ENTRY_SIZE(n) ((n) << 4 | (n))	/* required and maximum entry size, log2 */
 #define VWC_PRESENT	(1 << 0)
 #define VWC_NO_BROADCAST (2 << 1)	/* Flush takes one nsid, not 0xffffffff */
-#define OFCS_DISCONNECT	(1 << 0)
 
 #define NSFEAT_OPTPERF	(1 << 4)	/* NPWG and the like are set */
 #define NMIC_SHARED	(1 << 0)
@@ -111,7 +110,6 @@ static void ctrl_common(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ct
 	id->kas = htole16(ctrl->kas_100ms);
 	id->maxcmd = htole16(ctrl->max_cmds);
 	id->sgls = htole32(NVME_SGLS_SUPPORTED | NVME_SGLS_OFFSET | NVME_SGLS_TRANSPORT);
-	id->ofcs = htole16(OFCS_DISCONNECT);
 }
 
 static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
