@@ -5,12 +5,12 @@ set -euo pipefail
 
 # Ubuntu ships bpftool within the tools of its kernels; everywhere else the package has the program's name.
 provided() {
-	dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed && return
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]] && return
 	[[ $1 == bpftool ]] && PATH=$PATH:/usr/sbin bpftool version >/dev/null 2>&1
 }
 
 installable() {
-	if [[ $1 == bpftool ]] && ! apt-cache policy bpftool | grep -q 'Candidate: [^(]'; then
+	if [[ $1 == bpftool && $(apt-cache policy bpftool) != *'Candidate: '[^\(]* ]]; then
 		echo linux-tools-generic
 	else
 		echo "$1"
