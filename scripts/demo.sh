@@ -192,7 +192,7 @@ title "5. NVMe/TCP: discover, connect, write a pattern, read it back, verify it"
 runs "sluice io discover --to $STORAGE4:8009"
 topology_in trainer "$SLUICE" io discover --to "$STORAGE4:8009" 2>&1 | sed 's/^/  /'
 check "discovery names the subsystem" "see above" \
-	eval 'topology_in trainer "$SLUICE" io discover --to "$STORAGE4:8009" --json | grep -q "$NQN"'
+	eval 'topology_in trainer "$SLUICE" io discover --to "$STORAGE4:8009" --json | grep "$NQN" >/dev/null'
 runs "sluice io connect --identify --to $STORAGE4:4420 --nqn $NQN"
 io connect --nqn "$NQN" --identify 2>&1 | sed 's/^/  /'
 say ""

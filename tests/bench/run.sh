@@ -292,7 +292,7 @@ bench_policy() {
 	local rules round started
 	wanted policy || return 0
 	title "policies: milliseconds"
-	ip netns list | grep -q "^$topology_prefix-generator" || ip netns add "$topology_prefix-generator"
+	ip netns list | grep "^$topology_prefix-generator" >/dev/null || ip netns add "$topology_prefix-generator"
 	candidate_up policy
 	: >"$out/policy.tsv"
 	for rules in 100 1000 10000; do
