@@ -298,7 +298,7 @@ static const struct option_row options[] = {
 	 "write the pattern of --seed, check it in what is read (fill the range with `sluice io verify` first)"},
 	{"json", NULL, set_json, IO_DISCOVER | IO_CONNECT | IO_VERIFY | IO_BENCH, "one JSON object on standard output"},
 	{"hostnqn", "NQN", set_hostnqn, ALL,
-	 "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id)"},
+	 "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id, else boot_id)"},
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},

@@ -53,7 +53,8 @@ struct initiator_options {
 
 /*
  * This host's NQN and identifier: /etc/nvme/hostnqn and hostid where they are valid, else derived from
- * /etc/machine-id, so that they stay the same. -ENOENT when there is neither.
+ * /etc/machine-id, so that they stay the same; on a machine without one, from the kernel's boot_id, which lasts until
+ * the next boot. -ENOENT when there is none of them.
  */
 int initiator_identity(char ret_hostnqn[NVME_NQN_MAX + 1], uint8_t ret_hostid[16], struct error *err);
 

@@ -161,6 +161,14 @@ void initiator_hostid(const char *hostnqn, uint8_t ret_hostid[16])
 		derive_uuid(hostnqn, ret_hostid);
 }
 
+/* What names this machine: for good, or in a container or initramfs that has no such file, until it boots again. */
+static int read_machine(char *ret_line, size_t size)
+{
+	int r = read_line("/etc/machine-id", ret_line, size);
+
+	return r ? read_line("/proc/sys/kernel/random/boot_id", ret_line, size) : 0;
+}
+
 int initiator_identity(char ret_hostnqn[NVME_NQN_MAX + 1], uint8_t ret_hostid[16], struct error *err)
 {
 	char line[256], seed[280];
@@ -169,10 +177,10 @@ int initiator_identity(char ret_hostnqn[NVME_NQN_MAX + 1], uint8_t ret_hostid[16
 	if (!read_line("/etc/nvme/hostnqn", line, sizeof(line)) && !nvme_nqn_fault(line)) {
 		snprintf(ret_hostnqn, NVME_NQN_MAX + 1, "%.*s", NVME_NQN_MAX, line);
 	} else {
-		if (read_line("/etc/machine-id", line, sizeof(line)))
+		if (read_machine(line, sizeof(line)))
 			return error_set(err, ENOENT,
-					 "host NQN: neither /etc/nvme/hostnqn nor /etc/machine-id can be "
-					 "read; give --hostnqn");
+					 "host NQN: none of /etc/nvme/hostnqn, /etc/machine-id and the kernel's "
+					 "boot_id can be read; give --hostnqn");
 		/* hashed with a name of its own: machine-id(5) asks not to show the id itself on a network */
 		snprintf(seed, sizeof(seed), "sluice-host:%s", line);
 		derive_uuid(seed, uuid);
