@@ -92,7 +92,7 @@ $(UNIT) $(BPF_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB) $(BUILD)/l
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) | $(SKELETONS)
+$(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) | $(SKELETONS)
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
@@ -130,4 +130,5 @@ demo: deps ## the main job: four hosts, policies, NVMe/TCP, an intruder
 clean: ## removes build/
 	$(Q)rm -rf $(BUILD)
 
--include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(BPF_OBJS:.o=.d) $(TEST_BPF_OBJS:.o=.d) $(UNIT:=.d) $(BPF_TESTS:=.d) $(BENCHES:=.d)
+-include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(BPF_OBJS:.o=.d) $(TEST_BPF_OBJS:.o=.d) $(TEST_LIB:.o=.d) \
+	 $(UNIT:=.d) $(BPF_TESTS:=.d) $(BENCHES:=.d)
