@@ -102,8 +102,8 @@ $(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 
 test: deps ## every test that this machine can run; T='pdu/*' runs matching unit tests only
-	$(Q)$(MAKE) --no-print-directory tests $(FUZZERS) $(BENCHES)
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory tests $(FUZZERS) $(BENCHES)
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' --fuzz-seconds $(FUZZ_SECONDS) unit asan fuzz bpf e2e
 
 check: tests ## the tests that need no root
@@ -113,18 +113,18 @@ check-root: tests $(BENCHES) ## the tests that need root
 	$(Q)tests/run.sh --build $(BUILD) bpf e2e
 
 asan: ## unit tests under ASan and UBSan
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' asan
 
 fuzz: $(FUZZERS) ## long fuzzing: FUZZ_SECONDS=600 a harness
 	$(Q)tests/run.sh --build $(BUILD) --fuzz-seconds $(if $(filter 20,$(FUZZ_SECONDS)),600,$(FUZZ_SECONDS)) fuzz
 
 bench: deps ## figures, as ratios within one run
-	$(Q)$(MAKE) --no-print-directory all $(BENCHES)
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
 	$(Q)tests/bench/run.sh --build $(BUILD)
 
 demo: deps ## the main job: four hosts, policies, NVMe/TCP, an intruder
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all
 	$(Q)scripts/demo.sh --build $(BUILD)
 
 clean: ## removes build/
