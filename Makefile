@@ -104,7 +104,7 @@ tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 test: deps ## every test that this machine can run; T='pdu/*' runs matching unit tests only
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory tests $(FUZZERS) $(BENCHES)
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
-	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' --fuzz-seconds $(FUZZ_SECONDS) unit asan fuzz bpf e2e
+	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' --fuzz-seconds $(FUZZ_SECONDS) unit asan fuzz bpf asan_bpf e2e
 
 check: tests ## the tests that need no root
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' unit

@@ -74,6 +74,7 @@ run_lines() {
 
 suite_unit() { for p in "$build"/tests/unit/*; do [[ -x $p && ! -d $p ]] && run_criterion "$p" "unit/$(basename "$p")"; done; }
 suite_asan() { for p in "$build"/asan/tests/unit/*; do [[ -x $p && ! -d $p ]] && run_criterion "$p" "asan/$(basename "$p")"; done; }
+suite_asan_bpf() { for p in "$build"/asan/tests/bpf/*; do [[ -x $p && ! -d $p ]] && run_lines "asan/$(basename "$p")" "$p"; done; }
 suite_bpf() { for p in "$build"/tests/bpf/*; do [[ -x $p && ! -d $p ]] && run_lines "bpf/$(basename "$p")" "$p"; done; }
 suite_e2e() {
 	for p in tests/e2e/*.sh; do

@@ -23,6 +23,7 @@
 #define TCP_F_NONE 0x100 /* TCP without any flag */
 
 struct frame {
+	_Alignas(4) uint16_t head_room; /* puts what follows the 14 bytes of Ethernet, tags or not, on a multiple of 4 */
 	uint8_t byte[PACKET_MAX];
 	size_t length;
 	size_t l3; /* offset of the IP header; 0: none */
