@@ -84,6 +84,13 @@ static void make_namespace(void)
 {
 	if (unshare(CLONE_NEWNET))
 		die("no network namespace: %s", strerror(errno));
+	/*
+	 * The kernel's own traffic would be judged and counted too: no solicitations at all, and what multicast membership
+	 * has to report is out within milliseconds, long before the first policy.
+	 */
+	shell("sysctl -qw net.ipv6.conf.default.router_solicitations=0 net.ipv6.conf.default.accept_dad=0 "
+	      "net.ipv6.conf.default.dad_transmits=0 net.ipv6.conf.default.mldv2_unsolicited_report_interval=1 "
+	      "net.ipv6.conf.default.mldv1_unsolicited_report_interval=1");
 	shell("ip link set lo up");
 	shell("ip link add " JUDGE_DEV " type veth peer name sj1");
 	shell("ip addr add 10.9.0.1/24 dev " JUDGE_DEV " && ip addr add fd09::1/64 dev " JUDGE_DEV " nodad");
