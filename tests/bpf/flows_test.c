@@ -14,9 +14,6 @@
 
 #define XDP SLUICE_HOOK_XDP
 
-#define PASSES(r) SLUICE_PASS, SLUICE_R_##r
-#define DROPS(r)  SLUICE_DROP, SLUICE_R_##r
-
 #define MAX_FLOWS 64
 
 #define S  TCP_F_SYN

@@ -21,16 +21,6 @@
 #define A6 "fd01::1"
 #define B6 "fd02::1"
 
-struct row {
-	const char *name;
-	struct packet packet;
-	enum sluice_verdict verdict;
-	enum sluice_reason reason;
-};
-
-#define PASSES(r) SLUICE_PASS, SLUICE_R_##r
-#define DROPS(r)  SLUICE_DROP, SLUICE_R_##r
-
 static struct iphdr *ip4(struct frame *f)
 {
 	return (struct iphdr *)(f->byte + f->l3);

@@ -18,16 +18,6 @@
 #define XDP    SLUICE_HOOK_XDP
 #define EGRESS SLUICE_HOOK_TC_EGRESS
 
-struct row {
-	const char *name;
-	struct packet packet;
-	enum sluice_verdict verdict;
-	enum sluice_reason reason;
-};
-
-#define PASSES(r) SLUICE_PASS, SLUICE_R_##r
-#define DROPS(r)  SLUICE_DROP, SLUICE_R_##r
-
 /* Every row starts from an empty flow table: rules are asked anew. */
 static void rows_run(const char *family, enum sluice_hook hook, const struct row *rows, size_t n)
 {

@@ -45,6 +45,17 @@ struct judge_outcome judge_run_forwarded(uint32_t ingress_ifindex, const struct 
 /* One case: "ok" if the frame gets that verdict with that reason. */
 void judge_case(const char *name, enum sluice_hook hook, const struct packet *p, enum sluice_verdict verdict,
 		enum sluice_reason reason);
+/* A row of a case table: a frame, and what it gets. */
+struct row {
+	const char *name;
+	struct packet packet;
+	enum sluice_verdict verdict;
+	enum sluice_reason reason;
+};
+
+#define PASSES(r) SLUICE_PASS, SLUICE_R_##r
+#define DROPS(r)  SLUICE_DROP, SLUICE_R_##r
+
 /* One case: passes, but counted as a drop for that reason. */
 void judge_case_audited(const char *name, enum sluice_hook hook, const struct packet *p, enum sluice_reason reason);
 /* One case about anything else. */
