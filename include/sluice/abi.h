@@ -231,7 +231,24 @@ struct sluice_interface {
 	__u16 flags;	 /* SLUICE_IF_* */
 };
 #define SLUICE_IF_ANTISPOOF (1u << 0)
+#define SLUICE_IF_TUNNELS   (1u << 1) /* lists VNIs: what VXLAN and Geneve carry here is judged too, map `tunnels` */
 _Static_assert(sizeof(struct sluice_interface) == 8, "sluice_interface is a map value; resizing bumps the ABI");
+
+/*
+ * Map `tunnels`: HASH, one for both banks. The tenant of a VNI on an interface; VXLAN and Geneve share the numbers.
+ * Writer: dataplane. Reader: tenant.h. A VNI that an interface does not list has no entry: reason unknown-tenant.
+ */
+struct sluice_tunnel_key {
+	__u32 ifindex;
+	__u32 vni_bank; /* VNI << 8 | bank */
+};
+_Static_assert(sizeof(struct sluice_tunnel_key) == 8, "sluice_tunnel_key is a map key; resizing bumps the ABI");
+
+struct sluice_tunnel {
+	__u16 tenant;
+	__u16 reserved;
+};
+_Static_assert(sizeof(struct sluice_tunnel) == 4, "sluice_tunnel is a map value; resizing bumps the ABI");
 
 /* ----------------------------------------------------------------------- flows */
 
