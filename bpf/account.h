@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "pkt.h"
+#include "prefix.h"
 
 static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bool audited)
 {
@@ -95,23 +96,20 @@ static __always_inline void rule_log(const struct pkt *pkt, const struct sluice_
 /* Audit rules that the packet passed on its way to the rule that decided it. */
 static __noinline void audits_account(const struct pkt *pkt)
 {
-	void *audits_table = bank_table(audits, pkt->tuple.bank);
+	void *words_table = bank_table(words, pkt->tuple.bank);
 	void *rules_table = bank_table(rules, pkt->tuple.bank);
+	__u32 count, index;
 
-	if (!audits_table || !rules_table)
+	if (!words_table || !rules_table || page_word(words_table, pkt->decision.audits, &count))
 		return;
 	for (__u32 i = 0; i < SLUICE_AUDITS_MAX; i++) {
-		__u32 position = pkt->decision.chain + i, page_number = position >> 8, word, index;
-		const struct sluice_page *page = bpf_map_lookup_elem(audits_table, &page_number);
 		const struct sluice_rule *rule;
 		bool denies;
 
-		if (!page)
+		if (i >= count || page_word(words_table, pkt->decision.audits + 1 + i, &index))
 			return;
-		word = page->word[position & 255];
-		if (!(word & SLUICE_VERDICT_CHAIN))
+		if (index >= pkt->decision.rule) /* comes after the rule that decided */
 			return;
-		index = word & ~SLUICE_VERDICT_CHAIN;
 		rule = bpf_map_lookup_elem(rules_table, &index);
 		if (!rule)
 			return;
@@ -152,7 +150,7 @@ __noinline int account(struct pkt *pkt, int reason)
 	reason_count(pkt, reason, audited);
 	if (pkt->decision.slot != SLUICE_NO_RULE)
 		rule_count(pkt, pkt->decision.slot, audited);
-	if (pkt->decision.chain != NO_CHAIN)
+	if (pkt->decision.audits)
 		audits_account(pkt);
 	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE)
 		decision_log(pkt, reason, verdict, audited);

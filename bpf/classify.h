@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stage 7, first half: what the rules say of a new packet. A fixed number of array reads, whatever the number of rules:
- * addresses and service become classes, classes become the number of the first matching rule (abi.h, "bank tables").
+ * Stage 7, first half: what the rules say of a new packet. A bounded number of array reads, whatever the number of
+ * rules: addresses and service become classes, classes become the number of the first matching rule (abi.h, "struct
+ * sluice_class").
  */
 #ifndef SLUICE_BPF_CLASSIFY_H
 #define SLUICE_BPF_CLASSIFY_H
@@ -12,76 +13,74 @@
 static __always_inline int service_class(const struct tuple *t, __u32 *ret_class)
 {
 	void *protocols_table = bank_table(protocols, t->bank);
-	void *ports_table = bank_table(ports, t->bank);
-	void *services_table = bank_table(services, t->bank);
+	void *words_table = bank_table(words, t->bank);
 	__u32 protocol = t->protocol, dport = 0, sport = 0;
 	const struct sluice_protocol *p;
 
-	if (!protocols_table || !ports_table || !services_table)
+	if (!protocols_table || !words_table)
 		return -1;
 	p = bpf_map_lookup_elem(protocols_table, &protocol);
 	if (!p)
 		return -1;
-	if (p->dport_table != SLUICE_NO_TABLE &&
-	    page_word(ports_table, p->dport_table << 16 | bpf_ntohs(t->dest_port), &dport))
+	if (p->dports != SLUICE_NO_TABLE && page_word(words_table, p->dports + bpf_ntohs(t->dest_port), &dport))
 		return -1;
-	if (p->sport_table != SLUICE_NO_TABLE &&
-	    page_word(ports_table, p->sport_table << 16 | bpf_ntohs(t->source_port), &sport))
+	if (p->sports != SLUICE_NO_TABLE && page_word(words_table, p->sports + bpf_ntohs(t->source_port), &sport))
 		return -1;
-	return page_word(services_table, p->service + dport * p->source_classes + sport, ret_class);
+	return page_word(words_table, p->service + dport * p->source_classes + sport, ret_class);
 }
 
-/* Word of `verdicts` for the tuple. */
-static __always_inline int verdict_word(const struct tuple *t, __u32 *ret_word)
+/* Rows of the source and key of the decision: abi.h, "struct sluice_class". */
+static __always_inline const struct sluice_class *decision_ask(const struct tuple *t, const struct sluice_policy *p,
+							       __u64 *ret_key)
 {
 	const struct sluice_class *source = class_find(t, false), *dest = class_find(t, true);
-	const struct sluice_policy *p = policy_live(t->bank);
-	void *pairs_table = bank_table(pairs, t->bank);
-	void *verdicts_table = bank_table(verdicts, t->bank);
-	__u32 service, pair;
+	__u32 service;
 
-	if (!source || !dest || !p || !pairs_table || !verdicts_table || service_class(t, &service))
-		return -1;
-	if (page_word(pairs_table, source->source * p->dest_classes + dest->dest, &pair))
-		return -1;
-	return page_word(verdicts_table, pair * p->service_classes + service, ret_word);
+	if (!source || !dest || service_class(t, &service))
+		return NULL;
+	/* In two shifts: none of the bits may be used, and a shift by 64 is none. */
+	*ret_key = ((__u64)dest->dest << p->service_bits | service) << 1 << (63 - p->dest_bits - p->service_bits & 63);
+	return source;
 }
 
-/* Follows a chain past its audit rules to the rule that decides. */
-static __always_inline int chain_end(__u32 bank, __u32 start, __u32 *ret_rule)
+/* Index of the first matching rule, and the list of the audit rules that match too, 0 if there are none. */
+static __always_inline int decision_find(const struct tuple *t, __u32 *ret_rule, __u32 *ret_audits)
 {
-	void *audits_table = bank_table(audits, bank);
-	__u32 word;
+	const struct sluice_policy *p = policy_live(t->bank);
+	const struct sluice_class *source;
+	__u32 best, rule;
+	__u64 key;
 
-	if (!audits_table)
+	if (!p)
 		return -1;
-	for (__u32 i = 0; i <= SLUICE_AUDITS_MAX; i++) {
-		if (page_word(audits_table, start + i, &word))
-			return -1;
-		if (!(word & SLUICE_VERDICT_CHAIN)) {
-			*ret_rule = word;
-			return 0;
-		}
+	source = decision_ask(t, p, &key);
+	if (!source)
+		return -1;
+	best = p->rules - 1;
+	for (int i = 0; i < SLUICE_PLANE_AUDIT; i++) {
+		if (i >= p->planes)
+			break;
+		rule = trie_leaf(t->bank, source->row[i], key, 0);
+		best = rule < best ? rule : best; /* a broken trie's -1 is no rule */
 	}
-	return -1;
+	*ret_rule = best;
+	*ret_audits = 0;
+	if (p->flags & SLUICE_HAS_AUDITS)
+		*ret_audits = trie_leaf(t->bank, source->row[SLUICE_PLANE_AUDIT], key, 0);
+	return 0;
 }
 
 __noinline int classify(const struct tuple *t, struct decision *ret)
 {
 	const struct sluice_rule *rule;
-	__u32 index, chain = NO_CHAIN;
+	__u32 index, audits;
 	void *rules_table;
 
 	if (!t || !ret)
 		return -1;
 	rules_table = bank_table(rules, t->bank);
-	if (!rules_table || verdict_word(t, &index))
+	if (!rules_table || decision_find(t, &index, &audits))
 		return -1;
-	if (index & SLUICE_VERDICT_CHAIN) {
-		chain = index & ~SLUICE_VERDICT_CHAIN;
-		if (chain_end(t->bank, chain, &index))
-			return -1;
-	}
 	rule = bpf_map_lookup_elem(rules_table, &index);
 	if (!rule)
 		return -1;
@@ -89,7 +88,7 @@ __noinline int classify(const struct tuple *t, struct decision *ret)
 	ret->flags = rule->flags;
 	ret->slot = rule->slot;
 	ret->rule = index;
-	ret->chain = chain;
+	ret->audits = audits;
 	return 0;
 }
 

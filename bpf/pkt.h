@@ -19,8 +19,6 @@
 
 #define UNDECIDED (-1) /* 0 is a reason */
 
-#define NO_CHAIN 0xffffffffu
-
 /* Where a parser stands. It moves only over headers that were checked to be there. */
 struct cursor {
 	void *pos;
@@ -46,7 +44,7 @@ struct decision {
 	__u16 flags;  /* SLUICE_RULE_* */
 	__u32 slot;   /* counter slot of the rule that the packet counts for, or SLUICE_NO_RULE */
 	__u32 rule;   /* index in `rules` of the bank; SLUICE_NO_RULE: no rule was asked */
-	__u32 chain;  /* index in `audits` of the audit rules passed on the way, or NO_CHAIN */
+	__u32 audits; /* place in `words` of the list of audit rules that match too, or 0 */
 };
 
 enum fragment {
@@ -142,7 +140,6 @@ static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 if
 	pkt->decision.slot = SLUICE_NO_RULE;
 	pkt->vlan = SLUICE_VLAN_NONE;
 	pkt->decision.rule = SLUICE_NO_RULE;
-	pkt->decision.chain = NO_CHAIN;
 	c = bpf_map_lookup_elem(&control, &zero);
 	if (!c)
 		return SLUICE_R_INTERNAL;

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #endif
 
-#define SLUICE_ABI_VERSION 1
+#define SLUICE_ABI_VERSION 2
 #define SLUICE_ABI_MAGIC   0x43554c53 /* "SLUC" little endian */
 
 #define SLUICE_NAME_LEN	      64     /* names of rules, tenants, policies, NUL included */
@@ -69,9 +69,12 @@ _Static_assert(sizeof(struct sluice_control) == 40, "sluice_control is pinned; r
 /* --------------------------------------------------------------- bank tables */
 
 /*
- * The flat tables of a policy are arrays of __u32, stored in pages of 256 so that an ARRAY map wastes nothing and one
- * element is a trie node: word i of a table is page i >> 8, entry i & 255. Each table is an ARRAY_OF_MAPS of two, one
- * inner array per bank, sized to the policy. A packet reads control.generation once and uses one bank throughout.
+ * Each table is an ARRAY_OF_MAPS of two, one inner array per bank, sized to the policy. A packet reads
+ * control.generation once and uses one bank throughout.
+ *
+ * Table `words` holds everything that is looked up by position: tries, port tables, services, audit lists. It is an
+ * array of __u32 stored in pages of 256, so that an ARRAY map wastes nothing: word i is page i >> 8, entry i & 255.
+ * Word 0 is never part of anything.
  */
 #define SLUICE_PAGE_WORDS 256
 struct sluice_page {
@@ -80,51 +83,85 @@ struct sluice_page {
 _Static_assert(sizeof(struct sluice_page) == 1024, "sluice_page is a map value; resizing bumps the ABI");
 
 /*
- * Prefix tables `prefix4`, `prefix6`: multibit tries (16-bit root, then 8-bit strides), one root a tenant.
- * A trie word is a leaf (bit 31 clear: address class) or a child (bit 31 set: number of the page that is the node,
- * indexed with the next address byte). A root is itself such a word: a leaf when the tenant has no prefix in the
- * family, else a child whose number is the first of 256 consecutive pages, indexed with the first two address bytes:
- * word (page << 8 | byte0 << 8 | byte1), that is page + byte0, entry byte1.
+ * Tries: level-compressed and path-compressed (Nilsson and Karlsson, "IP-Address Lookup Using LC-Tries", 1999), over a
+ * key of 128 bits of which the walk uses the next ones each time. A trie word is a leaf (bit 31 clear: the value) or a
+ * child (bit 31 set): bits 26 to 30 are its stride, bits 0 to 25 the place of the node in `words`, in units of 8 words.
+ *
+ *   stride 1..20   a branch: 2^stride words, indexed with the next `stride` bits of the key
+ *   stride 0       a skip, struct sluice_skip: compares the next bits with one value
+ *
+ * A node takes at least SLUICE_STRIDE_MIN bits unless fewer are left, which bounds the steps of a walk. Two kinds of
+ * tries use this: addresses (key: the address, IPv4 in the first 32 bits; leaf: an index in `classes`) and decisions
+ * (key: destination class and service class, see struct sluice_class; leaf: an index in `rules`).
  */
-#define SLUICE_TRIE_CHILD 0x80000000u
+#define SLUICE_TRIE_CHILD   0x80000000u
+#define SLUICE_TRIE_STRIDE  26
+#define SLUICE_TRIE_PLACE   0x03ffffffu
+#define SLUICE_STRIDE_MIN   4
+#define SLUICE_STRIDE_MAX   20
+#define SLUICE_TRIE_STEPS4  (32 / SLUICE_STRIDE_MIN + 1)
+#define SLUICE_TRIE_STEPS6  (128 / SLUICE_STRIDE_MIN + 1)
+
+/* One node of 8 words, aligned to 8. */
+struct sluice_skip {
+	__u64 value; /* the bits, left-aligned, 0 below them */
+	__u32 bits;  /* 1..64 */
+	__u32 equal; /* trie word where the key's next bits are `value`; they are used up */
+	__u32 other; /* trie word where they are not; none is used up */
+	__u32 reserved[3];
+};
+_Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map value; resizing bumps the ABI");
 
 struct sluice_tenant {
-	__u32 root4; /* trie word, see above */
+	__u32 root4; /* trie word of its IPv4 addresses */
 	__u32 root6;
 	char name[SLUICE_NAME_LEN];
 };
 _Static_assert(sizeof(struct sluice_tenant) == 72, "sluice_tenant is a map value; resizing bumps the ABI");
 
-/* Table `classes`, indexed by address class (an equivalence class: the set of segments that contain the address). */
+/*
+ * Table `classes`, indexed by address class (an equivalence class: the set of segments that contain the address).
+ *
+ * A decision asks row[plane] of the source's class, for every plane below sluice_policy.planes, with the key
+ *
+ *   (dest of the destination's class << service_bits | service class) << (64 - dest_bits - service_bits)
+ *
+ * in the first 64 bits. Each plane holds some of the rules and answers with the first of them that matches; the lowest
+ * answer decides. No match: the answer is the default, the last entry of `rules`. Why planes: rules that name one
+ * source and all destinations, and rules that name all sources and one destination, multiply in one trie and add up
+ * in two.
+ *
+ * Plane SLUICE_PLANE_AUDIT holds the audit rules, if the policy has SLUICE_HAS_AUDITS: its leaf is 0 (none) or the place
+ * of a list in `words`: the number of rules, at most SLUICE_AUDITS_MAX, then that many indices in `rules`, ascending.
+ * Those below the deciding one have counted the packet on its way.
+ */
+#define SLUICE_PLANES	   4
+#define SLUICE_PLANE_AUDIT (SLUICE_PLANES - 1)
+#define SLUICE_AUDITS_MAX  16 /* audit rules that match one packet; the compiler refuses more */
+
 struct sluice_class {
-	__u32 source;	 /* class of the address as a source, row of `pairs` */
-	__u32 dest;	 /* class of the address as a destination, column of `pairs` */
+	__u32 dest;	       /* class of the address as a destination */
+	__u32 row[SLUICE_PLANES]; /* trie words of the address as a source */
+	__u32 reserved;	       /* 0 */
 	__u64 antispoof; /* bit i: the source may enter at the interface of slot i (unset only if slot i lists antispoof) */
 };
-_Static_assert(sizeof(struct sluice_class) == 16, "sluice_class is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_class) == 32, "sluice_class is a map value; resizing bumps the ABI");
 
 /*
  * Table `protocols`, 256 entries, indexed by IP protocol. For protocols with ports, the two port tables give port
- * classes, and the service class is word (service + dport_class * source_classes + sport_class) of table `services`.
- * ICMP and ICMPv6 use dport_table with (type << 8 | code) in place of a port, and source_classes 1.
- * Protocols without ports have both tables SLUICE_NO_TABLE: the service class is word `service` of `services`.
- * Table `ports` holds the port tables: word (table << 16 | port in host order).
+ * classes, and the service class is word (service + dport_class * source_classes + sport_class) of `words`.
+ * A port table is 65536 words: word (table + port in host order). ICMP and ICMPv6 use `dports` with (type << 8 | code) in
+ * place of a port. A table of SLUICE_NO_TABLE: that port class is 0.
  */
 #define SLUICE_NO_TABLE 0xffffffffu
 struct sluice_protocol {
-	__u32 dport_table;
-	__u32 sport_table; /* SLUICE_NO_TABLE: sport_class is 0 */
+	__u32 dports; /* first word of the table of destination ports */
+	__u32 sports;
 	__u32 service;
 	__u32 source_classes;
 };
 _Static_assert(sizeof(struct sluice_protocol) == 16, "sluice_protocol is a map value; resizing bumps the ABI");
 
-/*
- * Verdict tables. `pairs`: word (source * dest_classes + dest) is a pair class; `verdicts`: word
- * (pair * service_classes + service class) is the number of the first matching rule: an index into `rules`. The
- * default is the last entry of `rules`, so that every lookup ends in a rule. Audit-only rules that a packet passes on
- * its way are table `audits`, see struct sluice_rule.
- */
 enum sluice_action {
 	SLUICE_ACTION_DENY = 0,
 	SLUICE_ACTION_ALLOW = 1,
@@ -134,7 +171,7 @@ enum sluice_action {
 #define SLUICE_RULE_STATEFUL (1u << 0)
 #define SLUICE_RULE_DEFAULT  (1u << 1) /* the pseudo rule at the end */
 #define SLUICE_RULE_LOG	     (1u << 2) /* log_period_ns says how often */
-#define SLUICE_RULE_AUDIT    (1u << 3) /* counts as it would have judged; matching has gone on to `next` */
+#define SLUICE_RULE_AUDIT    (1u << 3) /* counts as it would have judged; matching goes on with the next rule */
 
 struct sluice_rule {
 	__u32 action;	     /* enum sluice_action */
@@ -147,17 +184,11 @@ struct sluice_rule {
 };
 _Static_assert(sizeof(struct sluice_rule) == 96, "sluice_rule is a map value; resizing bumps the ABI");
 
-/*
- * A verdict word: bit 31 clear, rule index. Bit 31 set: index into table `audits`, a list of verdict chains: words
- * rule, rule, ..., rule, the last without bit 31, each earlier one an audit rule with bit 31 set.
- */
-#define SLUICE_VERDICT_CHAIN 0x80000000u
-#define SLUICE_AUDITS_MAX    8 /* audit rules that one packet may pass; the compiler refuses more */
-
 #define SLUICE_NO_RULE 0xffffffffu
 
 #define SLUICE_MODE_AUDIT	 (1u << 0) /* sluice_policy.flags */
 #define SLUICE_ON_FULL_STATELESS (1u << 1)
+#define SLUICE_HAS_AUDITS	 (1u << 2) /* some rule has mode: audit */
 
 enum sluice_timeout {
 	SLUICE_T_TCP_OPENING,	  /* SYN seen, handshake unfinished */
@@ -177,9 +208,12 @@ struct sluice_policy {
 	__u32 flags;		/* SLUICE_MODE_*, SLUICE_ON_FULL_* */
 	__u32 default_action;	/* enum sluice_action: also for other ethertypes */
 	__u32 rules;		/* entries of `rules`, the default included as the last */
-	__u32 dest_classes;
-	__u32 service_classes;
-	__u32 failsafes;	/* entries used of failsafe[] */
+	__u8 dest_bits;		/* of the key of a decision, see struct sluice_class */
+	__u8 service_bits;
+	__u8 planes; /* used for deciding, at most SLUICE_PLANE_AUDIT */
+	__u8 reserved;
+	__u32 failsafes; /* entries used of failsafe[] */
+	__u32 reserved2;
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
 	struct {
 		__u8 protocol;
@@ -200,15 +234,9 @@ _Static_assert(sizeof(struct sluice_policy) == 320, "sluice_policy is a map valu
 #define SLUICE_BANK_TABLES(T)                \
 	T(policy, struct sluice_policy)       \
 	T(tenants, struct sluice_tenant)      \
-	T(prefix4, struct sluice_page)        \
-	T(prefix6, struct sluice_page)        \
+	T(words, struct sluice_page)          \
 	T(classes, struct sluice_class)       \
 	T(protocols, struct sluice_protocol)  \
-	T(ports, struct sluice_page)          \
-	T(services, struct sluice_page)       \
-	T(pairs, struct sluice_page)          \
-	T(verdicts, struct sluice_page)       \
-	T(audits, struct sluice_page)         \
 	T(rules, struct sluice_rule)
 
 /* ----------------------------------------------------------------- interfaces */

@@ -97,13 +97,7 @@ static void fixture_make(struct fixture *f, const char *policy_name, const char 
 	t->n_tenants = 1;
 	t->classes = &f->class;
 	t->n_classes = 1;
-	words_set(&t->prefix4);
-	words_set(&t->prefix6);
-	words_set(&t->ports);
-	words_set(&t->services);
-	words_set(&t->pairs);
-	words_set(&t->verdicts);
-	words_set(&t->audits);
+	words_set(&t->words);
 	for (i = 0; i < 256; i++)
 		t->protocols[i] = (struct sluice_protocol){SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 1};
 	t->rules = f->rules;
@@ -116,7 +110,7 @@ static void fixture_make(struct fixture *f, const char *policy_name, const char 
 	snprintf(f->rules[n].name, sizeof(f->rules[n].name), "default");
 	f->rules[n].flags = SLUICE_RULE_DEFAULT;
 	t->head.rules = (uint32_t)n + 1;
-	t->head.dest_classes = t->head.service_classes = 1;
+	t->head.planes = 1;
 	snprintf(t->head.name, sizeof(t->head.name), "%s", policy_name);
 }
 

@@ -48,24 +48,12 @@ static struct table_source table_source(const struct policy_tables *t, enum bank
 		return (struct table_source){&t->head, 1};
 	case TABLE_tenants:
 		return (struct table_source){t->tenants, t->n_tenants};
-	case TABLE_prefix4:
-		return words_source(&t->prefix4);
-	case TABLE_prefix6:
-		return words_source(&t->prefix6);
+	case TABLE_words:
+		return words_source(&t->words);
 	case TABLE_classes:
 		return (struct table_source){t->classes, t->n_classes};
 	case TABLE_protocols:
 		return (struct table_source){t->protocols, ARRAY_SIZE(t->protocols)};
-	case TABLE_ports:
-		return words_source(&t->ports);
-	case TABLE_services:
-		return words_source(&t->services);
-	case TABLE_pairs:
-		return words_source(&t->pairs);
-	case TABLE_verdicts:
-		return words_source(&t->verdicts);
-	case TABLE_audits:
-		return words_source(&t->audits);
 	case TABLE_rules:
 		return (struct table_source){t->rules, t->n_rules};
 	default:

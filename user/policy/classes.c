@@ -3,30 +3,25 @@
  * The addresses of one tenant → equivalence classes. A sweep over the edges of all sets that the tenant's rules and
  * antispoof lists name yields intervals of addresses that nothing tells apart; equal intervals get one class. As a
  * source only `from` counts, as a destination only `to`: these are reduced separately, so that a class names a row and
- * a column of the pair table. Called by compile.c once a tenant.
+ * a part of the key. Called by compile.c once a tenant.
  *
- * Destination classes are numbered from 0 in every tenant: a row of `pairs` belongs to one tenant (its source class
- * does), so that columns can be shared.
+ * Destination classes are numbered from 0 in every tenant: a row belongs to one tenant (its source class does), so that
+ * the numbers can be shared.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/util.h"
 #include "policy/compile.h"
 
-/* One role: as source or as destination. Elements are the distinct sets, in order of first use. */
-struct role {
-	uint32_t *sets; /* address set of each element */
-	size_t n_sets;
-	uint32_t *of_rule; /* element of each rule of the policy, SET_ANY, or SET_NONE: not in this tenant */
-	uint32_t *first;   /* of each element: where its rules begin in `rules`; one more at the end */
-	uint32_t *rules;   /* rules by element */
-	uint64_t *any;	   /* bitmap of the rules with `any` */
-	uint64_t *bitmap;  /* scratch */
+/* One side of the sweep. */
+struct side {
+	struct role *role;
+	struct hash_index elements; /* by address set */
 	struct active active;
 	struct fingerprint_index by_fingerprint;
-	struct rule_sets *classes;
 };
 
 /* An antispoof list, as an element of the sweep beyond those of the roles. */
@@ -38,8 +33,8 @@ struct guard {
 struct walk {
 	struct compiler *compiler;
 	uint16_t tenant;
-	struct role from;
-	struct role to;
+	struct side from;
+	struct side to;
 	struct guard *guards;
 	size_t n_guards;
 	uint64_t antispoof; /* mask of the addresses at the sweep */
@@ -49,51 +44,47 @@ struct walk {
 	struct hash_index by_class;
 };
 
-static void role_done(struct role *role)
+static void side_done(struct side *side)
 {
-	free(role->sets);
-	free(role->of_rule);
-	free(role->first);
-	free(role->rules);
-	free(role->any);
-	free(role->bitmap);
-	active_done(&role->active);
-	fingerprint_index_done(&role->by_fingerprint);
+	hash_index_done(&side->elements);
+	active_done(&side->active);
+	fingerprint_index_done(&side->by_fingerprint);
 }
 
 static void walk_done(struct walk *w)
 {
-	role_done(&w->from);
-	role_done(&w->to);
+	side_done(&w->from);
+	side_done(&w->to);
 	free(w->guards);
 	free(w->intervals);
 	hash_index_done(&w->by_class);
 }
 
+static void role_done(struct role *role)
+{
+	free(role->element);
+	free(role->sets);
+	lists_done(&role->classes);
+}
+
+void tenant_classes_done(struct tenant_classes *t)
+{
+	free(t->rules);
+	role_done(&t->from);
+	role_done(&t->to);
+}
+
 /* ------------------------------------------------------------------------- roles */
 
-static size_t bitmap_words(const struct compiler *c)
+static int element_of(struct side *side, uint32_t set, uint32_t *ret_element)
 {
-	return (c->policy->n_rules + 63) / 64;
-}
-
-static int role_begin(struct compiler *c, struct role *role)
-{
-	role->of_rule = calloc(c->policy->n_rules + 1, sizeof(*role->of_rule));
-	role->rules = calloc(c->policy->n_rules + 1, sizeof(*role->rules));
-	role->any = calloc(bitmap_words(c) + 1, sizeof(*role->any));
-	role->bitmap = calloc(bitmap_words(c) + 1, sizeof(*role->bitmap));
-	return role->of_rule && role->rules && role->any && role->bitmap ? 0 : -ENOMEM;
-}
-
-static int role_element(struct role *role, struct hash_index *elements, uint32_t set, uint32_t *ret_element)
-{
-	uint32_t *slot, element = hash_index_find(elements, hash_mix(set), NULL, NULL, NULL);
+	struct role *role = side->role;
+	uint32_t *slot, element = hash_index_find(&side->elements, hash_mix(set), NULL, NULL, NULL);
 
 	if (element == HASH_NONE) {
-		element = (uint32_t)role->n_sets;
-		slot = array_add(&role->sets, &role->n_sets, sizeof(*slot));
-		if (!slot || hash_index_add(elements, hash_mix(set), element))
+		element = (uint32_t)role->n_elements;
+		slot = array_add(&role->sets, &role->n_elements, sizeof(*slot));
+		if (!slot || hash_index_add(&side->elements, hash_mix(set), element))
 			return -ENOMEM;
 		*slot = set;
 	}
@@ -101,76 +92,60 @@ static int role_element(struct role *role, struct hash_index *elements, uint32_t
 	return 0;
 }
 
-/* Notes what rule i names on this side, and makes it part of the rule's identity and the policy's digest. */
-static int role_add_rule(struct compiler *c, struct role *role, struct hash_index *elements, size_t i,
-			 const struct policy_side *side, uint16_t tenant)
+/* Notes what the tenant's rule k names on this side, and makes it part of the rule's identity and the policy's digest. */
+static int side_add_rule(struct walk *w, struct side *side, size_t k, const struct policy_side *named)
 {
 	static const uint8_t any_digest[32];
+	struct compiler *c = w->compiler;
+	uint32_t set, rule = c->tenants[w->tenant].rules[k];
 	const uint8_t *digest = any_digest;
-	uint32_t set;
 	int r;
 
-	if (side->any) {
-		role->of_rule[i] = SET_ANY;
-		role->any[i / 64] |= 1ull << i % 64;
+	if (named->any) {
+		side->role->element[k] = SET_ANY;
 	} else {
-		r = address_set_add(c, side->segments, side->n_segments, tenant, &set);
+		r = address_set_add(c, named->segments, named->n_segments, w->tenant, &set);
 		if (!r)
-			r = role_element(role, elements, set, &role->of_rule[i]);
+			r = element_of(side, set, &side->role->element[k]);
 		if (r)
 			return r;
 		digest = c->addresses.items[set].digest;
 	}
-	c->rule_hash[i] = hash_mix(c->rule_hash[i] ^ hash_bytes(digest, sizeof(any_digest)));
+	c->rule_hash[rule] = hash_mix(c->rule_hash[rule] ^ hash_bytes(digest, sizeof(any_digest)));
 	digest_bytes(c->digest, digest, sizeof(any_digest));
 	return 0;
 }
 
-/* Sorts rules by element: counts, then places. */
-static int role_index(struct compiler *c, struct role *role)
+static int side_begin(struct side *side, struct role *role, size_t n_rules)
 {
-	_cleanup_free_ uint32_t *next = calloc(role->n_sets + 1, sizeof(*next));
-	size_t i;
-
-	role->first = calloc(role->n_sets + 2, sizeof(*role->first));
-	if (!next || !role->first)
-		return -ENOMEM;
-	for (i = 0; i < c->policy->n_rules; i++) {
-		if (role->of_rule[i] < SET_NONE)
-			role->first[role->of_rule[i] + 1]++;
-	}
-	for (i = 0; i < role->n_sets; i++) {
-		role->first[i + 1] += role->first[i];
-		next[i] = role->first[i];
-	}
-	for (i = 0; i < c->policy->n_rules; i++) {
-		if (role->of_rule[i] < SET_NONE)
-			role->rules[next[role->of_rule[i]]++] = (uint32_t)i;
-	}
-	return active_begin(&role->active, role->n_sets);
+	side->role = role;
+	role->element = calloc(n_rules + 1, sizeof(*role->element));
+	return role->element ? 0 : -ENOMEM;
 }
 
-static int rules_collect(struct walk *w, struct hash_index *from, struct hash_index *to)
+static int rules_collect(struct walk *w)
 {
 	struct compiler *c = w->compiler;
+	struct tenant_classes *t = &c->tenants[w->tenant];
 	const struct policy_rule *rule;
-	size_t i;
-	int r = 0;
+	size_t k;
+	int r;
 
-	for (i = 0; i < c->policy->n_rules && !r; i++) {
-		rule = &c->policy->rules[i];
-		if (!policy_rule_in_tenant(rule, w->tenant)) {
-			w->from.of_rule[i] = SET_NONE;
-			w->to.of_rule[i] = SET_NONE;
-			continue;
-		}
-		c->rule_hash[i] = hash_mix(c->rule_hash[i] ^ hash_string(c->policy->tenants[w->tenant]));
-		digest_number(c->digest, (uint64_t)w->tenant << 32 | i);
-		r = role_add_rule(c, &w->from, from, i, &rule->from, w->tenant);
+	r = side_begin(&w->from, &t->from, t->n_rules);
+	if (!r)
+		r = side_begin(&w->to, &t->to, t->n_rules);
+	for (k = 0; k < t->n_rules && !r; k++) {
+		rule = &c->policy->rules[t->rules[k]];
+		c->rule_hash[t->rules[k]] =
+			hash_mix(c->rule_hash[t->rules[k]] ^ hash_string(c->policy->tenants[w->tenant]));
+		digest_number(c->digest, (uint64_t)w->tenant << 32 | t->rules[k]);
+		r = side_add_rule(w, &w->from, k, &rule->from);
 		if (!r)
-			r = role_add_rule(c, &w->to, to, i, &rule->to, w->tenant);
+			r = side_add_rule(w, &w->to, k, &rule->to);
 	}
-	return r;
+	if (!r)
+		r = active_begin(&w->from.active, t->from.n_elements);
+	return r ? r : active_begin(&w->to.active, t->to.n_elements);
 }
 
 static int guards_collect(struct walk *w)
@@ -204,36 +179,29 @@ static void element_toggle(void *arg, uint32_t element, bool on)
 {
 	struct walk *w = arg;
 
-	if (element < w->from.n_sets) {
+	if (element < w->from.role->n_elements) {
 		active_toggle(&w->from.active, element, on);
 		return;
 	}
-	element -= (uint32_t)w->from.n_sets;
-	if (element < w->to.n_sets)
+	element -= (uint32_t)w->from.role->n_elements;
+	if (element < w->to.role->n_elements)
 		active_toggle(&w->to.active, element, on);
 	else
-		w->antispoof ^= 1ull << w->guards[element - w->to.n_sets].slot;
+		w->antispoof ^= 1ull << w->guards[element - w->to.role->n_elements].slot;
 }
 
-/* The class of the sets that are on, in this role; a new one notes the rules that name it. */
-static int role_class(struct compiler *c, struct role *role, uint32_t *ret_class)
+/* The class of the sets that are on, on this side. */
+static int side_class(struct compiler *c, struct side *side, uint32_t *ret_class)
 {
-	uint32_t class = fingerprint_find(&role->by_fingerprint, &role->active.fingerprint);
-	size_t i, k;
+	uint32_t class = fingerprint_find(&side->by_fingerprint, &side->active.fingerprint);
 	int r;
 
 	if (class == HASH_NONE) {
-		class = (uint32_t)role->classes->count;
-		memcpy(role->bitmap, role->any, bitmap_words(c) * sizeof(*role->any));
-		for (i = 0; i < role->active.count; i++) {
-			for (k = role->first[role->active.members[i]]; k < role->first[role->active.members[i] + 1];
-			     k++)
-				role->bitmap[role->rules[k] / 64] |= 1ull << role->rules[k] % 64;
-		}
-		r = rule_sets_add(c, role->classes, role->bitmap, bitmap_words(c));
+		class = (uint32_t)side->role->classes.count;
+		r = lists_add(c, &side->role->classes, side->active.members, side->active.count);
 		if (r)
 			return r;
-		if (fingerprint_number(&role->by_fingerprint, &role->active.fingerprint))
+		if (fingerprint_number(&side->by_fingerprint, &side->active.fingerprint))
 			return -ENOMEM;
 	}
 	*ret_class = class;
@@ -282,12 +250,12 @@ static int interval_class(void *arg, address_t first, address_t last)
 	uint32_t id;
 	int r;
 
-	r = role_class(c, &w->from, &class.source);
+	r = side_class(c, &w->from, &class.reserved);
 	if (!r)
-		r = role_class(c, &w->to, &class.dest);
+		r = side_class(c, &w->to, &class.dest);
 	if (r)
 		return r;
-	class.source += (uint32_t)c->tenants[w->tenant].first_source;
+	class.reserved += (uint32_t)c->tenants[w->tenant].first_source;
 	r = class_intern(w, &class, &id);
 	return r ? r : interval_add(w, last, id);
 }
@@ -317,10 +285,10 @@ static int edges_collect(struct walk *w, bool ipv4, struct sweep *sweep)
 	size_t i;
 	int r = 0;
 
-	for (i = 0; i < w->from.n_sets && !r; i++)
-		r = list_add(sweep, element++, set_list(w->compiler, w->from.sets[i], ipv4));
-	for (i = 0; i < w->to.n_sets && !r; i++)
-		r = list_add(sweep, element++, set_list(w->compiler, w->to.sets[i], ipv4));
+	for (i = 0; i < w->from.role->n_elements && !r; i++)
+		r = list_add(sweep, element++, set_list(w->compiler, w->from.role->sets[i], ipv4));
+	for (i = 0; i < w->to.role->n_elements && !r; i++)
+		r = list_add(sweep, element++, set_list(w->compiler, w->to.role->sets[i], ipv4));
 	for (i = 0; i < w->n_guards && !r; i++)
 		r = list_add(sweep, element++, set_list(w->compiler, w->guards[i].set, ipv4));
 	return r;
@@ -341,7 +309,7 @@ static void walk_rewind(struct walk *w)
 	w->n_intervals = 0;
 }
 
-static int family_compile(struct walk *w, bool ipv4, struct words *words, struct hash_index *pages, uint32_t *ret_root)
+static int family_compile(struct walk *w, bool ipv4, uint32_t *ret_root)
 {
 	static const struct sweep_ops ops = {element_toggle, interval_class};
 	_cleanup_(sweep_done) struct sweep sweep = {};
@@ -352,26 +320,7 @@ static int family_compile(struct walk *w, bool ipv4, struct words *words, struct
 	if (!r)
 		r = sweep_run(&sweep, ipv4 ? ADDRESS_MAX4 : ADDRESS_MAX6, &ops, w);
 	if (!r)
-		r = trie_build(w->compiler, words, pages, w->intervals, w->n_intervals, ipv4 ? 32 : 128, ret_root);
-	return r;
-}
-
-static int roles_compile(struct walk *w)
-{
-	struct hash_index from = {}, to = {};
-	int r;
-
-	r = role_begin(w->compiler, &w->from);
-	if (!r)
-		r = role_begin(w->compiler, &w->to);
-	if (!r)
-		r = rules_collect(w, &from, &to);
-	if (!r)
-		r = role_index(w->compiler, &w->from);
-	if (!r)
-		r = role_index(w->compiler, &w->to);
-	hash_index_done(&from);
-	hash_index_done(&to);
+		r = trie_build(w->compiler, w->intervals, w->n_intervals, ipv4 ? 32 : 128, ret_root);
 	return r;
 }
 
@@ -383,19 +332,16 @@ int classes_compile(struct compiler *c, uint16_t tenant)
 	int r;
 
 	classes->first_source = c->n_sources;
-	w.from.classes = &classes->sources;
-	w.to.classes = &classes->dests;
-	r = roles_compile(&w);
+	r = rules_collect(&w);
 	if (!r)
 		r = guards_collect(&w);
 	if (!r)
-		r = family_compile(&w, true, &c->prefix4, &c->pages4, &t->root4);
+		r = family_compile(&w, true, &t->root4);
 	if (!r)
-		r = family_compile(&w, false, &c->prefix6, &c->pages6, &t->root6);
+		r = family_compile(&w, false, &t->root6);
 	if (r)
 		return r;
-	c->n_sources += classes->sources.count;
-	if (c->dest_classes < classes->dests.count)
-		c->dest_classes = classes->dests.count;
+	c->n_sources += classes->from.classes.count;
+	c->n_dests = max(c->n_dests, classes->to.classes.count);
 	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * policy_compile(): model → the tables of a bank. Owns the order of the steps and the limits; the steps are in sets.c,
- * classes.c, trie.c, services.c and verdicts.c. Called by the CLI and the tests. Pure and deterministic: numbers are
+ * services.c, classes.c, trie.c and decide.c. Called by the CLI and the tests. Pure and deterministic: numbers are
  * given in order of first use, and nothing depends on addresses in memory.
  */
 #include "policy/compile.h"
@@ -16,13 +16,15 @@
 
 /* ------------------------------------------------------------------------- words */
 
-int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_first)
+int words_add(struct compiler *c, size_t more, size_t *ret_first)
 {
+	struct words *w = &c->words;
+
 	if (w->count + more > c->words_max)
 		return error_set(c->err, E2BIG,
-				 "table '%s' needs %zu words or more, of at most %zu; name fewer distinct sets of "
-				 "addresses and ports",
-				 w->name, w->count + more, c->words_max);
+				 "the policy needs %zu words of table space or more, of at most %zu; name fewer distinct "
+				 "sets of addresses and ports, or split the policy",
+				 w->count + more, c->words_max);
 	if (array_reserve(&w->items, &w->capacity, w->count, more, sizeof(*w->items)))
 		return -ENOMEM;
 	memset(w->items + w->count, 0, more * sizeof(*w->items));
@@ -31,36 +33,27 @@ int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_firs
 	return 0;
 }
 
-/* Pads to whole pages, at least one, and moves the words into the tables. */
-static int words_finish(struct compiler *c, struct words *w, struct policy_words *ret_words)
+int words_node(struct compiler *c, size_t more, size_t *ret_first)
 {
-	size_t more = w->count ? -w->count % SLUICE_PAGE_WORDS : SLUICE_PAGE_WORDS, first;
-	int r = words_add(c, w, more, &first);
+	size_t padding = -c->words.count % WORDS_NODE, first = 0;
+	int r = words_add(c, padding + more, &first);
+
+	if (!r)
+		*ret_first = first + padding;
+	return r;
+}
+
+/* Pads to whole pages and moves the words into the tables. */
+static int words_finish(struct compiler *c)
+{
+	size_t first;
+	int r = words_add(c, -c->words.count % SLUICE_PAGE_WORDS, &first);
 
 	if (r)
 		return r;
-	ret_words->words = w->count;
-	ret_words->word = TAKE_PTR(w->items);
+	c->tables->words.words = c->words.count;
+	c->tables->words.word = TAKE_PTR(c->words.items);
 	return 0;
-}
-
-static int tables_finish(struct compiler *c)
-{
-	struct policy_tables *t = c->tables;
-	struct {
-		struct words *from;
-		struct policy_words *to;
-	} const all[] = {
-		{&c->prefix4, &t->prefix4},	   {&c->prefix6, &t->prefix6}, {&c->ports, &t->ports},
-		{&c->service_words, &t->services}, {&c->pairs, &t->pairs},     {&c->verdicts, &t->verdicts},
-		{&c->audits, &t->audits},
-	};
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < ARRAY_SIZE(all) && !r; i++)
-		r = words_finish(c, all[i].from, all[i].to);
-	return r;
 }
 
 /* ------------------------------------------------------------------------ limits */
@@ -111,12 +104,10 @@ static int head_fill(struct compiler *c)
 	struct sluice_policy *head = &c->tables->head;
 	const struct policy *p = c->policy;
 
-	head->flags =
+	head->flags |=
 		(p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0);
 	head->default_action = p->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
 	head->rules = (uint32_t)c->tables->n_rules;
-	head->dest_classes = (uint32_t)c->dest_classes;
-	head->service_classes = (uint32_t)c->service_classes;
 	memcpy(head->timeout_ns, p->conntrack.timeout_ns, sizeof(head->timeout_ns));
 	failsafe_fill(head, p->failsafe);
 	strncpy(head->name, p->name, sizeof(head->name) - 1);
@@ -181,10 +172,45 @@ static int tables_allocate(struct compiler *c)
 	return sets_begin(c);
 }
 
+static int tenant_add_rule(struct compiler *c, size_t tenant, size_t rule)
+{
+	struct tenant_classes *t = &c->tenants[tenant];
+	uint32_t *slot;
+
+	if (c->n_pairs++ == COMPILE_MEMBERS_MAX)
+		return error_set(c->err, E2BIG,
+				 "over %u pairs of a rule and a tenant; give rules without a tenant one, or remove tenants",
+				 COMPILE_MEMBERS_MAX);
+	slot = array_add(&t->rules, &t->n_rules, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = (uint32_t)rule;
+	return 0;
+}
+
+/* The rules of every tenant. */
+static int rules_spread(struct compiler *c)
+{
+	const struct policy *p = c->policy;
+	const struct policy_rule *rule;
+	size_t i, k, n;
+	int r = 0;
+
+	for (i = 0; i < p->n_rules; i++) {
+		rule = &p->rules[i];
+		n = rule->all_tenants ? p->n_tenants : rule->n_tenants;
+		for (k = 0; k < n && !r; k++)
+			r = tenant_add_rule(c, rule->all_tenants ? k : rule->tenants[k], i);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 static int tenants_compile(struct compiler *c)
 {
 	size_t i;
-	int r = 0;
+	int r = rules_spread(c);
 
 	for (i = 0; i < c->policy->n_tenants && !r; i++) {
 		strncpy(c->tables->tenants[i].name, c->policy->tenants[i], SLUICE_NAME_LEN - 1);
@@ -195,45 +221,40 @@ static int tenants_compile(struct compiler *c)
 
 static int steps_run(struct compiler *c)
 {
-	size_t i;
+	size_t i, none;
 	int r;
 
 	r = limits_check(c);
 	if (!r)
 		r = tables_allocate(c);
+	if (!r)
+		r = words_add(c, WORDS_NODE, &none); /* word 0 is part of nothing */
 	if (r)
 		return r;
 	digest_policy(c->digest, c->policy);
 	for (i = 0; i < c->policy->n_rules && !r; i++)
 		r = service_set_add(c, &c->policy->rules[i], &c->rule_service[i]);
 	if (!r)
-		r = tenants_compile(c);
-	if (!r)
 		r = services_compile(c);
 	if (!r)
-		r = verdicts_compile(c);
+		r = tenants_compile(c);
+	if (!r)
+		r = decide_compile(c);
 	if (r)
 		return r;
 	rules_fill(c);
 	r = head_fill(c);
-	return r ? r : tables_finish(c);
+	return r ? r : words_finish(c);
 }
 
 static void compiler_done(struct compiler *c)
 {
-	struct words *const all[] = {&c->prefix4, &c->prefix6,	&c->ports, &c->service_words,
-				     &c->pairs,	  &c->verdicts, &c->audits};
 	size_t i;
 
 	sets_done(c);
-	for (i = 0; c->tenants && i < c->policy->n_tenants; i++) {
-		rule_sets_done(&c->tenants[i].sources);
-		rule_sets_done(&c->tenants[i].dests);
-	}
-	for (i = 0; i < ARRAY_SIZE(all); i++)
-		free(all[i]->items);
-	hash_index_done(&c->pages4);
-	hash_index_done(&c->pages6);
+	for (i = 0; c->tenants && i < c->policy->n_tenants; i++)
+		tenant_classes_done(&c->tenants[i]);
+	free(c->words.items);
 	free(c->tenants);
 	free(c->rule_service);
 	free(c->rule_hash);
@@ -249,13 +270,6 @@ int policy_compile_limited(const struct policy *p, size_t words_max, struct erro
 		.err = err,
 		.words_max = words_max,
 		.tables = tables,
-		.prefix4.name = "prefix4",
-		.prefix6.name = "prefix6",
-		.ports.name = "ports",
-		.service_words.name = "services",
-		.pairs.name = "pairs",
-		.verdicts.name = "verdicts",
-		.audits.name = "audits",
 	};
 	int r = tables ? steps_run(&c) : -ENOMEM;
 
@@ -276,14 +290,8 @@ void policy_tables_free(struct policy_tables *t)
 	if (!t)
 		return;
 	free(t->tenants);
-	free(t->prefix4.word);
-	free(t->prefix6.word);
+	free(t->words.word);
 	free(t->classes);
-	free(t->ports.word);
-	free(t->services.word);
-	free(t->pairs.word);
-	free(t->verdicts.word);
-	free(t->audits.word);
 	free(t->rules);
 	free(t);
 }

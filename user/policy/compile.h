@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parts of the compiler share. In order: sets (what addresses and services rules name) → classes and trie
- * (each tenant's addresses) → services (ports) → verdicts (pairs of classes). Internal to user/policy.
+ * (each tenant's addresses), services (ports) → decide (what rules say of classes). Internal to user/policy.
  */
 #ifndef SLUICE_POLICY_COMPILE_H
 #define SLUICE_POLICY_COMPILE_H
@@ -9,8 +9,11 @@
 #include "policy/array.h"
 #include "policy/ranges.h"
 
-#define COMPILE_WORDS_MAX  (64u << 20) /* words of one table: 256 MiB */
-#define COMPILE_BLOCKS_MAX (64u << 20) /* blocks of rule sets: memory of the compiler, not of the tables */
+#define COMPILE_WORDS_MAX   (64u << 20)	/* of table `words`: 256 MiB a bank */
+#define COMPILE_MEMBERS_MAX (128u << 20) /* entries of lists: memory of the compiler, not of the tables */
+#define COMPILE_REFS_MAX    (192u << 20) /* of one plane's diagram, likewise */
+
+#define WORDS_NODE 8 /* trie nodes begin at multiples of this */
 
 #define SET_ANY	 UINT32_MAX
 #define SET_NONE (UINT32_MAX - 1)
@@ -46,36 +49,39 @@ struct service_sets {
 	uint32_t *of_service; /* the set of each service alone, or SET_NONE; SET_ANY if it has an item `any` */
 };
 
-/*
- * A set of rules as the non-zero 64-bit blocks of a bitmap, ascending: bit k of `bits` is rule index * 64 + k. All sets
- * of a collection share one array of blocks.
- */
-struct rule_block {
-	uint32_t index;
-	uint64_t bits;
-};
-
-struct rule_sets {
-	struct rule_block *blocks;
-	size_t n_blocks;
-	size_t blocks_capacity;
-	struct rule_span {
-		size_t first; /* in blocks */
+/* Lists of numbers, one after the other in `members`. */
+struct lists {
+	uint32_t *members;
+	size_t n_members;
+	size_t members_capacity;
+	struct list_span {
+		size_t first;
 		size_t count;
-	} * sets;
+	} * spans;
 	size_t count;
 };
 
-/* The classes of one tenant's addresses as sources and as destinations, each with the rules that name it there. */
+/*
+ * The addresses that a tenant's rules name on one side. Elements are the distinct sets, numbered in order of first use;
+ * a class is a set of elements.
+ */
+struct role {
+	uint32_t *element; /* of each rule of the tenant, by its place in tenant_classes.rules; or SET_ANY */
+	uint32_t *sets;	   /* address set of each element */
+	size_t n_elements;
+	struct lists classes; /* of each class: its elements */
+};
+
 struct tenant_classes {
-	struct rule_sets sources;
-	struct rule_sets dests;
+	uint32_t *rules; /* that hold in the tenant: ascending indices into policy.rules */
+	size_t n_rules;
+	struct role from;
+	struct role to;
 	size_t first_source; /* number of its first source class among those of all tenants */
 };
 
-/* A table of words under construction. */
+/* Table `words` under construction. */
 struct words {
-	const char *name;
 	uint32_t *items;
 	size_t count;
 	size_t capacity;
@@ -93,12 +99,12 @@ struct compiler {
 	uint32_t *rule_service; /* service set of each rule, or SET_ANY */
 	uint64_t *rule_hash;	/* identity so far */
 	struct tenant_classes *tenants;
+	size_t n_pairs; /* of a rule and a tenant that it holds in */
 	size_t n_sources;
-	size_t dest_classes; /* the most that any tenant has */
+	size_t n_dests; /* destination classes: the most that any tenant has */
 	size_t service_classes;
 	size_t classes_capacity;
-	struct hash_index pages4, pages6; /* pages of the tries by content */
-	struct words prefix4, prefix6, ports, service_words, pairs, verdicts, audits;
+	struct words words;
 	struct digest *digest; /* of the whole policy */
 };
 
@@ -107,7 +113,9 @@ int policy_compile_limited(const struct policy *p, size_t words_max, struct erro
 			   struct policy_tables **ret_tables);
 
 /* Appends `more` zero words; *ret_first is the first. -E2BIG with c->err, -ENOMEM. */
-int words_add(struct compiler *c, struct words *w, size_t more, size_t *ret_first);
+int words_add(struct compiler *c, size_t more, size_t *ret_first);
+/* The same for a trie node: *ret_first is a multiple of WORDS_NODE. */
+int words_node(struct compiler *c, size_t more, size_t *ret_first);
 
 /* sets.c */
 int sets_begin(struct compiler *c);
@@ -115,20 +123,21 @@ void sets_done(struct compiler *c);
 int address_set_add(struct compiler *c, const size_t *segments, size_t count, uint16_t tenant, uint32_t *ret_set);
 int service_set_add(struct compiler *c, const struct policy_rule *rule, uint32_t *ret_set);
 
-/* rulesets.c */
-/* Appends the set bits of a bitmap of n words as one set. */
-int rule_sets_add(struct compiler *c, struct rule_sets *s, const uint64_t *bitmap, size_t n);
-int rule_sets_add_blocks(struct compiler *c, struct rule_sets *s, const struct rule_block *blocks, size_t count);
-void rule_sets_done(struct rule_sets *s);
+/* lists.c */
+int lists_add(struct compiler *c, struct lists *l, const uint32_t *members, size_t count);
+/* For every member, the numbers of the lists that have it, ascending; members are below `members`. */
+int lists_invert(const struct lists *l, size_t members, struct lists *ret_inverse);
+void lists_done(struct lists *l);
 
-/* classes.c: addresses of one tenant → classes, rule sets, tries. */
+/* classes.c: addresses of one tenant → classes, tries. sluice_class.reserved holds the source class until decide.c. */
 int classes_compile(struct compiler *c, uint16_t tenant);
+void tenant_classes_done(struct tenant_classes *t);
 
-/* services.c: → protocols, ports, services, service_set.classes. */
+/* services.c: → protocols, port tables, services, service_set.classes. */
 int services_compile(struct compiler *c);
 
-/* verdicts.c: → pairs, verdicts, audits. */
-int verdicts_compile(struct compiler *c);
+/* decide.c: → the planes of decision tries, audit lists, the rows of `classes`. */
+int decide_compile(struct compiler *c);
 
 /* trie.c */
 struct interval {
@@ -137,8 +146,10 @@ struct interval {
 };
 
 /* Intervals cover the whole family in ascending order; *ret_root is a trie word. */
-int trie_build(struct compiler *c, struct words *w, struct hash_index *pages, const struct interval *intervals,
-	       size_t count, unsigned int bits, uint32_t *ret_root);
+int trie_build(struct compiler *c, const struct interval *intervals, size_t count, unsigned int bits,
+	       uint32_t *ret_root);
+/* Adds a node and returns its trie word; sets *failed to -errno if it cannot. */
+uint32_t trie_skip_add(struct compiler *c, const struct sluice_skip *skip, int *failed);
 
 /* sweep.c */
 struct sweep {

@@ -1,20 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The userspace twin of bpf/classify.h: the same tables in the same steps, four array walks and no rule. Called by
- * tests, which hold it against explain.c, and by whoever wants a verdict of compiled tables without a kernel.
+ * The userspace twin of bpf/classify.h: the same tables in the same steps, and no rule. Called by tests, which hold it
+ * against explain.c, and by whoever wants a verdict of compiled tables without a kernel.
  */
 #include <netinet/in.h>
+#include <string.h>
 
 #include "policy/model.h"
+#include "policy/ranges.h"
 
-/* Walks 8 bits a step from byte `at` of the address, after a root of 16 bits. */
-static uint32_t trie_lookup(const struct policy_words *words, uint32_t word, const uint8_t *byte)
+static bool skip_fits(const struct sluice_skip *skip, address_t key)
 {
-	if (!(word & SLUICE_TRIE_CHILD))
-		return word;
-	word = words->word[((size_t)(word & ~SLUICE_TRIE_CHILD) + byte[0]) * SLUICE_PAGE_WORDS + byte[1]];
-	for (byte += 2; word & SLUICE_TRIE_CHILD; byte++)
-		word = words->word[(size_t)(word & ~SLUICE_TRIE_CHILD) * SLUICE_PAGE_WORDS + *byte];
+	return (uint64_t)(key >> 64) >> (64 - skip->bits) == skip->value >> (64 - skip->bits);
+}
+
+/* Walks from a trie word to its leaf; the key's bits are used from the top. */
+static uint32_t trie_walk(const struct policy_words *words, uint32_t word, address_t key)
+{
+	struct sluice_skip skip;
+	const uint32_t *node;
+	unsigned int stride;
+
+	while (word & SLUICE_TRIE_CHILD) {
+		stride = (word & ~SLUICE_TRIE_CHILD) >> SLUICE_TRIE_STRIDE;
+		node = words->word + (size_t)(word & SLUICE_TRIE_PLACE) * 8;
+		if (stride) {
+			word = node[(size_t)(key >> (128 - stride))];
+			key <<= stride;
+			continue;
+		}
+		memcpy(&skip, node, sizeof(skip));
+		if (skip_fits(&skip, key)) {
+			word = skip.equal;
+			key <<= skip.bits;
+		} else {
+			word = skip.other;
+		}
+	}
 	return word;
 }
 
@@ -23,8 +45,8 @@ static const struct sluice_class *address_class(const struct policy_tables *t, u
 	const struct sluice_tenant *tenants = &t->tenants[tenant];
 
 	if (policy_address_is_ipv4(addr))
-		return &t->classes[trie_lookup(&t->prefix4, tenants->root4, addr + 12)];
-	return &t->classes[trie_lookup(&t->prefix6, tenants->root6, addr)];
+		return &t->classes[trie_walk(&t->words, tenants->root4, address_number(addr) << 96)];
+	return &t->classes[trie_walk(&t->words, tenants->root6, address_number(addr))];
 }
 
 static uint32_t service_class(const struct policy_tables *t, const struct policy_query *q)
@@ -32,11 +54,24 @@ static uint32_t service_class(const struct policy_tables *t, const struct policy
 	const struct sluice_protocol *p = &t->protocols[q->protocol];
 	size_t dest = 0, source = 0;
 
-	if (p->dport_table != SLUICE_NO_TABLE)
-		dest = t->ports.word[(size_t)p->dport_table << 16 | q->dest_port];
-	if (p->sport_table != SLUICE_NO_TABLE)
-		source = t->ports.word[(size_t)p->sport_table << 16 | q->source_port];
-	return t->services.word[p->service + dest * p->source_classes + source];
+	if (p->dports != SLUICE_NO_TABLE)
+		dest = t->words.word[(size_t)p->dports + q->dest_port];
+	if (p->sports != SLUICE_NO_TABLE)
+		source = t->words.word[(size_t)p->sports + q->source_port];
+	return t->words.word[p->service + dest * p->source_classes + source];
+}
+
+/* Appends the audit rules that match before rule `decided`. */
+static size_t audits_list(const struct policy_tables *t, uint32_t list, uint32_t decided, uint32_t *ret_rules)
+{
+	const uint32_t *rules = t->words.word + list;
+	size_t i;
+
+	if (!list)
+		return 0;
+	for (i = 0; i < rules[0] && rules[i + 1] < decided; i++)
+		ret_rules[i] = rules[i + 1];
+	return i;
 }
 
 size_t policy_tables_chain(const struct policy_tables *t, const struct policy_query *q,
@@ -44,18 +79,20 @@ size_t policy_tables_chain(const struct policy_tables *t, const struct policy_qu
 {
 	const struct sluice_class *source = address_class(t, q->tenant, q->source);
 	const struct sluice_class *dest = address_class(t, q->tenant, q->dest);
-	size_t pair = t->pairs.word[(size_t)source->source * t->head.dest_classes + dest->dest];
-	uint32_t word = t->verdicts.word[pair * t->head.service_classes + service_class(t, q)];
-	const uint32_t *audit;
+	unsigned int bits = t->head.dest_bits + t->head.service_bits, plane;
+	address_t key = (address_t)dest->dest << t->head.service_bits | service_class(t, q);
+	uint32_t decided = t->head.rules - 1, rule;
 	size_t n = 0;
 
-	if (word & SLUICE_VERDICT_CHAIN) {
-		audit = &t->audits.word[word & ~SLUICE_VERDICT_CHAIN];
-		for (; *audit & SLUICE_VERDICT_CHAIN; audit++)
-			ret_rules[n++] = *audit & ~SLUICE_VERDICT_CHAIN;
-		word = *audit;
+	key = bits ? key << (128 - bits) : 0;
+	for (plane = 0; plane < t->head.planes; plane++) {
+		rule = trie_walk(&t->words, source->row[plane], key);
+		if (rule < decided)
+			decided = rule;
 	}
-	ret_rules[n] = word;
+	if (t->head.flags & SLUICE_HAS_AUDITS)
+		n = audits_list(t, trie_walk(&t->words, source->row[SLUICE_PLANE_AUDIT], key), decided, ret_rules);
+	ret_rules[n] = decided;
 	return n;
 }
 

@@ -170,8 +170,8 @@ void policy_freep(struct policy **p);
 /* --------------------------------------------------------------------- tables */
 
 /*
- * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Flat word tables are padded
- * with zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same
+ * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Table `words` is padded with
+ * zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same
  * policy gives the same bytes on every machine. rules[i].slot is i until the dataplane assigns slots.
  */
 struct policy_words {
@@ -183,16 +183,10 @@ struct policy_tables {
 	struct sluice_policy head; /* generation 0 until loaded */
 	struct sluice_tenant *tenants;
 	size_t n_tenants;
-	struct policy_words prefix4;
-	struct policy_words prefix6;
+	struct policy_words words;
 	struct sluice_class *classes;
 	size_t n_classes;
 	struct sluice_protocol protocols[256];
-	struct policy_words ports;
-	struct policy_words services;
-	struct policy_words pairs;
-	struct policy_words verdicts;
-	struct policy_words audits;
 	struct sluice_rule *rules; /* the default last */
 	size_t n_rules;
 };

@@ -18,7 +18,7 @@
 struct axis {
 	uint32_t *class_of; /* PORTS of them */
 	uint32_t n_classes;
-	struct rule_span *spans; /* of each class: its elements in `elements` */
+	struct list_span *spans; /* of each class: its elements in `elements` */
 	size_t n_spans;
 	uint32_t *elements;
 	size_t n_elements;
@@ -53,8 +53,10 @@ struct service_walk {
 	struct fingerprint_index by_fingerprint; /* service classes */
 	uint32_t *mark;				 /* of each service: the last cell that it was seen in */
 	uint32_t cells;
-	uint32_t *found;	  /* scratch: the services of a cell */
-	struct hash_index tables; /* port tables by content */
+	uint32_t *found;  /* scratch: the services of a cell */
+	uint32_t *tables; /* first words of the port tables */
+	size_t n_tables;
+	struct hash_index by_content;
 };
 
 /* ------------------------------------------------------------------------- axes */
@@ -86,12 +88,12 @@ static void axis_toggle(void *arg, uint32_t element, bool on)
 
 static int axis_class_add(struct axis *a)
 {
-	struct rule_span *span = array_add(&a->spans, &a->n_spans, sizeof(*span));
+	struct list_span *span = array_add(&a->spans, &a->n_spans, sizeof(*span));
 
 	if (!span ||
 	    array_reserve(&a->elements, &a->elements_capacity, a->n_elements, a->active.count, sizeof(*a->elements)))
 		return -ENOMEM;
-	*span = (struct rule_span){a->n_elements, a->active.count};
+	*span = (struct list_span){a->n_elements, a->active.count};
 	if (a->active.count)
 		memcpy(a->elements + a->n_elements, a->active.members, a->active.count * sizeof(*a->elements));
 	a->n_elements += a->active.count;
@@ -258,7 +260,7 @@ static int class_of_services(struct service_walk *s, const uint32_t *services, s
 /* The service class of one pair of port classes. The source axis' elements are marked in source_on. */
 static int cell_class(struct service_walk *s, const struct protocol_walk *w, uint32_t dest, uint32_t *ret_class)
 {
-	const struct rule_span *span = &w->dest.spans[dest];
+	const struct list_span *span = &w->dest.spans[dest];
 	uint32_t element, service;
 	size_t i, count = 0;
 
@@ -276,7 +278,7 @@ static int cell_class(struct service_walk *s, const struct protocol_walk *w, uin
 
 static int cells_fill(struct service_walk *s, struct protocol_walk *w, size_t first)
 {
-	const struct rule_span *span;
+	const struct list_span *span;
 	uint32_t dest, source, class;
 	size_t i;
 	int r;
@@ -289,7 +291,7 @@ static int cells_fill(struct service_walk *s, struct protocol_walk *w, size_t fi
 			r = cell_class(s, w, dest, &class);
 			if (r)
 				return r;
-			s->compiler->service_words.items[first + (size_t)dest * w->source.n_classes + source] = class;
+			s->compiler->words.items[first + (size_t)dest * w->source.n_classes + source] = class;
 		}
 		for (i = span->first; i < span->first + span->count; i++)
 			w->source_on[w->source.elements[i]] = false;
@@ -299,30 +301,39 @@ static int cells_fill(struct service_walk *s, struct protocol_walk *w, size_t fi
 
 /* ------------------------------------------------------------------------ tables */
 
-static bool table_is(const void *ports, const void *class_of, uint32_t table)
+struct table_key {
+	const struct words *words;
+	const uint32_t *tables; /* first word of each table so far */
+};
+
+static bool table_is(const void *key, const void *class_of, uint32_t table)
 {
-	return !memcmp(((const struct words *)ports)->items + (size_t)table * PORTS, class_of,
-		       PORTS * sizeof(uint32_t));
+	const struct table_key *k = key;
+
+	return !memcmp(k->words->items + k->tables[table], class_of, PORTS * sizeof(uint32_t));
 }
 
-static int table_intern(struct service_walk *s, const struct axis *a, uint32_t *ret_table)
+static int table_intern(struct service_walk *s, const struct axis *a, uint32_t *ret_first)
 {
-	struct words *ports = &s->compiler->ports;
+	const struct table_key key = {&s->compiler->words, s->tables};
 	uint64_t hash = hash_bytes(a->class_of, PORTS * sizeof(*a->class_of));
-	uint32_t table = hash_index_find(&s->tables, hash, table_is, ports, a->class_of);
+	uint32_t table = hash_index_find(&s->by_content, hash, table_is, &key, a->class_of);
+	uint32_t *slot;
 	size_t first;
 	int r;
 
 	if (table == HASH_NONE) {
-		r = words_add(s->compiler, ports, PORTS, &first);
+		table = (uint32_t)s->n_tables;
+		r = words_add(s->compiler, PORTS, &first);
 		if (r)
 			return r;
-		memcpy(ports->items + first, a->class_of, PORTS * sizeof(*a->class_of));
-		table = (uint32_t)(first / PORTS);
-		if (hash_index_add(&s->tables, hash, table))
+		memcpy(s->compiler->words.items + first, a->class_of, PORTS * sizeof(*a->class_of));
+		slot = array_add(&s->tables, &s->n_tables, sizeof(*slot));
+		if (!slot || hash_index_add(&s->by_content, hash, table))
 			return -ENOMEM;
+		*slot = (uint32_t)first;
 	}
-	*ret_table = table;
+	*ret_first = s->tables[table];
 	return 0;
 }
 
@@ -331,13 +342,13 @@ static int protocol_unnamed(struct service_walk *s, struct sluice_protocol *p)
 {
 	uint32_t class;
 	size_t first;
-	int r = words_add(s->compiler, &s->compiler->service_words, 1, &first);
+	int r = words_add(s->compiler, 1, &first);
 
 	if (!r)
 		r = class_of_services(s, s->found, 0, &class);
 	if (r)
 		return r;
-	s->compiler->service_words.items[first] = class;
+	s->compiler->words.items[first] = class;
 	p->service = (uint32_t)first;
 	return 0;
 }
@@ -360,8 +371,7 @@ static int protocol_compile(struct service_walk *s, uint8_t protocol)
 	if (!r)
 		r = axis_build(&w.source, &w, true);
 	if (!r)
-		r = words_add(s->compiler, &s->compiler->service_words, (size_t)w.dest.n_classes * w.source.n_classes,
-			      &first);
+		r = words_add(s->compiler, (size_t)w.dest.n_classes * w.source.n_classes, &first);
 	if (!r)
 		r = cells_fill(s, &w, first);
 	if (r)
@@ -371,9 +381,9 @@ static int protocol_compile(struct service_walk *s, uint8_t protocol)
 	/* A protocol whose ports nothing tells apart needs no tables; source ports are only asked after destination
 	 * ports. */
 	if (w.source.n_classes > 1)
-		r = table_intern(s, &w.source, &p->sport_table);
+		r = table_intern(s, &w.source, &p->sports);
 	if (!r && w.dest.n_classes * w.source.n_classes > 1)
-		r = table_intern(s, &w.dest, &p->dport_table);
+		r = table_intern(s, &w.dest, &p->dports);
 	return r;
 }
 
@@ -388,6 +398,7 @@ int services_compile(struct compiler *c)
 	for (protocol = 0; protocol < 256 && !r; protocol++)
 		r = protocol_compile(&s, (uint8_t)protocol);
 	fingerprint_index_done(&s.by_fingerprint);
-	hash_index_done(&s.tables);
+	hash_index_done(&s.by_content);
+	free(s.tables);
 	return r;
 }
