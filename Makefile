@@ -18,7 +18,7 @@ PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev l
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow
 CPPFLAGS  += -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
-LDLIBS	  := -lxdp -lbpf -lelf -lz -lyaml -luring -lisal -lcrypto -ljson-c -lpthread -lm
+LDLIBS	  := -lxdp -lbpf -lelf -lz -lyaml -luring -lisal -lcrypto -ljson-c -lpcap -lpthread -lm
 BPF_ARCH  := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(shell uname -m)))
 BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
 	     -D__TARGET_ARCH_$(BPF_ARCH) -Ivmlinux -Iinclude -Ibpf
@@ -97,7 +97,7 @@ $(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) 
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined $< $(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
-		-lyaml -lisal -lcrypto -lm -o $@
+		-lyaml -lisal -lcrypto -lpcap -lm -o $@
 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "pkt.h"
 #include "prefix.h"
+#include "replay.h"
 
 static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bool audited)
 {
@@ -156,6 +157,8 @@ __noinline int account(struct pkt *pkt, int reason)
 		decision_log(pkt, reason, verdict, audited);
 	else if (verdict != SLUICE_PASS && log_all_drops)
 		event_send(pkt, SLUICE_NO_RULE, reason, verdict, audited);
+	if (replay)
+		replay_report(pkt, reason, verdict, audited);
 	return verdict != SLUICE_PASS && !audited;
 }
 

@@ -31,6 +31,17 @@ __noinline int failsafe_match(__u32 bank, __u32 protocol, __u32 port)
 	return 0;
 }
 
+/* A capture does not know whose host it was taken on. Global: its loop is verified once. */
+__noinline int replay_is_for_host(const struct pkt *pkt)
+{
+	if (!pkt || !replay_state.n_hosts)
+		return 1;
+	for (__u32 i = 0; i < SLUICE_REPLAY_HOSTS && i < replay_state.n_hosts; i++)
+		if (!addr_compare(replay_state.hosts[i], pkt->tuple.dest))
+			return 1;
+	return 0;
+}
+
 /*
  * Whether the stack would deliver the packet here. The kernel's own route lookup says so: a local destination is "not
  * forwarded", and where forwarding is off nothing can be for anybody else.
@@ -42,6 +53,8 @@ static __noinline bool packet_is_for_host(void *ctx, const struct pkt *pkt)
 
 	if (pkt->for_group)
 		return true;
+	if (replay)
+		return replay_is_for_host(pkt);
 	fib.ifindex = pkt->ifindex;
 	fib.l4_protocol = pkt->tuple.protocol;
 	if (pkt->tuple.version == 4) {

@@ -112,6 +112,10 @@ __noinline int flow_decide(struct pkt *pkt)
 		return SLUICE_R_ICMP_UNRELATED;
 	key = pkt->key; /* on the stack: before 6.2 the verifier takes no other memory of ours as a key */
 	flow = bpf_map_lookup_elem(&flows, &key);
+	if (replay && flow && pkt->now >= flow_deadline(&key, flow)) {
+		flow_remove(&key);
+		flow = NULL;
+	}
 	if (!flow)
 		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
 	if (!pkt->icmp_error && tcp_opens(pkt) && (flow->seen & FLOW_CLOSING)) {

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include <sluice/abi.h>
 
+#include "config.h"
 #include "maps.h"
 
 #define UNDECIDED (-1) /* 0 is a reason */
@@ -136,7 +137,7 @@ static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 if
 	__builtin_memset(pkt, 0, sizeof(*pkt));
 	pkt->hook = hook;
 	pkt->ifindex = ifindex;
-	pkt->length = length;
+	pkt->length = replay ? replay_state.length : length;
 	pkt->decision.slot = SLUICE_NO_RULE;
 	pkt->vlan = SLUICE_VLAN_NONE;
 	pkt->decision.rule = SLUICE_NO_RULE;
@@ -152,7 +153,7 @@ static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 if
 		return SLUICE_R_INTERNAL;
 	pkt->policy_flags = p->flags;
 	pkt->policy_action = p->default_action;
-	pkt->now = bpf_ktime_get_ns();
+	pkt->now = replay ? replay_state.now_ns : bpf_ktime_get_ns();
 	return UNDECIDED;
 }
 

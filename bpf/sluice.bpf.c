@@ -8,6 +8,8 @@
  *   sluice_tc_ingress  the same as sluice_xdp where an interface is attached with `attach: tc`
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
  *
+ * A fifth, sluice_replay_sweep, is loaded by `sluice replay` only, which runs them on captured frames.
+ *
  * Each reads as a table of contents: start, parse, judge, account, act. What a packet gets, and in which order, is
  * the policy language's "What a packet gets"; judge() is that list.
  */
@@ -24,6 +26,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "pkt.h"
+#include "replay.h"
 #include "steer.h"
 #include "tenant.h"
 
@@ -161,6 +164,14 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 	if (reason == UNDECIDED)
 		reason = judge(ctx, &pkt);
 	return account(&pkt, reason) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* Ends the flows whose time has passed; bpf/replay.h. */
+SEC("xdp")
+int sluice_replay_sweep(struct xdp_md *ctx)
+{
+	replay_sweep();
+	return XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -49,6 +49,24 @@ const struct cli_command cli_commands[] = {
 	 "  --service ITEM   tcp/4420, udp/53, icmp/echo-request, icmp/3.4, icmpv6/128, gre, 47\n"
 	 "\n"
 	 "Exit status: 0 whatever the verdict is, 2 wrong usage or a rejected policy.\n"},
+	{"replay", cmd_replay, "POLICY FILE.pcap [--interface NAME] [--host ADDRESS]... [--summary] [--json]",
+	 "what a policy does with the packets of a capture",
+	 "Runs every packet of FILE (pcap or pcapng; - is standard input) through the real kernel programs by test run,\n"
+	 "in order, with flow state kept between packets and time taken from the capture. Nothing live is changed or\n"
+	 "needed: programs and tables are a private instance that ends with the command. Needs root.\n"
+	 "\n"
+	 "  --interface NAME   the policy's interface where the packets enter (default: its first)\n"
+	 "  --host ADDRESS     an address of the host that the policy is for; repeat it for each. What it sends is\n"
+	 "                     judged as leaving, and failsafe services are this host's only. Without it every packet\n"
+	 "                     enters, unless the capture says that it left, and failsafe services are any host's\n"
+	 "  --summary          no line a packet\n"
+	 "  --json             one JSON object a line: {packet, verdict, reason, rule, tenant} in order, then {summary}\n"
+	 "\n"
+	 "The conntrack pickup begins with the first packet. Of a packet that the capture has cut short only what is\n"
+	 "there is judged, against the length it had.\n"
+	 "\n"
+	 "Exit status: 0 whatever the verdicts are, 2 wrong usage, a rejected policy or an unreadable capture, 3 the\n"
+	 "kernel refused.\n"},
 	{"events", cmd_events, "[-f] [--json]", "verdicts of rules that log",
 	 "Prints logged verdicts, one line each: those waiting in the ring, or with -f also those to come.\n"
 	 "Readers of one instance share the ring: each event goes to one of them.\n"

@@ -10,6 +10,7 @@
 #include <linux/if_link.h>
 #include <string.h>
 #include <unistd.h>
+#include <sluice/replay.h>
 #include <xdp/libxdp.h>
 
 #include "base/cleanup.h"

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include <sluice/replay.h>
 
 #include "base/error.h"
 #include "policy/policy.h"
@@ -118,11 +119,47 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 
 /*
  * Runs one frame through a program as if it had arrived on (or, for egress, was leaving by) `ifindex`, changing
- * nothing on the wire. `ret_reason`, `ret_verdict` come from the program's event or from counters. Used by tests and
- * replay.
+ * nothing on the wire. Used by tests.
  */
 int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
 		       int *ret_action);
+
+/* ---------------------------------------------------------------------- replay */
+
+/*
+ * A private instance of the programs for captured packets: nothing pinned, nothing attached, nothing live touched. One
+ * thread. Flow state is kept from packet to packet, and all times are the packets' own.
+ */
+struct dataplane_replay;
+
+struct dataplane_replay_options {
+	const struct policy *policy;  /* needed while opening only, like the tables */
+	struct policy_tables *tables; /* of that policy; their generation is set */
+	size_t interface;	      /* index into policy->interfaces: where packets enter and leave */
+	/* Addresses of this host, IPv4-mapped: what they send is judged as leaving, and failsafe services are theirs
+	 * only. None: every packet enters, and every one is for this host. At most SLUICE_REPLAY_HOSTS. */
+	const uint8_t (*hosts)[16];
+	size_t n_hosts;
+};
+
+struct dataplane_replay_packet {
+	uint64_t time_ns;     /* any clock; before an earlier packet's time: that time is taken */
+	const uint8_t *frame; /* from the Ethernet header on */
+	size_t length;	      /* bytes that are there */
+	size_t wire_length;   /* bytes that the frame had */
+	bool outgoing;	      /* leaves, whatever its source is */
+};
+
+/* -EPERM, -errno: the kernel refused. The conntrack pickup begins with the first packet. */
+int dataplane_replay_open(const struct dataplane_replay_options *options, struct error *err,
+			  struct dataplane_replay **ret_replay);
+/* A rule's slot is its index in the tables. The result of a frame shorter than an Ethernet header is header-short. */
+int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_replay_packet *packet, struct error *err,
+			    struct sluice_replay_result *ret_result);
+/* Flows that are live at the time of the last packet. */
+int dataplane_replay_flows(struct dataplane_replay *r, struct error *err, uint64_t *ret_flows);
+void dataplane_replay_close(struct dataplane_replay *r);
+void dataplane_replay_closep(struct dataplane_replay **r);
 
 /* -------------------------------------------------------------------- steering */
 

@@ -88,7 +88,8 @@ int netns_claim(const struct dataplane *dp, struct error *err); /* also makes it
 struct sluice_bpf;
 
 /*
- * Opens the kernel object with maps pinned under, or reused from, `root`; no program is selected for loading.
+ * Opens the kernel object with maps pinned under, or reused from, `root` (NULL: not pinned at all); no program is
+ * selected for loading.
  * Close with sluice_bpf__destroy().
  */
 int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sluice/replay.h>
 #include <xdp/libxdp.h>
 
 #include "base/cleanup.h"
@@ -66,17 +67,21 @@ int object_open(const char *root, uint32_t max_flows, struct error *err, struct 
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
 	_cleanup_(object_closep) struct sluice_bpf *skel = sluice_bpf__open_opts(&opts);
+	const char *name = root ? root : "kernel object";
 	int cpus = libbpf_num_possible_cpus(), r;
 	struct bpf_program *program;
+	struct bpf_map *map;
 
 	if (!skel)
-		return error_system(err, errno, "%s: cannot open the built-in kernel object", root);
+		return error_system(err, errno, "%s: cannot open the built-in kernel object", name);
 	bpf_object__for_each_program(program, skel->obj) bpf_program__set_autoload(program, false);
 	r = bpf_map__set_max_entries(skel->maps.flows, max_flows);
+	if (!root)
+		bpf_object__for_each_map(map, skel->obj) r = r ? r : bpf_map__set_pin_path(map, NULL);
 	if (!r && cpus > 0) /* the kernel refuses a cpumap longer than its CPUs */
 		r = bpf_map__set_max_entries(skel->maps.cpus, (__u32)cpus);
 	if (r)
-		return error_system(err, -r, "%s: cannot size the maps", root);
+		return error_system(err, -r, "%s: cannot size the maps", name);
 	*ret_skel = TAKE_PTR(skel);
 	return 0;
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What differs when packets come from a capture: the knob `replay` says so, and everywhere else all of this is dead
+ * code that the verifier removes. Time comes with the packet (pkt_start()), so no timer may end a flow: it ends when
+ * it is met after its time, or in a sweep. And nobody can be asked which addresses are this host's but the user.
+ */
+#ifndef SLUICE_BPF_REPLAY_H
+#define SLUICE_BPF_REPLAY_H
+
+#include "config.h"
+#include "expiry.h"
+#include "pkt.h"
+
+static __always_inline void replay_report(const struct pkt *pkt, __u32 reason, __u32 verdict, bool audited)
+{
+	struct sluice_replay_result *r = &replay_state.result;
+
+	r->judged++;
+	r->reason = reason;
+	r->verdict = verdict;
+	r->audited = audited;
+	r->slot = pkt->decision.slot;
+	r->tenant = pkt->tuple.tenant;
+	r->protocol = pkt->tuple.protocol;
+	r->version = pkt->tuple.version;
+	addr_copy(r->source, pkt->tuple.source);
+	addr_copy(r->dest, pkt->tuple.dest);
+	r->source_port = pkt->tuple.source_port;
+	r->dest_port = pkt->tuple.dest_port;
+}
+
+/* Takes the place of a sleeping timer's look, for all flows at once. */
+static long replay_sweep_flow(void *map, struct sluice_flow_key *key, struct sluice_flow *flow, void *ctx)
+{
+	struct sluice_flow_key copy = *key;
+	__u64 end = flow_deadline(&copy, flow);
+
+	if (end <= replay_state.now_ns) {
+		flow_remove(&copy);
+		return 0;
+	}
+	replay_state.flows++;
+	if (end < replay_state.next_end_ns)
+		replay_state.next_end_ns = end;
+	return 0;
+}
+
+static __always_inline void replay_sweep(void)
+{
+	replay_state.flows = 0;
+	replay_state.next_end_ns = ~0ull;
+	bpf_for_each_map_elem(&flows, replay_sweep_flow, NULL, 0);
+}
+
+#endif
