@@ -112,17 +112,19 @@ int value_count(const char *text, uint64_t *ret_count, struct error *err)
 
 int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct error *err)
 {
+	const char *end, *first_end;
 	uint64_t first, last;
-	const char *end;
 
 	if (!digits_read(text, &first, &end))
 		return error_set(err, EINVAL, "'%.40s' is no port; use 1-65535, or a range as in 8000-8999", text);
+	first_end = end;
 	last = first;
 	if (*end == '-' && !digits_read(end + 1, &last, &end))
 		return error_set(err, EINVAL, "'%.40s' is no port range; write it as in 8000-8999", text);
 	if (*end)
 		return error_set(err, EINVAL, "'%.40s' is no port; use 1-65535, or a range as in 8000-8999", text);
-	if (!first || first > 65535 || last > 65535)
+	/* Port 0 is nobody's service, but ranges of other filters begin there and packets may carry it. */
+	if ((!first && *first_end != '-') || first > 65535 || last > 65535)
 		return error_set(err, EINVAL, "port %.40s is out of range; use 1-65535", text);
 	if (last < first)
 		return error_set(err, EINVAL, "port range %.40s ends before it begins; write %llu-%llu", text,
