@@ -186,9 +186,13 @@ __noinline int flow_create(struct pkt *pkt)
 {
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	if (flow_is_kept(pkt) && flow_insert(pkt) && !(pkt->policy_flags & SLUICE_ON_FULL_STATELESS)) {
-		pkt->decision.slot = SLUICE_NO_RULE;
-		return SLUICE_R_CONNTRACK_FULL;
+	if (flow_is_kept(pkt) && flow_insert(pkt)) {
+		if (replay)
+			replay_state.result.full = 1;
+		if (!(pkt->policy_flags & SLUICE_ON_FULL_STATELESS)) {
+			pkt->decision.slot = SLUICE_NO_RULE;
+			return SLUICE_R_CONNTRACK_FULL;
+		}
 	}
 	return pkt->decision.flags & SLUICE_RULE_DEFAULT ? SLUICE_R_PASS_DEFAULT : SLUICE_R_PASS_RULE;
 }

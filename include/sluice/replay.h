@@ -17,6 +17,7 @@ struct sluice_replay_result {
 	__u32 reason;  /* enum sluice_reason */
 	__u32 verdict; /* enum sluice_verdict: what the policy says */
 	__u32 audited; /* 1: passes in spite of it, the policy is in audit mode */
+	__u32 full;    /* 1: there was no room for the flow that it makes */
 	__u32 slot;    /* counter slot of the deciding rule, for a packet of a flow the flow's; or SLUICE_NO_RULE */
 	__u16 tenant;
 	__u8 protocol;

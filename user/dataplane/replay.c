@@ -276,7 +276,7 @@ int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_r
 	}
 	s = replay_run(r, packet, err);
 	/* Timers would have made room long ago. */
-	if (!s && r->state->result.reason == SLUICE_R_CONNTRACK_FULL && r->now_ns >= r->sweep_ns) {
+	if (!s && r->state->result.full && r->now_ns >= r->sweep_ns) {
 		s = replay_sweep(r, err);
 		if (!s)
 			s = replay_run(r, packet, err);
