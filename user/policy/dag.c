@@ -124,13 +124,6 @@ static int node_make(struct dag *d, unsigned int level, const uint32_t *refs, ui
 
 /* ---------------------------------------------------------------------- products */
 
-struct product {
-	struct dag *dag;
-	unsigned int split;
-	const struct dag_keys *inner;
-	uint32_t leaf;
-};
-
 /* Bits of the key that levels [level, end) take. */
 static unsigned int bits_between(const struct dag *d, unsigned int level, unsigned int end)
 {
@@ -141,37 +134,46 @@ static unsigned int bits_between(const struct dag *d, unsigned int level, unsign
 	return bits;
 }
 
-static int product_build(const struct product *p, unsigned int level, struct dag_keys keys, uint32_t *ret_ref)
+/* Takes the keys whose next digit is `digit` off the front of `keys`. */
+static struct dag_keys keys_take(struct dag_keys *keys, unsigned int below, unsigned int stride, uint32_t digit)
 {
-	struct dag *d = p->dag;
-	unsigned int end = level < p->split ? p->split : d->levels, below;
-	struct dag_keys part = {.all = keys.all};
+	struct dag_keys part = {.items = keys->items, .all = keys->all};
+
+	while (keys->count && (keys->items[0] >> below & ((1u << stride) - 1)) == digit) {
+		keys->items++;
+		keys->count--;
+		part.count++;
+	}
+	return part;
+}
+
+/* The function of levels [level, end) that is `inside` on the keys and `none` elsewhere. */
+static int keys_build(struct dag *d, unsigned int level, unsigned int end, struct dag_keys keys, uint32_t inside,
+		      uint32_t *ret_ref)
+{
+	unsigned int below, stride;
+	struct dag_keys part;
 	uint32_t *refs, i;
 	int r;
 
-	if (level == d->levels) {
-		*ret_ref = p->leaf;
+	if (!keys.all && !keys.count) {
+		*ret_ref = d->none;
 		return 0;
 	}
+	if (level == end) {
+		*ret_ref = inside;
+		return 0;
+	}
+	stride = d->level[level].stride;
 	below = bits_between(d, level + 1, end);
 	refs = scratch_of(d, level);
-	for (i = 0; i < 1u << d->level[level].stride; i++) {
-		if (!keys.all) {
-			part.items = keys.items;
-			while (keys.count && (keys.items[0] >> below & ((1u << d->level[level].stride) - 1)) == i) {
-				keys.items++;
-				keys.count--;
-			}
-			part.count = (size_t)(keys.items - part.items);
-		}
-		refs[i] = d->none;
-		if (!keys.all && !part.count)
-			continue;
-		if (keys.all && i) {
+	for (i = 0; i < 1u << stride; i++) {
+		part = keys_take(&keys, below, stride, i);
+		if (part.all && i) {
 			refs[i] = refs[0];
 			continue;
 		}
-		r = product_build(p, level + 1, level + 1 == p->split ? *p->inner : part, &refs[i]);
+		r = keys_build(d, level + 1, end, part, inside, &refs[i]);
 		if (r)
 			return r;
 	}
@@ -181,13 +183,10 @@ static int product_build(const struct product *p, unsigned int level, struct dag
 int dag_product(struct dag *d, unsigned int split, const struct dag_keys *outer, const struct dag_keys *inner,
 		uint32_t leaf, uint32_t *ret_ref)
 {
-	const struct product p = {d, split, inner, leaf};
+	uint32_t inside;
+	int r = keys_build(d, split, d->levels, *inner, leaf, &inside);
 
-	if ((!outer->all && !outer->count) || (!inner->all && !inner->count)) { /* also where a part has no levels */
-		*ret_ref = d->none;
-		return 0;
-	}
-	return product_build(&p, 0, split ? *outer : *inner, ret_ref);
+	return r ? r : keys_build(d, 0, split, *outer, inside, ret_ref);
 }
 
 /* ------------------------------------------------------------------------- apply */
