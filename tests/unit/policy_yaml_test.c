@@ -126,7 +126,16 @@ Test(policy_yaml, network)
 		 E("3:26", "VLAN 4095 is out of range; use 1-4094")
 			 E("3:40", "tenant 'red' is not defined; add it to 'tenants'")},
 		{"sluice: 1\ninterfaces:\n  - {name: eth0, vnis: {1: red}}\n",
-		 E("3:18", "'vnis' is not in this version of sluice; remove it")},
+		 E("3:28", "tenant 'red' is not defined; add it to 'tenants'")},
+		{"sluice: 1\ntenants: [red]\ninterfaces: [{name: e, vnis: {16777215: red, 0: red, 16777216: red}}]\n",
+		 E("3:46", "VNI 0 is out of range; use 1-16777215")
+			 E("3:54", "VNI 16777216 is out of range; use 1-16777215")},
+		{"sluice: 1\ntenants: [red]\ninterfaces: [{name: e, vnis: {7: red, 7: red}, vlans: {8: red, 8: "
+		 "red}}]\n",
+		 E("3:39", "VNI 7 is here twice; remove one") E("3:64", "VLAN 8 is here twice; remove one")},
+		{"sluice: 1\ntenants: [red]\ninterfaces: [{name: e, vnis: [7]}]\n",
+		 E("3:30", "vnis must be a mapping; write 7001: red")},
+		{"sluice: 1\ntenants: [red]\ninterfaces: [{name: e, vnis: {7: red}}]\n", ""},
 		{"sluice: 1\ninterfaces: [{name: a}, {name: a}]\n",
 		 E("2:32", "interface 'a' is defined twice, first at t.yaml:2; remove one")},
 		{"sluice: 1\ninterfaces: [{attach: tcx}]\n",
@@ -198,7 +207,8 @@ Test(policy_yaml, tenants_of_rules)
 		{TENANTS "  - {name: x, tenant: rde, from: [r, b], to: [b, r, p], action: allow}\n",
 		 E("6:23", "tenant 'rde' is not defined; did you mean 'red'?")},
 		{"sluice: 1\ntenants: [red]\n",
-		 W("1:1", "tenant 'red' has no interface and no VLAN, so it has no traffic; give it one or remove it")},
+		 W("1:1",
+		   "tenant 'red' has no interface, VLAN or VNI, so it has no traffic; give it one or remove it")},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));

@@ -270,6 +270,10 @@ static bool interface_carries(const struct policy_interface *interface, uint32_t
 		if (interface->vlans[i].tenant == tenant)
 			return true;
 	}
+	for (i = 0; i < interface->n_vnis; i++) {
+		if (interface->vnis[i].tenant == tenant)
+			return true;
+	}
 	return false;
 }
 
@@ -316,7 +320,7 @@ static void tenants_useless(struct checker *c)
 			carried = interface_carries(&c->policy->interfaces[i], (uint32_t)t);
 		if (!carried)
 			note(c, POLICY_WARNING, policy_rule_place(c->policy, SIZE_MAX),
-			     "tenant '%s' has no interface and no VLAN, so it has no traffic; give it one or remove it",
+			     "tenant '%s' has no interface, VLAN or VNI, so it has no traffic; give it one or remove it",
 			     c->policy->tenants[t]);
 	}
 }

@@ -91,6 +91,9 @@ static void digest_interfaces(struct digest *d, const struct policy *p)
 		digest_number(d, interface->n_vlans);
 		for (k = 0; k < interface->n_vlans; k++)
 			digest_number(d, (uint64_t)interface->vlans[k].id << 16 | interface->vlans[k].tenant);
+		digest_number(d, interface->n_vnis);
+		for (k = 0; k < interface->n_vnis; k++)
+			digest_number(d, (uint64_t)interface->vnis[k].id << 16 | interface->vnis[k].tenant);
 	}
 }
 

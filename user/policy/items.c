@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -134,4 +135,87 @@ int value_item(const char *text, struct policy_item *ret_item, struct error *err
 		return r;
 	*ret_item = item;
 	return 0;
+}
+
+/* ------------------------------------------------------------------------ to text */
+
+static const char *named_text(const struct named_number *names, size_t count, uint8_t number)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (names[i].number == number)
+			return names[i].name;
+	}
+	return NULL;
+}
+
+const char *value_protocol_text(uint8_t protocol, char buf[VALUE_ITEM_LEN])
+{
+	const char *name = named_text(protocols, ARRAY_SIZE(protocols), protocol);
+
+	if (name)
+		return name;
+	snprintf(buf, VALUE_ITEM_LEN, "%u", protocol);
+	return buf;
+}
+
+const char *value_ports_text(uint16_t first, uint16_t last, char buf[VALUE_ITEM_LEN])
+{
+	/* Port 0 alone is only understood as a range. */
+	if (first == last && first)
+		snprintf(buf, VALUE_ITEM_LEN, "%u", first);
+	else
+		snprintf(buf, VALUE_ITEM_LEN, "%u-%u", first, last);
+	return buf;
+}
+
+bool value_item_is_protocol(const struct policy_item *item)
+{
+	return !item->dest_first && item->dest_last == 65535;
+}
+
+bool value_item_any_source(const struct policy_item *item)
+{
+	return !item->source_first && item->source_last == 65535;
+}
+
+static void icmp_text(const struct policy_item *item, char buf[VALUE_ITEM_LEN])
+{
+	bool v4 = item->protocol == IPPROTO_ICMP;
+	uint8_t type = (uint8_t)(item->dest_first >> 8);
+	const char *name = v4 ? named_text(icmp_types, ARRAY_SIZE(icmp_types), type)
+			      : named_text(icmpv6_types, ARRAY_SIZE(icmpv6_types), type);
+	const char *protocol = v4 ? "icmp" : "icmpv6";
+
+	if (item->dest_first == item->dest_last)
+		snprintf(buf, VALUE_ITEM_LEN, "%s/%u.%u", protocol, type, item->dest_first & 255);
+	else if (name)
+		snprintf(buf, VALUE_ITEM_LEN, "%s/%s", protocol, name);
+	else
+		snprintf(buf, VALUE_ITEM_LEN, "%s/%u", protocol, type);
+}
+
+const char *value_item_text(const struct policy_item *item, char buf[VALUE_ITEM_LEN])
+{
+	char number[VALUE_ITEM_LEN], ports[VALUE_ITEM_LEN];
+	size_t n;
+
+	if (item->any_protocol) {
+		snprintf(buf, VALUE_ITEM_LEN, "any");
+		return buf;
+	}
+	if (value_item_is_protocol(item))
+		snprintf(buf, VALUE_ITEM_LEN, "%.40s", value_protocol_text(item->protocol, number));
+	else if (value_protocol_has_ports(item->protocol))
+		snprintf(buf, VALUE_ITEM_LEN, "%.20s/%.20s", value_protocol_text(item->protocol, number),
+			 value_ports_text(item->dest_first, item->dest_last, ports));
+	else
+		icmp_text(item, buf);
+	n = strlen(buf);
+	if (!value_item_any_source(item))
+		snprintf(buf + n, VALUE_ITEM_LEN - n, " from port%s %.20s",
+			 item->source_first == item->source_last ? "" : "s",
+			 value_ports_text(item->source_first, item->source_last, ports));
+	return buf;
 }

@@ -5,12 +5,14 @@
  */
 #include "policy/model.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "policy/array.h"
+#include "policy/values.h"
 
 static const uint64_t default_timeouts[SLUICE_TIMEOUT_COUNT] = {
 	[SLUICE_T_TCP_OPENING] = 30 * NSEC_PER_SEC, [SLUICE_T_TCP_ESTABLISHED] = 3600 * NSEC_PER_SEC,
@@ -40,6 +42,23 @@ struct policy *policy_new(void)
 	return TAKE_PTR(p);
 }
 
+static const char *const default_failsafe[] = {"tcp/22",     "udp/68",	   "udp/546",	 "icmpv6/133",
+					       "icmpv6/134", "icmpv6/135", "icmpv6/136", "icmpv6/137"};
+
+int policy_failsafe_default(struct policy_service *failsafe)
+{
+	struct policy_item *item;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(default_failsafe); i++) {
+		item = array_add(&failsafe->items, &failsafe->n_items, sizeof(*item));
+		if (!item)
+			return -ENOMEM;
+		value_item(default_failsafe[i], item, NULL);
+	}
+	return 0;
+}
+
 static void strings_free(char **strings, size_t count)
 {
 	size_t i;
@@ -56,6 +75,7 @@ static void interfaces_free(struct policy *p)
 	for (i = 0; i < p->n_interfaces; i++) {
 		free(p->interfaces[i].name);
 		free(p->interfaces[i].vlans);
+		free(p->interfaces[i].vnis);
 		free(p->interfaces[i].antispoof_segments);
 	}
 	free(p->interfaces);

@@ -92,6 +92,8 @@ bool policy_address_is_ipv4(const uint8_t addr[16]);
 
 /* An empty policy with every default of the language set, tenant 0 included; NULL: no memory. */
 struct policy *policy_new(void);
+/* Adds the items that are always let in where a policy has no `failsafe`. 0 or -ENOMEM. */
+int policy_failsafe_default(struct policy_service *failsafe);
 void policy_service_freep(struct policy_service **service);
 
 #endif

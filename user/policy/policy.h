@@ -65,6 +65,12 @@ struct policy_vlan {
 	uint16_t tenant; /* number, index into policy.tenants */
 };
 
+/* A VXLAN or Geneve network identifier: 24 bits, 1..16777215. */
+struct policy_vni {
+	uint32_t id;
+	uint16_t tenant; /* number, index into policy.tenants */
+};
+
 struct policy_interface {
 	struct policy_place place;
 	char *name; /* exact, or a glob if is_glob */
@@ -73,6 +79,8 @@ struct policy_interface {
 	uint16_t tenant; /* of untagged traffic */
 	struct policy_vlan *vlans;
 	size_t n_vlans;
+	struct policy_vni *vnis; /* of tunnels that end here; each id once */
+	size_t n_vnis;
 	bool antispoof; /* only the segments of the policy's antispoof list may enter: compiled into slot's class bits
 			 */
 	size_t *antispoof_segments; /* indices into policy.segments */
@@ -163,6 +171,13 @@ int policy_load(const char *path, struct policy_diagnostics *diagnostics, struct
 /* The same for text in memory; `name` stands for the file in places. Used by tests and the fuzzer. */
 int policy_load_text(const char *name, const char *text, size_t length, struct policy_diagnostics *diagnostics,
 		     struct policy **ret_policy);
+
+/*
+ * Writes a loaded policy as one canonical YAML document: names resolved, defaults left out, prefixes and items in their
+ * shortest form. What is written reads back to a policy with the same digest and the same storage section. 0, or -errno
+ * of the stream (-EIO if it does not say).
+ */
+int policy_write(const struct policy *p, FILE *out);
 
 void policy_free(struct policy *p);
 void policy_freep(struct policy **p);

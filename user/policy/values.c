@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -214,6 +215,17 @@ int value_prefix(const char *text, struct policy_prefix *ret_prefix, struct erro
 		return host_bits_error(&prefix, text, err);
 	*ret_prefix = prefix;
 	return 0;
+}
+
+const char *value_prefix_text(const struct policy_prefix *prefix, char buf[VALUE_PREFIX_LEN])
+{
+	size_t n;
+
+	inet_ntop(prefix->ipv4 ? AF_INET : AF_INET6, prefix->addr + (prefix->ipv4 ? 12 : 0), buf, VALUE_PREFIX_LEN);
+	n = strlen(buf);
+	if (prefix->length != (prefix->ipv4 ? 32 : 128))
+		snprintf(buf + n, VALUE_PREFIX_LEN - n, "/%u", prefix->length);
+	return buf;
 }
 
 /* ----------------------------------------------------------------------- names */

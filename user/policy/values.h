@@ -38,6 +38,20 @@ int value_item(const char *text, struct policy_item *ret_item, struct error *err
 int value_protocol(const char *text, uint8_t *ret_protocol, struct error *err);
 bool value_protocol_has_ports(uint8_t protocol);
 
+/* Back to text, in the shortest form that reads back to the same value. */
+#define VALUE_PREFIX_LEN 56
+#define VALUE_ITEM_LEN	 96
+const char *value_prefix_text(const struct policy_prefix *prefix, char buf[VALUE_PREFIX_LEN]);
+/* As in "tcp/443"; an item with source ports has no such form and is shown as "udp/53 from ports 1024-65535". */
+const char *value_item_text(const struct policy_item *item, char buf[VALUE_ITEM_LEN]);
+/* "443" or "8000-8999". */
+const char *value_ports_text(uint16_t first, uint16_t last, char buf[VALUE_ITEM_LEN]);
+/* "tcp", or "47" where there is no name; buf is used for numbers only. */
+const char *value_protocol_text(uint8_t protocol, char buf[VALUE_ITEM_LEN]);
+/* Whether the item fits every packet of its protocol, and whether any source port does. */
+bool value_item_is_protocol(const struct policy_item *item);
+bool value_item_any_source(const struct policy_item *item);
+
 /* Letter or _ first, then letters, digits, - _ . ; below SLUICE_NAME_LEN bytes; not "any". */
 int value_name(const char *what, const char *text, struct error *err);
 

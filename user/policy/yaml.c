@@ -129,23 +129,6 @@ static const struct section reading_order[] = {
 	{offsetof(struct sections, storage), read_storage, "storage"},
 };
 
-static const char *const default_failsafe[] = {"tcp/22",     "udp/68",	   "udp/546",	 "icmpv6/133",
-					       "icmpv6/134", "icmpv6/135", "icmpv6/136", "icmpv6/137"};
-
-static int failsafe_default(struct policy *p)
-{
-	struct policy_item *item;
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(default_failsafe); i++) {
-		item = array_add(&p->failsafe->items, &p->failsafe->n_items, sizeof(*item));
-		if (!item)
-			return -ENOMEM;
-		value_item(default_failsafe[i], item, NULL);
-	}
-	return 0;
-}
-
 static void section_read(struct reader *r, const struct source *source, const struct section *section)
 {
 	const struct node *node, *first = NULL;
@@ -176,7 +159,7 @@ static int model_build(struct reader *r, struct source *source)
 	}
 	for (i = 0; i < ARRAY_SIZE(reading_order); i++)
 		section_read(r, source, &reading_order[i]);
-	return failsafe ? 0 : failsafe_default(r->policy);
+	return failsafe ? 0 : policy_failsafe_default(r->policy->failsafe);
 }
 
 /* Documents → policy. *wrong: an earlier step found an error, and the policy is only read for more of them. */

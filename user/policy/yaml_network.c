@@ -46,11 +46,11 @@ void reader_add_prefix(struct reader *r, const struct node *node, struct policy_
 		*slot = prefix;
 }
 
-static bool sections_named(struct reader *r, const struct node *node, const char *what)
+static bool sections_named(struct reader *r, const struct node *node, const char *what, const char *example)
 {
 	if (node->kind == NODE_MAPPING)
 		return true;
-	reader_error(r, node, "%s must be a mapping; write name: [...]", what);
+	reader_error(r, node, "%s must be a mapping; write %s", what, example);
 	return false;
 }
 
@@ -59,7 +59,7 @@ void declare_segments(struct reader *r, const struct node *node)
 	struct policy_segment *segment;
 	size_t i;
 
-	if (!sections_named(r, node, "segments"))
+	if (!sections_named(r, node, "segments", "name: [10.0.0.0/8]"))
 		return;
 	for (i = 0; i < node->n_children; i += 2) {
 		if (!reader_declare(r, NAME_SEGMENT, &node->children[i], r->policy->n_segments))
@@ -230,7 +230,7 @@ void read_services(struct reader *r, const struct node *node)
 	struct policy_service *service;
 	size_t i;
 
-	if (!sections_named(r, node, "services"))
+	if (!sections_named(r, node, "services", "name: [tcp/443]"))
 		return;
 	for (i = 0; i < node->n_children; i += 2) {
 		if (!reader_declare(r, NAME_SERVICE, &node->children[i], r->policy->n_services))
@@ -272,7 +272,7 @@ void read_failsafe(struct reader *r, const struct node *node)
 /* ------------------------------------------------------------------- interfaces */
 
 struct interface_text {
-	const struct node *name, *vlans, *antispoof;
+	const struct node *name, *vlans, *vnis, *antispoof;
 	int attach;
 	uint32_t tenant;
 };
@@ -288,41 +288,75 @@ static const struct field interface_fields[] = {
 	FIELD("attach", read_choice, struct interface_text, attach, .arg = attach_choices),
 	FIELD("tenant", read_tenant, struct interface_text, tenant),
 	FIELD("vlans", read_node, struct interface_text, vlans),
-	FIELD_NOT_YET("vnis"),
+	FIELD("vnis", read_node, struct interface_text, vnis),
 	FIELD("antispoof", read_node, struct interface_text, antispoof),
 	{}};
 
-static bool vlan_listed(const struct policy_interface *interface, uint64_t id)
+/*
+ * One pair of `vlans` or `vnis`: an id of 1..last that may stand there once, and the tenant it belongs to. Every id
+ * that was read is in `seen`.
+ */
+static bool network_read(struct reader *r, const struct node *key, const struct node *value, const char *noun,
+			 uint64_t last, struct hash_index *seen, uint32_t *ret_id, uint16_t *ret_tenant)
 {
-	size_t i;
+	struct error err;
+	size_t tenant;
+	uint64_t id;
 
-	for (i = 0; i < interface->n_vlans; i++) {
-		if (interface->vlans[i].id == id)
-			return true;
+	if (!reader_scalar(r, key, noun) || !reader_scalar(r, value, "a tenant"))
+		return false;
+	if (value_number(noun, key->text, 1, last, &id, &err)) {
+		reader_error(r, key, "%s", err.text);
+		return false;
 	}
-	return false;
+	if (hash_index_find(seen, hash_mix(id), NULL, NULL, NULL) != HASH_NONE)
+		reader_error(r, key, "%s %s is here twice; remove one", noun, key->text);
+	else if (hash_index_add(seen, hash_mix(id), (uint32_t)id))
+		r->failed = -ENOMEM;
+	tenant = reader_find(r, NAME_TENANT, value);
+	*ret_id = (uint32_t)id;
+	*ret_tenant = (uint16_t)tenant;
+	return tenant != NAME_UNDEFINED;
 }
 
-static void vlan_read(struct reader *r, const struct node *key, const struct node *value,
-		      struct policy_interface *interface)
-{
-	struct policy_vlan *vlan;
-	struct error err;
-	uint64_t id;
-	size_t tenant;
+#define VLAN_LAST 4094
+#define VNI_LAST  0xffffff
 
-	if (!reader_scalar(r, key, "a VLAN") || !reader_scalar(r, value, "the tenant of a VLAN"))
-		return;
-	if (value_number("VLAN", key->text, 1, 4094, &id, &err)) {
-		reader_error(r, key, "%s", err.text);
-		return;
+static void vlans_read(struct reader *r, const struct node *node, struct policy_interface *interface)
+{
+	struct hash_index seen = {};
+	struct policy_vlan *vlan;
+	uint16_t tenant;
+	uint32_t id;
+	size_t i;
+
+	for (i = 0; sections_named(r, node, "vlans", "100: red") && i < node->n_children; i += 2) {
+		if (!network_read(r, &node->children[i], &node->children[i + 1], "VLAN", VLAN_LAST, &seen, &id,
+				  &tenant))
+			continue;
+		vlan = reader_add(r, &interface->vlans, &interface->n_vlans, sizeof(*vlan));
+		if (vlan)
+			*vlan = (struct policy_vlan){(uint16_t)id, tenant};
 	}
-	if (vlan_listed(interface, id))
-		reader_error(r, key, "VLAN %s is here twice; remove one", key->text);
-	tenant = reader_find(r, NAME_TENANT, value);
-	vlan = tenant == NAME_UNDEFINED ? NULL : reader_add(r, &interface->vlans, &interface->n_vlans, sizeof(*vlan));
-	if (vlan)
-		*vlan = (struct policy_vlan){(uint16_t)id, (uint16_t)tenant};
+	hash_index_done(&seen);
+}
+
+static void vnis_read(struct reader *r, const struct node *node, struct policy_interface *interface)
+{
+	struct hash_index seen = {};
+	struct policy_vni *vni;
+	uint16_t tenant;
+	uint32_t id;
+	size_t i;
+
+	for (i = 0; sections_named(r, node, "vnis", "7001: red") && i < node->n_children; i += 2) {
+		if (!network_read(r, &node->children[i], &node->children[i + 1], "VNI", VNI_LAST, &seen, &id, &tenant))
+			continue;
+		vni = reader_add(r, &interface->vnis, &interface->n_vnis, sizeof(*vni));
+		if (vni)
+			*vni = (struct policy_vni){id, tenant};
+	}
+	hash_index_done(&seen);
 }
 
 static void antispoof_read(struct reader *r, const struct node *node, void *arg)
@@ -369,7 +403,6 @@ static void interface_read(struct reader *r, const struct node *node)
 {
 	struct interface_text text = {};
 	struct policy_interface *interface;
-	size_t i;
 
 	interface = reader_add(r, &r->policy->interfaces, &r->policy->n_interfaces, sizeof(*interface));
 	if (!interface || !reader_mapping(r, node, "interface", interface_fields, &text))
@@ -379,10 +412,10 @@ static void interface_read(struct reader *r, const struct node *node)
 	interface->tenant = (uint16_t)text.tenant;
 	if (text.name)
 		interface_name_read(r, text.name, interface);
-	if (text.vlans && sections_named(r, text.vlans, "vlans")) {
-		for (i = 0; i < text.vlans->n_children; i += 2)
-			vlan_read(r, &text.vlans->children[i], &text.vlans->children[i + 1], interface);
-	}
+	if (text.vlans)
+		vlans_read(r, text.vlans, interface);
+	if (text.vnis)
+		vnis_read(r, text.vnis, interface);
 	if (text.antispoof && reader_is_list(r, text.antispoof, "antispoof")) {
 		interface->antispoof = true;
 		reader_each(r, text.antispoof, "antispoof", false, antispoof_read, interface);

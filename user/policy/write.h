@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What policy_write() puts its text together from. Errors stay in the stream. Internal to user/policy. */
+#ifndef SLUICE_POLICY_WRITE_H
+#define SLUICE_POLICY_WRITE_H
+
+#include "policy/model.h"
+
+/* A scalar, in double quotes if it needs them. `text` is valid UTF-8. */
+void scalar_write(FILE *out, const char *text);
+
+struct write_unit {
+	const char *name;
+	uint64_t factor;
+};
+
+/* A number in the largest unit that it is a whole multiple of; units descend and end with one of factor 1. */
+void scaled_write(FILE *out, const struct write_unit *units, uint64_t number);
+void duration_write(FILE *out, const char *before, uint64_t ns, const char *after);
+
+/* A flow list or mapping that wraps; `indent` is that of the lines it goes on in. */
+struct list {
+	FILE *out;
+	size_t column;
+	size_t count;
+	size_t indent;
+	const char *end; /* what closes it */
+};
+
+/* `head` begins the line; brackets: "[]", "{}", or "" around a single thing. */
+void list_begin(struct list *l, FILE *out, size_t indent, const char *head, const char *brackets);
+void list_add(struct list *l, const char *text);
+void list_add_scalar(struct list *l, const char *text);
+void list_add_prefixes(struct list *l, const struct policy_prefix *prefixes, size_t count);
+/* "number", or "number: name". */
+void list_add_number(struct list *l, unsigned int number, const char *name);
+void list_end(struct list *l);
+
+#endif
