@@ -149,7 +149,8 @@ static void step_judge(const struct run *run, const struct script *s, const stru
 	rule = rule_name(run, r.slot);
 	judge_check(name,
 		    !e && r.verdict == step->verdict && r.reason == step->reason && r.audited == step->audited &&
-			    r.tenant == step->tenant && (!rule || !step->rule ? rule == step->rule : !strcmp(rule, step->rule)),
+			    r.tenant == step->tenant &&
+			    (!rule || !step->rule ? rule == step->rule : !strcmp(rule, step->rule)),
 		    "verdict %u, %s, rule %s, tenant %u%s %s; expected %u, %s, rule %s", r.verdict,
 		    judge_reason((enum sluice_reason)r.reason), rule ? rule : "(none)", r.tenant,
 		    r.audited ? ", audited" : "", err.text, step->verdict, judge_reason(step->reason),
@@ -196,8 +197,14 @@ static void script_run(const struct script *s)
 #define OUT6 .from = C6, .to = S6
 #define IN6  .from = S6, .to = C6
 
-#define QUERY  {OUT4, .dport = 53, .payload = 20}
-#define QUERY6 {OUT6, .dport = 53, .payload = 20}
+#define QUERY                                                                                                          \
+	{                                                                                                              \
+		OUT4, .dport = 53, .payload = 20                                                                       \
+	}
+#define QUERY6                                                                                                         \
+	{                                                                                                              \
+		OUT6, .dport = 53, .payload = 20                                                                       \
+	}
 
 static const struct packet query = QUERY;
 static const struct packet query6 = QUERY6;
@@ -215,7 +222,11 @@ static const struct step both_directions[] = {
 	{"ping", 0.009, {OUT4, .icmp = ICMP(8, 0), .icmp_id = 7}, PASSES(PASS_RULE), .rule = "web"},
 	{"pong", 0.010, {IN4, .icmp = ICMP(0, 0), .icmp_id = 7}, PASSES(PASS_FLOW), .rule = "web"},
 	{"stateless", 0.011, {.from = C4, .to = "10.3.0.1", .dport = 9}, PASSES(PASS_RULE), .rule = "alone"},
-	{"stateless has no answer", 0.012, {.from = "10.3.0.1", .to = C4, .sport = 9, .dport = 40000}, DROPS(DENY_DEFAULT), .rule = "default"},
+	{"stateless has no answer",
+	 0.012,
+	 {.from = "10.3.0.1", .to = C4, .sport = 9, .dport = 40000},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default"},
 	{"malformed", 0.013, {OUT4, .tcp = TCP_F_NONE, .dport = 443}, DROPS(TCP_FLAGS), .rule = NULL},
 	{"ARP", 0.014, {.ethertype = 0x0806}, PASSES(PASS_LINK), .rule = NULL},
 	{"IPX", 0.015, {.ethertype = 0x8137}, DROPS(DENY_NON_IP), .rule = NULL},
@@ -226,11 +237,23 @@ static const struct step icmp_errors[] = {
 	{"no flow yet", 0, {IN4, .icmp = ICMP(3, 1), .quote = &query}, DROPS(ICMP_UNRELATED), .rule = NULL},
 	{"query", 1, QUERY, PASSES(PASS_RULE), .rule = "web"},
 	{"unreachable", 1.1, {IN4, .icmp = ICMP(3, 1), .quote = &query}, PASSES(PASS_ICMP_RELATED), .rule = "web"},
-	{"from a router", 1.2, {.from = "10.9.9.9", .to = C4, .icmp = ICMP(11, 0), .quote = &query}, PASSES(PASS_ICMP_RELATED), .rule = "web"},
-	{"to somebody else", 1.3, {.from = S4, .to = "10.1.0.9", .icmp = ICMP(3, 1), .quote = &query}, DROPS(ICMP_UNRELATED), .rule = NULL},
+	{"from a router",
+	 1.2,
+	 {.from = "10.9.9.9", .to = C4, .icmp = ICMP(11, 0), .quote = &query},
+	 PASSES(PASS_ICMP_RELATED),
+	 .rule = "web"},
+	{"to somebody else",
+	 1.3,
+	 {.from = S4, .to = "10.1.0.9", .icmp = ICMP(3, 1), .quote = &query},
+	 DROPS(ICMP_UNRELATED),
+	 .rule = NULL},
 	{"IPv6 query", 2, QUERY6, PASSES(PASS_RULE), .rule = "web"},
 	{"IPv6 too big", 2.1, {IN6, .icmp = ICMP(2, 0), .quote = &query6}, PASSES(PASS_ICMP_RELATED), .rule = "web"},
-	{"after the flow has ended", 40, {IN4, .icmp = ICMP(3, 1), .quote = &query}, DROPS(ICMP_UNRELATED), .rule = NULL},
+	{"after the flow has ended",
+	 40,
+	 {IN4, .icmp = ICMP(3, 1), .quote = &query},
+	 DROPS(ICMP_UNRELATED),
+	 .rule = NULL},
 	{},
 };
 
@@ -264,7 +287,8 @@ static const struct step pickup[] = {
 	{},
 };
 
-#define FRAGMENT(id, offset, ...) OUT4, .dport = 443, .fragment_id = id, .fragment_offset = offset, .payload = 64, __VA_ARGS__
+#define FRAGMENT(id, offset, ...)                                                                                      \
+	OUT4, .dport = 443, .fragment_id = id, .fragment_offset = offset, .payload = 64, __VA_ARGS__
 
 static const struct step fragments[] = {
 	{"later first", 0, {FRAGMENT(1, 72, .protocol = 17)}, DROPS(FRAGMENT_UNKNOWN), .rule = NULL},
@@ -273,7 +297,11 @@ static const struct step fragments[] = {
 	{"of another datagram", 1.2, {FRAGMENT(2, 72, .protocol = 17)}, DROPS(FRAGMENT_UNKNOWN), .rule = NULL},
 	{"30 s later", 31, {FRAGMENT(1, 144, .protocol = 17)}, PASSES(PASS_FRAGMENT), .rule = "web"},
 	{"and a bit", 31.000001, {FRAGMENT(1, 144, .protocol = 17)}, DROPS(FRAGMENT_UNKNOWN), .rule = NULL},
-	{"first that is denied", 32, {OUT4, .dport = 9, .fragment_id = 3, .more_fragments = 1, .payload = 64}, DROPS(DENY_DEFAULT), .rule = "default"},
+	{"first that is denied",
+	 32,
+	 {OUT4, .dport = 9, .fragment_id = 3, .more_fragments = 1, .payload = 64},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default"},
 	{"later of it", 32.1, {FRAGMENT(3, 72, .protocol = 17)}, DROPS(DENY_DEFAULT), .rule = "default"},
 	{},
 };
@@ -290,18 +318,43 @@ static const struct step fragments[] = {
 
 static const struct step trunk[] = {
 	{"red may", 0, {OUT4, .vlan = 100, .tcp = S, .dport = 443}, PASSES(PASS_RULE), .rule = "red-web", .tenant = 1},
-	{"the same ends in blue may not", 0.1, {OUT4, .vlan = 101, .tcp = S, .dport = 443}, DROPS(DENY_DEFAULT), .rule = "default", .tenant = 2},
-	{"blue's answer is no answer in red", 0.2, {IN4, .vlan = 101, .tcp = SA, .sport = 443, .dport = 40000}, DROPS(DENY_DEFAULT), .rule = "default", .tenant = 2},
-	{"red's answer", 0.3, {IN4, .vlan = 100, .tcp = SA, .sport = 443, .dport = 40000}, PASSES(PASS_FLOW), .rule = "red-web", .tenant = 1},
+	{"the same ends in blue may not",
+	 0.1,
+	 {OUT4, .vlan = 101, .tcp = S, .dport = 443},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default",
+	 .tenant = 2},
+	{"blue's answer is no answer in red",
+	 0.2,
+	 {IN4, .vlan = 101, .tcp = SA, .sport = 443, .dport = 40000},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default",
+	 .tenant = 2},
+	{"red's answer",
+	 0.3,
+	 {IN4, .vlan = 100, .tcp = SA, .sport = 443, .dport = 40000},
+	 PASSES(PASS_FLOW),
+	 .rule = "red-web",
+	 .tenant = 1},
 	{"a VLAN of nobody", 0.4, {OUT4, .vlan = 102, .tcp = S, .dport = 443}, DROPS(UNKNOWN_TENANT), .rule = NULL},
 	{"the host's own", 0.5, {OUT4, .tcp = S, .dport = 443}, DROPS(DENY_DEFAULT), .rule = "default"},
-	{"a forged source", 0.6, {.from = "192.0.2.1", .to = S4, .vlan = 100, .tcp = S, .dport = 443}, DROPS(ANTISPOOF), .rule = NULL, .tenant = 1},
+	{"a forged source",
+	 0.6,
+	 {.from = "192.0.2.1", .to = S4, .vlan = 100, .tcp = S, .dport = 443},
+	 DROPS(ANTISPOOF),
+	 .rule = NULL,
+	 .tenant = 1},
 	{},
 };
 
 static const struct step access_port[] = {
 	{"untagged is blue's", 0, {OUT4, .tcp = S, .dport = 80}, PASSES(PASS_RULE), .rule = "blue-web", .tenant = 2},
-	{"any source", 0.1, {.from = "192.0.2.1", .to = S4, .tcp = S, .dport = 80}, PASSES(PASS_RULE), .rule = "blue-web", .tenant = 2},
+	{"any source",
+	 0.1,
+	 {.from = "192.0.2.1", .to = S4, .tcp = S, .dport = 80},
+	 PASSES(PASS_RULE),
+	 .rule = "blue-web",
+	 .tenant = 2},
 	{"no VLANs here", 0.2, {OUT4, .vlan = 100, .tcp = S, .dport = 443}, DROPS(UNKNOWN_TENANT), .rule = NULL},
 	{},
 };
@@ -310,33 +363,58 @@ static const struct step audit[] = {
 	{"allowed", 0, {OUT4, .tcp = S, .dport = 443}, PASSES(PASS_RULE), .rule = "web"},
 	{"denied by a rule", 0.1, {OUT4, .tcp = S, .dport = 22}, DROPS(DENY_RULE), .rule = "no-ssh", .audited = true},
 	{"rejected", 0.2, {OUT4, .tcp = S, .dport = 113}, REJECTS(DENY_RULE), .rule = "answer", .audited = true},
-	{"denied by default", 0.3, {OUT4, .tcp = S, .dport = 80}, DROPS(DENY_DEFAULT), .rule = "default", .audited = true},
+	{"denied by default",
+	 0.3,
+	 {OUT4, .tcp = S, .dport = 80},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default",
+	 .audited = true},
 	{"malformed", 0.4, {OUT4, .tcp = TCP_F_NONE, .dport = 443}, DROPS(TCP_FLAGS), .rule = NULL, .audited = true},
-	{"less than a header", 0.5, {OUT4, .tcp = S, .dport = 443}, DROPS(SHORT), .rule = NULL, .keep = 10, .runt = true, .audited = true},
+	{"less than a header",
+	 0.5,
+	 {OUT4, .tcp = S, .dport = 443},
+	 DROPS(SHORT),
+	 .rule = NULL,
+	 .keep = 10,
+	 .runt = true,
+	 .audited = true},
 	{},
 };
 
-#define OWN "sluice: 1\nname: own\ninterfaces: [{name: wire, antispoof: [outside]}]\ndefault: deny\nfailsafe: [tcp/22]\n" \
-	    "conntrack: {pickup: 0s}\nsegments: {outside: [10.1.0.0/16, \"fd01::/32\"]}\n"                              \
-	    "rules: [{name: out, from: 10.2.0.1, to: any, service: tcp/443, action: allow}]\n"
+#define OWN                                                                                                            \
+	"sluice: 1\nname: own\ninterfaces: [{name: wire, antispoof: [outside]}]\ndefault: deny\nfailsafe: [tcp/22]\n"  \
+	"conntrack: {pickup: 0s}\nsegments: {outside: [10.1.0.0/16, \"fd01::/32\"]}\n"                                 \
+	"rules: [{name: out, from: 10.2.0.1, to: any, service: tcp/443, action: allow}]\n"
 
 static const struct step own_known[] = {
 	{"ssh to this host", 0, {OUT4, .tcp = S, .dport = 22}, PASSES(PASS_FAILSAFE), .rule = NULL},
 	{"its answer leaves", 0.1, {IN4, .tcp = SA, .sport = 22, .dport = 40000}, PASSES(PASS_FAILSAFE), .rule = NULL},
-	{"ssh to another host", 0.2, {.from = C4, .to = "10.2.0.2", .tcp = S, .dport = 22}, DROPS(DENY_DEFAULT), .rule = "default"},
+	{"ssh to another host",
+	 0.2,
+	 {.from = C4, .to = "10.2.0.2", .tcp = S, .dport = 22},
+	 DROPS(DENY_DEFAULT),
+	 .rule = "default"},
 	{"ssh to this host's other address", 0.3, {OUT6, .tcp = S, .dport = 22}, PASSES(PASS_FAILSAFE), .rule = NULL},
 	{"its answer", 0.4, {IN6, .tcp = SA, .sport = 22, .dport = 40000}, PASSES(PASS_FAILSAFE), .rule = NULL},
 	{"this host opens", 0.5, {IN4, .tcp = S, .dport = 443}, PASSES(PASS_RULE), .rule = "out"},
 	{"and is answered", 0.6, {OUT4, .tcp = SA, .sport = 443, .dport = 40000}, PASSES(PASS_FLOW), .rule = "out"},
 	{"tagged, it leaves too", 0.7, {IN4, .vlan = 5, .tcp = S, .dport = 443}, DROPS(UNKNOWN_TENANT), .rule = NULL},
-	{"a forged source enters", 0.8, {.from = "10.2.0.2", .to = S4, .tcp = S, .dport = 443}, DROPS(ANTISPOOF), .rule = NULL},
+	{"a forged source enters",
+	 0.8,
+	 {.from = "10.2.0.2", .to = S4, .tcp = S, .dport = 443},
+	 DROPS(ANTISPOOF),
+	 .rule = NULL},
 	{"a long frame leaves", 0.9, {IN4, .tcp = A, .dport = 443, .payload = 60000}, PASSES(PASS_FLOW), .rule = "out"},
 	{},
 };
 
 static const struct step own_unknown[] = {
 	{"ssh to anybody", 0, {OUT4, .tcp = S, .dport = 22}, PASSES(PASS_FAILSAFE), .rule = NULL},
-	{"ssh to anybody else", 0.1, {.from = C4, .to = "10.2.0.2", .tcp = S, .dport = 22}, PASSES(PASS_FAILSAFE), .rule = NULL},
+	{"ssh to anybody else",
+	 0.1,
+	 {.from = C4, .to = "10.2.0.2", .tcp = S, .dport = 22},
+	 PASSES(PASS_FAILSAFE),
+	 .rule = NULL},
 	{"all packets enter", 0.2, {IN4, .tcp = S, .dport = 443}, DROPS(ANTISPOOF), .rule = NULL},
 	{},
 };
@@ -345,14 +423,43 @@ static const struct step own_unknown[] = {
 
 static const struct step truncated[] = {
 	{"payload missing", 0, {OUT4, .dport = 443, .payload = 1400}, PASSES(PASS_RULE), .rule = "web", .keep = 60},
-	{"all but the headers missing", 0.1, {OUT4, .tcp = S, .dport = 443, .payload = 60000}, PASSES(PASS_RULE), .rule = "web", .keep = HEADERS_4},
-	{"IPv6", 0.2, {OUT6, .tcp = S, .dport = 443, .payload = 1000}, PASSES(PASS_RULE), .rule = "web", .keep = 14 + 40 + 20},
-	{"a header cut", 0.3, {OUT4, .tcp = S, .dport = 443, .payload = 100}, DROPS(SHORT), .rule = NULL, .keep = HEADERS_4 - 1},
+	{"all but the headers missing",
+	 0.1,
+	 {OUT4, .tcp = S, .dport = 443, .payload = 60000},
+	 PASSES(PASS_RULE),
+	 .rule = "web",
+	 .keep = HEADERS_4},
+	{"IPv6",
+	 0.2,
+	 {OUT6, .tcp = S, .dport = 443, .payload = 1000},
+	 PASSES(PASS_RULE),
+	 .rule = "web",
+	 .keep = 14 + 40 + 20},
+	{"a header cut",
+	 0.3,
+	 {OUT4, .tcp = S, .dport = 443, .payload = 100},
+	 DROPS(SHORT),
+	 .rule = NULL,
+	 .keep = HEADERS_4 - 1},
 	{"no Ethernet header", 0.4, {OUT4, .tcp = S, .dport = 443}, DROPS(SHORT), .rule = NULL, .keep = 13},
 	{"an Ethernet header", 0.5, {OUT4, .tcp = S, .dport = 443}, DROPS(SHORT), .rule = NULL, .keep = 14},
-	{"a whole super-frame", 0.6, {OUT4, .tcp = A, .dport = 443, .payload = 65000}, PASSES(PASS_FLOW), .rule = "web"},
-	{"a frame longer than IPv4 can say", 0.7, {OUT4, .tcp = A, .dport = 443, .payload = 69000}, PASSES(PASS_FLOW), .rule = "web"},
-	{"a length field that lies", 0.8, {OUT4, .dport = 443, .payload = 100}, DROPS(IP_LENGTH), .rule = NULL, .keep = 100, .runt = true},
+	{"a whole super-frame",
+	 0.6,
+	 {OUT4, .tcp = A, .dport = 443, .payload = 65000},
+	 PASSES(PASS_FLOW),
+	 .rule = "web"},
+	{"a frame longer than IPv4 can say",
+	 0.7,
+	 {OUT4, .tcp = A, .dport = 443, .payload = 69000},
+	 PASSES(PASS_FLOW),
+	 .rule = "web"},
+	{"a length field that lies",
+	 0.8,
+	 {OUT4, .dport = 443, .payload = 100},
+	 DROPS(IP_LENGTH),
+	 .rule = NULL,
+	 .keep = 100,
+	 .runt = true},
 	{},
 };
 
@@ -401,7 +508,8 @@ static const struct script scripts[] = {
 	{"host unknown", OWN, .steps = own_unknown},
 	{"truncated", HEAD RULES, .steps = truncated, .flows = 3},
 	{"full table", HEAD "conntrack: {max: 64}\n" RULES, .steps = full, .flows = 2},
-	{"on-full: stateless", HEAD "conntrack: {max: 64, on-full: stateless}\n" RULES, .steps = full_stateless, .flows = 1},
+	{"on-full: stateless", HEAD "conntrack: {max: 64, on-full: stateless}\n" RULES, .steps = full_stateless,
+	 .flows = 1},
 };
 
 /* ------------------------------------------------------------------- what is live */
@@ -421,10 +529,11 @@ static unsigned int entries(const char *path)
 /* Real time passes, capture time does not: the flow stays. */
 static void real_time_is_nothing(void)
 {
-	static const struct step steps[] = {{"query", 0, QUERY, PASSES(PASS_RULE), .rule = "web"},
-					    {"10 ms of real time later", 0.0009, QUERY, PASSES(PASS_FLOW), .rule = "web"},
-					    {"1 ms of capture time later", 0.002, QUERY, PASSES(PASS_RULE), .rule = "web"},
-					    {}};
+	static const struct step steps[] = {
+		{"query", 0, QUERY, PASSES(PASS_RULE), .rule = "web"},
+		{"10 ms of real time later", 0.0009, QUERY, PASSES(PASS_FLOW), .rule = "web"},
+		{"1 ms of capture time later", 0.002, QUERY, PASSES(PASS_RULE), .rule = "web"},
+		{}};
 	const struct script s = {"real time", HEAD "conntrack: {udp: 1ms}\n" RULES, .steps = steps, .flows = 1};
 	_cleanup_(run_end) struct run run = {};
 	uint64_t until;
@@ -445,8 +554,8 @@ static void check_live(void)
 
 	judge_case("the live policy drops as before", SLUICE_HOOK_XDP, &ping, DROPS(DENY_RULE));
 	counter = judge_rule("live");
-	judge_check("and has counted nothing else", counter.packets == 1 && !judge_flow_count(), "%llu packets, %ld flows",
-		    (unsigned long long)counter.packets, judge_flow_count());
+	judge_check("and has counted nothing else", counter.packets == 1 && !judge_flow_count(),
+		    "%llu packets, %ld flows", (unsigned long long)counter.packets, judge_flow_count());
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The capture reader on files that are written byte by byte here: both formats, both byte orders, both precisions, every
- * link type, and what is damaged. Nothing of libpcap's own writer is used, so that a mistake cannot cancel out.
+ * The capture reader on files that are written byte by byte here: both formats, both byte orders, both precisions,
+ * every link type, and what is damaged. Nothing of libpcap's own writer is used, so that a mistake cannot cancel out.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -484,7 +484,8 @@ static void check_cut(const struct file *whole, size_t length, const size_t ends
 	cr_assert(r == 0 || (r == -EINVAL && strstr(err.text, "the file is damaged from here on")), "cut at %zu: %s",
 		  length, err.text);
 	if (r == 0)
-		cr_assert(length == whole->length || length == ends_at[0] || !packets, "cut at %zu goes unsaid", length);
+		cr_assert(length == whole->length || length == ends_at[0] || !packets, "cut at %zu goes unsaid",
+			  length);
 	capture_close(c);
 }
 

@@ -23,8 +23,8 @@
 /* What a link header of another kind tells. */
 struct link_facts {
 	uint16_t ethertype;
-	uint16_t hardware; /* ARPHRD_*; 0: not said */
-	uint8_t direction; /* PACKET_*, as in linux/if_packet.h */
+	uint16_t hardware;     /* ARPHRD_*; 0: not said */
+	uint8_t direction;     /* PACKET_*, as in linux/if_packet.h */
 	const uint8_t *source; /* 6 bytes; NULL: not said */
 };
 
@@ -33,8 +33,8 @@ struct link_facts {
 #define DIRECTION_OUTGOING  4
 
 struct link_type {
-	int type;      /* DLT_* */
-	size_t header; /* bytes before the network layer */
+	int type;						     /* DLT_* */
+	size_t header;						     /* bytes before the network layer */
 	void (*read)(const uint8_t *header, struct link_facts *ret); /* NULL: it is Ethernet */
 };
 
@@ -158,10 +158,11 @@ static int frame_convert(struct capture *c, const uint8_t *bytes, struct error *
 		return error_set(err, ENOMEM, "%s: out of memory", c->name);
 	link->read(bytes, &facts);
 	if (hardware_is_foreign(facts.hardware))
-		return error_set(err, EINVAL,
-				 "%s: packet %llu: comes from a wireless monitor or netlink device; capture on one that "
-				 "carries Ethernet or IP",
-				 c->name, (unsigned long long)p->number);
+		return error_set(
+			err, EINVAL,
+			"%s: packet %llu: comes from a wireless monitor or netlink device; capture on one that "
+			"carries Ethernet or IP",
+			c->name, (unsigned long long)p->number);
 	header_write(c->frame, &facts);
 	memcpy(c->frame + ETHERNET_HEADER, bytes + link->header, payload);
 	p->frame = c->frame;
@@ -183,9 +184,10 @@ static int link_find(struct capture *c, struct error *err)
 			c->link = &link_types[i];
 	if (c->link)
 		return 0;
-	return error_set(err, EINVAL,
-			 "%s: link type %s (%d); use a capture of Ethernet, raw IP, Linux cooked or BSD loopback packets",
-			 c->name, name ? name : "unknown", type);
+	return error_set(
+		err, EINVAL,
+		"%s: link type %s (%d); use a capture of Ethernet, raw IP, Linux cooked or BSD loopback packets",
+		c->name, name ? name : "unknown", type);
 }
 
 static int capture_start(struct capture *c, FILE *stream, struct error *err)

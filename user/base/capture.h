@@ -17,12 +17,12 @@
 struct capture;
 
 struct capture_packet {
-	uint64_t number;       /* from 1 */
-	uint64_t time_ns;      /* since 1970 */
-	const uint8_t *frame;  /* the capture's, until the next packet */
-	size_t length;	       /* bytes that are there; may be too few for an Ethernet header */
-	size_t wire_length;    /* bytes that the frame had; more than `length`: the capture has cut it */
-	bool outgoing;	       /* the capture says that this host sent it (cooked captures only) */
+	uint64_t number;      /* from 1 */
+	uint64_t time_ns;     /* since 1970 */
+	const uint8_t *frame; /* the capture's, until the next packet */
+	size_t length;	      /* bytes that are there; may be too few for an Ethernet header */
+	size_t wire_length;   /* bytes that the frame had; more than `length`: the capture has cut it */
+	bool outgoing;	      /* the capture says that this host sent it (cooked captures only) */
 };
 
 /*

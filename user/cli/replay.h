@@ -23,7 +23,7 @@ struct replay_report {
 	const char *interface; /* name or glob as the policy has it */
 	bool has_hosts;
 	uint64_t packets;
-	uint64_t bytes; /* on the wire */
+	uint64_t bytes;			      /* on the wire */
 	uint64_t verdicts[SLUICE_REJECT + 1]; /* what packets got: audited ones passed */
 	uint64_t audited;
 	uint64_t truncated;

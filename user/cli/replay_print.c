@@ -3,14 +3,15 @@
  * What `sluice replay` says, for people and as JSON lines (docs/json.md). A line is out before the next packet is read:
  * a capture may be longer than memory.
  */
+#include <arpa/inet.h>
 #include <json-c/json.h>
-#include <netdb.h>
 #include <stdio.h>
 
 #include "base/util.h"
 #include "cli/replay.h"
 #include "cli/status.h"
 #include "cli/table.h"
+#include "policy/values.h"
 
 static const char *const verdict_names[] = {[SLUICE_PASS] = "pass", [SLUICE_DROP] = "drop", [SLUICE_REJECT] = "reject"};
 
@@ -39,21 +40,28 @@ static const char *text_or(const char *text, const char *none)
 
 /* ------------------------------------------------------------------- text */
 
+static void print_end(const struct sluice_replay_result *r, const uint8_t addr[16], __be16 port)
+{
+	char text[INET6_ADDRSTRLEN];
+	bool ipv4 = r->version == 4;
+
+	if (r->protocol == IPPROTO_TCP || r->protocol == IPPROTO_UDP || r->protocol == IPPROTO_SCTP)
+		printf("%s", status_end(addr, port).text);
+	else if (inet_ntop(ipv4 ? AF_INET : AF_INET6, ipv4 ? addr + 12 : addr, text, sizeof(text)))
+		printf("%s", text);
+}
+
 static void print_ends(const struct sluice_replay_result *r)
 {
-	bool icmp = r->protocol == IPPROTO_ICMP || r->protocol == IPPROTO_ICMPV6;
-	const struct protoent *protocol;
+	char number[VALUE_ITEM_LEN];
 
 	if (!r->version)
 		return;
-	protocol = getprotobynumber(r->protocol);
-	printf("%s > ", status_end(r->source, icmp ? 0 : r->source_port).text);
-	printf("%s ", status_end(r->dest, icmp ? 0 : r->dest_port).text);
-	if (protocol)
-		printf("%s", protocol->p_name);
-	else
-		printf("%u", r->protocol);
-	if (icmp)
+	print_end(r, r->source, r->source_port);
+	printf(" > ");
+	print_end(r, r->dest, r->dest_port);
+	printf(" %s", value_protocol_text(r->protocol, number));
+	if (r->protocol == IPPROTO_ICMP || r->protocol == IPPROTO_ICMPV6)
 		printf("/%u.%u", ntohs(r->dest_port) >> 8, ntohs(r->dest_port) & 255);
 }
 
@@ -63,8 +71,8 @@ void replay_print_text(const struct replay_report *report, const struct capture_
 	uint64_t since = p->time_ns > report->first_ns ? p->time_ns - report->first_ns : 0;
 
 	if (report->packets == 1)
-		printf("%8s %14s  %-6s  %-17s %-24s %-12s %s\n", "packet", "seconds", "gets", "reason", "rule", "tenant",
-		       "from > to");
+		printf("%8s %14s  %-6s  %-17s %-24s %-12s %s\n", "packet", "seconds", "gets", "reason", "rule",
+		       "tenant", "from > to");
 	printf("%8llu %4llu.%09llu  %-6s  %-17s %-24s %-12s ", (unsigned long long)p->number,
 	       (unsigned long long)(since / NSEC_PER_SEC), (unsigned long long)(since % NSEC_PER_SEC),
 	       verdict_names[replay_verdict(r)], reason_name((enum sluice_reason)r->reason),
@@ -81,7 +89,8 @@ static void print_caveats(const struct replay_report *r)
 		printf("  failsafe services were taken as this host's, whoever they were for; --host ADDRESS says "
 		       "which host it is\n");
 	if (r->reasons[SLUICE_R_ANTISPOOF])
-		printf("  antispoof judges every packet as one that enters; if the capture has both directions, --host ADDRESS "
+		printf("  antispoof judges every packet as one that enters; if the capture has both directions, --host "
+		       "ADDRESS "
 		       "says whose packets leave\n");
 	if (r->truncated)
 		printf("  %s packets were cut by the capture; what is missing was not judged\n",
@@ -123,9 +132,9 @@ static void print_rules(const struct replay_report *report)
 
 void replay_summary_text(const struct replay_report *r)
 {
-	printf("%s: %s packets, %s, over %s; policy %s, mode %s, interface %s\n", r->file,
-	       number_text(r->packets).text, bytes_text(r->bytes).text, duration_text(r->last_ns - r->first_ns).text,
-	       r->policy->name, r->policy->audit ? "audit" : "enforce", r->interface);
+	printf("%s: %s packets, %s, over %s; policy %s, mode %s, interface %s\n", r->file, number_text(r->packets).text,
+	       bytes_text(r->bytes).text, duration_text(r->last_ns - r->first_ns).text, r->policy->name,
+	       r->policy->audit ? "audit" : "enforce", r->interface);
 	printf("  %s passed, %s dropped, %s rejected; %s passed in audit mode only; %s flows live at the end\n",
 	       number_text(r->verdicts[SLUICE_PASS]).text, number_text(r->verdicts[SLUICE_DROP]).text,
 	       number_text(r->verdicts[SLUICE_REJECT]).text, number_text(r->audited).text, number_text(r->flows).text);

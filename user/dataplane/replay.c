@@ -59,8 +59,9 @@ static int replay_load(struct dataplane_replay *r, uint32_t max_flows, struct er
 	bpf_program__set_autoload(r->skel->progs.sluice_replay_sweep, true);
 	s = sluice_bpf__load(r->skel);
 	if (s)
-		return error_system(err, -s, "replay: the kernel refused the programs; root and kernel 6.1 or later are "
-					     "needed, --verbose shows the verifier's log");
+		return error_system(err, -s,
+				    "replay: the kernel refused the programs; root and kernel 6.1 or later are "
+				    "needed, --verbose shows the verifier's log");
 	r->state = &r->skel->bss->replay_state;
 	r->xdp = bpf_program__fd(r->skel->progs.sluice_xdp);
 	r->egress = bpf_program__fd(r->skel->progs.sluice_tc_egress);
@@ -92,7 +93,8 @@ static int replay_fill(struct dataplane_replay *r, const struct dataplane_replay
 	int s;
 
 	if (o->n_hosts > SLUICE_REPLAY_HOSTS)
-		return error_set(err, EINVAL, "%zu addresses of this host; at most %d", o->n_hosts, SLUICE_REPLAY_HOSTS);
+		return error_set(err, EINVAL, "%zu addresses of this host; at most %d", o->n_hosts,
+				 SLUICE_REPLAY_HOSTS);
 	o->tables->head.generation = GENERATION;
 	s = bank_load(&r->dp, BANK, o->tables, err);
 	if (!s)
