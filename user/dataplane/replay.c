@@ -46,12 +46,23 @@ struct dataplane_replay {
 
 /* ------------------------------------------------------------------- open */
 
-static int replay_load(struct dataplane_replay *r, uint32_t max_flows, struct error *err)
+/* Slots are given to this policy's rules only: the kernel takes 0.1 s to make counters for as many as there may be. */
+static int replay_size(struct dataplane_replay *r, size_t n_rules)
 {
-	int s = object_open(NULL, max_flows, err, &r->skel);
+	int s = bpf_map__set_max_entries(r->skel->maps.rule_counters, (__u32)n_rules);
+
+	return s ? s : bpf_map__set_max_entries(r->skel->maps.rule_logs, (__u32)n_rules);
+}
+
+static int replay_load(struct dataplane_replay *r, const struct dataplane_replay_options *o, struct error *err)
+{
+	int s = object_open(NULL, o->policy->conntrack.max, err, &r->skel);
 
 	if (s)
 		return s;
+	s = replay_size(r, o->tables->n_rules);
+	if (s)
+		return error_system(err, -s, "replay: cannot size the maps");
 	r->skel->rodata->replay = true;
 	r->skel->rodata->flow_touch_ns = 0;
 	bpf_program__set_autoload(r->skel->progs.sluice_xdp, true);
@@ -117,7 +128,7 @@ int dataplane_replay_open(const struct dataplane_replay_options *options, struct
 
 	if (!r)
 		return error_set(err, ENOMEM, "replay: out of memory");
-	s = replay_load(r, options->policy->conntrack.max, err);
+	s = replay_load(r, options, err);
 	if (!s)
 		s = replay_fill(r, options, err);
 	if (s)
@@ -162,7 +173,7 @@ static bool frame_source(const uint8_t *frame, size_t length, uint8_t ret_addr[1
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	size_t at = ETHERNET_HEADER;
-	uint16_t type;
+	uint16_t type = 0;
 	int tags;
 
 	for (tags = 0; length >= at; tags++, at += VLAN_TAG) {
