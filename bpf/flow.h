@@ -122,7 +122,7 @@ __noinline int flow_decide(struct pkt *pkt)
 		flow_remove(&key); /* the ports are used anew */
 		return UNDECIDED;
 	}
-	if (flow->generation < pkt->generation) {
+	if (flow->generation != pkt->generation) { /* also a later one, which was taken back */
 		reason = flow_decide_again(pkt, &key, flow);
 		if (reason == UNDECIDED && pkt->icmp_error)
 			return SLUICE_R_ICMP_UNRELATED;

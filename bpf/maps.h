@@ -10,7 +10,9 @@
 #include <bpf/bpf_helpers.h>
 #include <sluice/abi.h>
 
-/* Which bank is live. Writer: dataplane (attach, apply). Reader: pkt.h, once a packet. One entry, mmapable. */
+/*
+ * Which bank is live. Writers: dataplane (attach, apply), confirm.h. Reader: pkt.h, once a packet. One entry, mmapable.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -65,6 +67,15 @@ struct {
 	__type(value, struct sluice_interface);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } interfaces SEC(".maps");
+
+/* A policy on trial. Writer: confirm.h. Reader: dataplane (apply, status). One entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_confirm);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} confirm SEC(".maps");
 
 /*
  * Live flows. Writer: flow.h (creation, expiry by timer). Readers: flow.h, dataplane. Userspace sets the size before

@@ -20,6 +20,7 @@
 #include "account.h"
 #include "classify.h"
 #include "config.h"
+#include "confirm.h"
 #include "failsafe.h"
 #include "flow.h"
 #include "fragment.h"
@@ -80,8 +81,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt);
-	if (reason == UNDECIDED)
-		reason = judge(ctx, &pkt);
+	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
 	if (account(&pkt, reason))
 		return XDP_DROP;
 	return steer_move(&pkt);
@@ -138,8 +138,7 @@ int sluice_tc_ingress(struct __sk_buff *ctx)
 	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
-	if (reason == UNDECIDED)
-		reason = judge(ctx, &pkt);
+	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
 	if (account(&pkt, reason))
 		return TC_ACT_SHOT;
 	steer_stay(&pkt);
@@ -161,8 +160,7 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
-	if (reason == UNDECIDED)
-		reason = judge(ctx, &pkt);
+	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
 	return account(&pkt, reason) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
@@ -172,6 +170,14 @@ int sluice_replay_sweep(struct xdp_md *ctx)
 {
 	replay_sweep();
 	return XDP_PASS;
+}
+
+/* Asked by `apply --confirm`, `confirm` and `rollback`; bpf/confirm.h. */
+SEC("syscall")
+int sluice_confirm(struct sluice_confirm_call *call)
+{
+	call->result = confirm_answer(call);
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -28,20 +28,34 @@ static __always_inline bool link_is_control(const struct pkt *pkt)
 	return bpf_ntohs(pkt->ethertype) < ETHERTYPE_MIN && pkt->link_local;
 }
 
+static __always_inline struct sluice_interface *interface_find(__u32 ifindex, __u16 vlan, __u32 bank)
+{
+	struct sluice_interface_key key = {.ifindex = ifindex, .vlan = vlan, .bank = bank};
+
+	return bpf_map_lookup_elem(&interfaces, &key);
+}
+
+/*
+ * The reason, unless the live policy does not name the interface: it has nothing to say there, not even of malformed
+ * packets. Interfaces stay attached without being named while a policy is on trial, and after it was taken back.
+ * Asked only where a packet is about to be dropped before its tenant is known.
+ */
+static __noinline int interface_excuse(const struct pkt *pkt, int reason)
+{
+	if (!pkt->generation || interface_find(pkt->ifindex, SLUICE_VLAN_NONE, pkt->tuple.bank))
+		return reason;
+	return SLUICE_R_PASS_NO_POLICY;
+}
+
 static __always_inline int link_decide(const struct pkt *pkt)
 {
 	if (pkt->tuple.version)
 		return UNDECIDED;
 	if (link_is_control(pkt))
 		return SLUICE_R_PASS_LINK;
-	return pkt->policy_action == SLUICE_ACTION_ALLOW ? SLUICE_R_PASS_NON_IP : SLUICE_R_DENY_NON_IP;
-}
-
-static __always_inline struct sluice_interface *interface_find(__u32 ifindex, __u16 vlan, __u32 bank)
-{
-	struct sluice_interface_key key = {.ifindex = ifindex, .vlan = vlan, .bank = bank};
-
-	return bpf_map_lookup_elem(&interfaces, &key);
+	if (pkt->policy_action == SLUICE_ACTION_ALLOW)
+		return SLUICE_R_PASS_NON_IP;
+	return interface_excuse(pkt, SLUICE_R_DENY_NON_IP);
 }
 
 static __always_inline int antispoof_decide(const struct pkt *pkt, __u32 slot)
@@ -58,7 +72,7 @@ static __noinline int tenant_decide(struct pkt *pkt)
 	const struct sluice_interface *interface = interface_find(pkt->ifindex, pkt->vlan, pkt->tuple.bank);
 
 	if (!interface)
-		return SLUICE_R_UNKNOWN_TENANT;
+		return interface_excuse(pkt, SLUICE_R_UNKNOWN_TENANT);
 	pkt->tuple.tenant = interface->tenant;
 	pkt->key.tenant = interface->tenant;
 	if (pkt->hook == SLUICE_HOOK_TC_EGRESS || !(interface->flags & SLUICE_IF_ANTISPOOF))

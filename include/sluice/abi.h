@@ -53,7 +53,8 @@ enum sluice_hook {
 
 /*
  * Map `control`: ARRAY of one, mmapable; the one word that says which bank is live. Writer: dataplane (apply), except
- * attached_ns. Reader: every program, once a packet. bank = generation & 1; generation 0 = no policy yet, all passes.
+ * attached_ns, and confirm.h. Reader: every program, once a packet. bank = generation & 1; generation 0 = no policy yet,
+ * all passes. It may go back: whoever remembers a generation compares it for equality, never for order.
  */
 struct sluice_control {
 	__u32 magic;	   /* SLUICE_ABI_MAGIC */
@@ -243,7 +244,8 @@ _Static_assert(sizeof(struct sluice_policy) == 320, "sluice_policy is a map valu
 
 /*
  * Map `interfaces`: HASH, one for both banks (the bank is in the key). Writer: dataplane. Reader: tenant.h.
- * A VLAN id that an interface does not list has no entry: reason unknown-tenant.
+ * A VLAN id that an interface does not list has no entry: reason unknown-tenant. An interface that the live bank does not
+ * name at all has none either, nor one for SLUICE_VLAN_NONE: its packets pass, reason no-policy.
  */
 #define SLUICE_VLAN_NONE 0xffff /* untagged traffic */
 struct sluice_interface_key {
@@ -277,6 +279,52 @@ struct sluice_tunnel {
 	__u16 reserved;
 };
 _Static_assert(sizeof(struct sluice_tunnel) == 4, "sluice_tunnel is a map value; resizing bumps the ABI");
+
+/* --------------------------------------------------------------- confirmation */
+
+/*
+ * Map `confirm`: ARRAY of one: a policy that was put in force on trial (`apply --confirm`). Writer: the kernel only
+ * (confirm.h), so that it goes on when every process has died. Reader: dataplane (apply, status).
+ *
+ * `word` is generation << SLUICE_CONFIRM_SHIFT | enum sluice_confirm_phase, and who moves it from pending by compare
+ * and swap decides: the timer, `sluice confirm`, or `sluice rollback`. While it is pending the bank of `previous` must
+ * not be written.
+ */
+enum sluice_confirm_phase {
+	SLUICE_CONFIRM_NONE,	  /* never used */
+	SLUICE_CONFIRM_PENDING,	  /* in force, until deadline_ns */
+	SLUICE_CONFIRM_KEPT,	  /* confirmed */
+	SLUICE_CONFIRM_EXPIRED,	  /* nobody confirmed: the timer has put `previous` back in force */
+	SLUICE_CONFIRM_WITHDRAWN, /* somebody put `previous` back in force before that */
+};
+#define SLUICE_CONFIRM_SHIFT 3
+#define SLUICE_CONFIRM_PHASE 7u
+
+struct sluice_confirm {
+	struct bpf_timer timer;
+	__u64 word;
+	__u64 previous;	   /* generation to go back to; 0: no policy */
+	__u64 deadline_ns; /* CLOCK_MONOTONIC */
+	__u64 ended_ns;	   /* when it left the pending phase */
+};
+_Static_assert(sizeof(struct sluice_confirm) == 48, "sluice_confirm is a map value; resizing bumps the ABI");
+
+/* What program sluice_confirm is asked by test run, and answers. */
+enum sluice_confirm_op {
+	SLUICE_CONFIRM_PREPARE, /* gets the timer: the one step that may fail for want of memory */
+	SLUICE_CONFIRM_BEGIN,	/* flips to `generation`, and back to `previous` after `delay_ns` */
+	SLUICE_CONFIRM_KEEP,	/* `generation` stays */
+	SLUICE_CONFIRM_REVERT,	/* `generation` goes: back to the previous one now */
+};
+
+struct sluice_confirm_call {
+	__u32 op;
+	__s32 result; /* 0 or -errno; -ESTALE: `generation` is not pending, somebody was faster */
+	__u64 generation;
+	__u64 previous;
+	__u64 delay_ns;
+};
+_Static_assert(sizeof(struct sluice_confirm_call) == 32, "sluice_confirm_call is a program's context");
 
 /* ----------------------------------------------------------------------- flows */
 

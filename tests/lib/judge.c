@@ -126,29 +126,43 @@ int judge_end(void)
 
 static const char head[] = "sluice: 1\nname: judge\ninterfaces: [{name: " JUDGE_DEV "}]\n";
 
-void judge_apply(const char *yaml)
+int judge_apply_with(const char *yaml, const struct dataplane_apply_options *options, struct error *err)
 {
 	struct policy_diagnostics diagnostics = {};
 	struct policy_tables *tables = NULL;
 	struct dataplane_applied applied;
 	struct policy *policy = NULL;
-	struct error err = {};
 	char text[16384];
+	int r;
 
 	snprintf(text, sizeof(text), "%s%s", strncmp(yaml, "sluice:", 7) ? head : "", yaml);
 	if (policy_load_text("judge.yaml", text, strlen(text), &diagnostics, &policy)) {
 		policy_diagnostics_print(&diagnostics, stdout);
 		die("policy rejected");
 	}
-	if (policy_compile(policy, &err, &tables))
-		die("policy does not compile: %s", err.text);
-	if (!judge.dp && dataplane_open_or_load(judge.root, judge.max_flows, &err, &judge.dp))
-		die("%s", err.text);
-	if (dataplane_apply(judge.dp, policy, tables, &err, &applied))
-		die("%s", err.text);
+	if (policy_compile(policy, err, &tables))
+		die("policy does not compile: %s", err->text);
+	if (!judge.dp && dataplane_open_or_load(judge.root, judge.max_flows, err, &judge.dp))
+		die("%s", err->text);
+	r = dataplane_apply_with(judge.dp, policy, tables, options, err, &applied);
 	policy_tables_free(tables);
 	policy_free(policy);
 	policy_diagnostics_done(&diagnostics);
+	return r;
+}
+
+void judge_apply(const char *yaml)
+{
+	static const struct dataplane_apply_options none;
+	struct error err = {};
+
+	if (judge_apply_with(yaml, &none, &err))
+		die("%s", err.text);
+}
+
+struct dataplane *judge_dataplane(void)
+{
+	return judge.dp;
 }
 
 /* ------------------------------------------------------------------- maps */

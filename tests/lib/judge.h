@@ -37,6 +37,13 @@ int judge_end(void);
  */
 void judge_apply(const char *yaml);
 
+/* The same with options; a refusal is the caller's to look at: -errno and `err`. */
+struct dataplane_apply_options;
+struct dataplane;
+struct error;
+int judge_apply_with(const char *yaml, const struct dataplane_apply_options *options, struct error *err);
+struct dataplane *judge_dataplane(void); /* the judge's; NULL before the first apply */
+
 /* The frame through the program of `hook`. */
 struct judge_outcome judge_run(enum sluice_hook hook, const struct packet *p);
 /* At TC egress, of a packet that came in at `ingress_ifindex`. */

@@ -15,11 +15,6 @@
 #include "base/util.h"
 #include "dataplane/internal.h"
 
-static void late_slots_done(struct late_slots *l)
-{
-	free(l->slot);
-}
-
 /* The pickup period of conntrack begins with the first attach, not with each apply. */
 static void mark_first_attach(struct dataplane *dp)
 {
@@ -46,81 +41,137 @@ static int attach_all(struct dataplane *dp, const struct policy *p, const struct
 	return s;
 }
 
-/* Back to the bank that was live. The number of the failed generation is never used again. */
-static void flip_back(struct dataplane *dp, uint64_t before)
+/* One apply under way. */
+struct apply {
+	struct dataplane *dp;
+	const struct policy *policy;
+	struct policy_tables *tables;
+	const struct dataplane_apply_options *options;
+	struct resolved found;
+	struct late_slots late;
+	uint64_t before;
+	uint64_t next;
+};
+
+static void apply_done(struct apply *a)
+{
+	resolved_done(&a->found);
+	free(a->late.slot);
+}
+
+static int flip(const struct apply *a, struct error *err)
+{
+	if (a->options->before_flip)
+		a->options->before_flip(a->options->arg, a->before, a->tables);
+	mark_first_attach(a->dp);
+	if (a->options->confirm_ns)
+		return trial_begin(a->dp, a->next, a->before, a->options->confirm_ns, err);
+	return bank_flip(a->dp, a->next, err);
+}
+
+/*
+ * Back to the bank that was live. The number of the failed generation is never used again, so that flows which were
+ * decided under it are decided again.
+ */
+static void flip_back(const struct apply *a)
 {
 	struct error err = {};
+	int r;
 
-	if (bank_flip(dp, before, &err))
+	if (a->options->confirm_ns)
+		r = trial_take_back(a->dp, a->next, &err);
+	else
+		r = bank_flip(a->dp, a->before, &err);
+	if (r)
 		log_error("bank", "%s", err.text);
 }
 
-static int load_spare(struct dataplane *dp, const struct policy *p, struct policy_tables *t, const struct resolved *r,
-		      uint64_t generation, struct error *err)
+static int load_spare(struct apply *a, struct error *err)
 {
-	int s;
-
-	t->head.generation = generation;
-	s = bank_load(dp, generation & 1, t, err);
-	return s ? s : interfaces_write(dp, p, r, generation & 1, err);
-}
-
-static int apply_locked(struct dataplane *dp, const struct policy *p, struct policy_tables *t, struct error *err,
-			struct dataplane_applied *ret)
-{
-	_cleanup_(late_slots_done) struct late_slots late = {};
-	_cleanup_(resolved_done) struct resolved found = {};
-	uint64_t before = dp->control->generation, next, start = time_now_ns(), loaded;
-	size_t kept = 0;
+	unsigned int bank = a->next & 1;
 	int r;
 
-	next = bank_next_generation(dp);
-	r = netns_claim(dp, err);
-	if (!r)
-		r = interfaces_resolve(dp, p, err, &found);
-	if (!r) /* an apply that died at its flip has not waited */
-		r = bank_settle(dp, err);
-	if (!r)
-		r = slots_assign(dp, t, err, &kept, &late);
-	if (!r)
-		r = load_spare(dp, p, t, &found, next, err);
+	a->tables->head.generation = a->next;
+	r = bank_load(a->dp, bank, a->tables, err);
+	return r ? r : interfaces_write(a->dp, a->policy, &a->found, bank, err);
+}
+
+/* Everything that can be refused, and the spare bank; nothing has changed for any packet. */
+static int apply_prepare(struct apply *a, struct error *err, size_t *ret_kept)
+{
+	struct dataplane *dp = a->dp;
+	int r = trial_refuse(dp, err); /* it also waits: an apply that died at its flip has not */
+
 	if (r)
 		return r;
-	loaded = time_now_ns();
-	mark_first_attach(dp);
-	r = bank_flip(dp, next, err);
-	ret->flip_ns = time_now_ns() - loaded;
+	a->before = dp->control->generation;
+	a->next = bank_next_generation(dp);
+	r = netns_claim(dp, err);
 	if (!r)
-		r = attach_all(dp, p, &found, err);
-	if (r) {
-		flip_back(dp, before);
-		return r;
-	}
-	r = interfaces_detach_others(dp, &found, err);
-	if (!r && tc_prune(dp))
-		log_warn("dataplane", "%s/links: cannot remove links of interfaces that are gone", dp->root);
-	if (!r && late.count)
-		r = slots_zero(dp, late.slot, late.count, err);
-	ret->generation = next;
-	ret->load_ns = loaded - start;
-	ret->rules_kept = kept;
-	ret->rules_new = t->n_rules - kept;
-	ret->interfaces = found.count;
+		r = interfaces_resolve(dp, a->policy, err, &a->found);
+	if (!r && a->options->confirm_ns)
+		r = trial_prepare(dp, err);
+	if (!r)
+		r = slots_assign(dp, a->tables, err, ret_kept, &a->late);
+	return r ? r : load_spare(a, err);
+}
+
+/* After the flip and the hooks. On trial, the interfaces of the policy before keep theirs. */
+static int apply_tidy(struct apply *a, struct error *err)
+{
+	int r = 0;
+
+	if (!a->options->confirm_ns)
+		r = interfaces_detach_others(a->dp, &a->found, err);
+	if (!r && tc_prune(a->dp))
+		log_warn("dataplane", "%s/links: cannot remove links of interfaces that are gone", a->dp->root);
+	if (!r && a->late.count)
+		r = slots_zero(a->dp, a->late.slot, a->late.count, err);
 	return r;
 }
 
-int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_tables *tables, struct error *err,
-		    struct dataplane_applied *ret_applied)
+static int apply_locked(struct apply *a, struct error *err, struct dataplane_applied *ret)
 {
+	uint64_t start = time_now_ns(), loaded;
+	size_t kept = 0;
+	int r = apply_prepare(a, err, &kept);
+
+	if (r)
+		return r;
+	loaded = time_now_ns();
+	r = flip(a, err);
+	ret->flip_ns = time_now_ns() - loaded;
+	if (!r)
+		r = attach_all(a->dp, a->policy, &a->found, err);
+	if (r) {
+		flip_back(a);
+		return r;
+	}
+	ret->generation = a->next;
+	ret->previous = a->before;
+	ret->load_ns = loaded - start;
+	ret->rules_kept = kept;
+	ret->rules_new = a->tables->n_rules - kept;
+	ret->interfaces = a->found.count;
+	return apply_tidy(a, err);
+}
+
+int dataplane_apply_with(struct dataplane *dp, const struct policy *p, struct policy_tables *tables,
+			 const struct dataplane_apply_options *options, struct error *err,
+			 struct dataplane_applied *ret_applied)
+{
+	_cleanup_(apply_done) struct apply a = {.dp = dp, .policy = p, .tables = tables, .options = options};
 	struct dataplane_applied applied = {};
 	_cleanup_close_ int lock = -1;
 	struct error ignored;
+	bool fresh;
 	int r = folder_lock(dp->root, err, &lock);
 
 	if (r)
 		return r;
-	r = apply_locked(dp, p, tables, err, &applied);
-	if (r && !dp->control->generation && folder_remove(dp->root)) /* made for this apply: nothing stays of it */
+	fresh = !dp->control->attached_ns; /* no policy was ever in force, nothing is attached */
+	r = apply_locked(&a, err, &applied);
+	if (r && fresh && !dp->control->generation && folder_remove(dp->root)) /* made for this apply: nothing stays of it */
 		log_warn("dataplane", "%s: cannot be removed; `sluice --root %s detach` will", dp->root, dp->root);
 	if (r)
 		return r;
@@ -128,6 +179,14 @@ int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_
 		log_debug("dataplane", "no steering by cpumap: %s", ignored.text);
 	*ret_applied = applied;
 	return 0;
+}
+
+int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_tables *tables, struct error *err,
+		    struct dataplane_applied *ret_applied)
+{
+	static const struct dataplane_apply_options none;
+
+	return dataplane_apply_with(dp, p, tables, &none, err, ret_applied);
 }
 
 /*

@@ -43,6 +43,7 @@ void dataplane_closep(struct dataplane **dp);
 /* What an apply did. */
 struct dataplane_applied {
 	uint64_t generation;
+	uint64_t previous; /* generation that was live before; 0: none */
 	uint64_t load_ns;  /* filling the spare bank */
 	uint64_t flip_ns;  /* the flip and the wait for packets under way */
 	size_t rules_kept; /* rules that kept slot and counters */
@@ -57,6 +58,42 @@ struct dataplane_applied {
  */
 int dataplane_apply(struct dataplane *dp, const struct policy *p, struct policy_tables *tables, struct error *err,
 		    struct dataplane_applied *ret_applied);
+
+struct dataplane_apply_options {
+	/* Not 0: on trial. After so long the kernel itself goes back to the policy before, unless dataplane_confirm() or
+	 * dataplane_withdraw() comes first. Interfaces that the new policy no longer names stay attached until then. */
+	uint64_t confirm_ns;
+	/* Called once, when nothing has changed yet and nothing but the flip and hooks can fail any more; both
+	 * generations, and the tables with their head as it will be. Nobody else applies meanwhile. May be NULL. */
+	void (*before_flip)(void *arg, uint64_t live, const struct policy_tables *tables);
+	void *arg;
+};
+
+/* dataplane_apply() with options. -EBUSY: a policy is on trial; err says which and what to do. */
+int dataplane_apply_with(struct dataplane *dp, const struct policy *p, struct policy_tables *tables,
+			 const struct dataplane_apply_options *options, struct error *err,
+			 struct dataplane_applied *ret_applied);
+
+/* A policy on trial, or one whose trial has ended with the live policy. */
+enum dataplane_trial_state {
+	DATAPLANE_TRIAL_NONE,
+	DATAPLANE_TRIAL_PENDING, /* `generation` is live for another left_ns */
+	DATAPLANE_TRIAL_EXPIRED, /* nobody confirmed `generation`: `previous` is live again since ago_ns */
+};
+struct dataplane_trial {
+	enum dataplane_trial_state state;
+	uint64_t generation;
+	uint64_t previous; /* 0: no policy */
+	uint64_t left_ns;
+	uint64_t ago_ns;
+};
+
+/*
+ * Ends the trial: the policy stays, or goes. Takes the programs off the interfaces that the live policy does not name.
+ * -ESTALE: no policy is on trial (any more), and err says so. *ret_trial is the trial as it was.
+ */
+int dataplane_confirm(struct dataplane *dp, struct error *err, struct dataplane_trial *ret_trial);
+int dataplane_withdraw(struct dataplane *dp, struct error *err, struct dataplane_trial *ret_trial);
 
 /* How the kernel can be used; probed, each on its own. For `sluice version`. */
 struct dataplane_features {
@@ -95,6 +132,7 @@ struct dataplane_status {
 	struct sluice_reason_counter reasons[SLUICE_REASON_COUNT]; /* summed over CPUs */
 	struct dataplane_interface *interfaces;			   /* owned */
 	size_t n_interfaces;
+	struct dataplane_trial trial;
 	uint32_t flows; /* live entries */
 	uint32_t max_flows;
 	uint64_t lost_events; /* logged verdicts that found the ring full */
@@ -102,6 +140,20 @@ struct dataplane_status {
 
 int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status);
 void dataplane_status_done(struct dataplane_status *s);
+
+/* What the live bank says of its policy, without counters. Of one generation throughout. */
+struct dataplane_live {
+	uint64_t generation; /* 0: no policy, and nothing else is set */
+	struct sluice_policy head;
+	struct sluice_rule *rules; /* the default last; owned */
+	size_t n_rules;
+	struct sluice_tenant *tenants; /* by number; owned */
+	size_t n_tenants;
+	struct dataplane_trial trial;
+};
+
+int dataplane_live(struct dataplane *dp, struct error *err, struct dataplane_live *ret_live);
+void dataplane_live_done(struct dataplane_live *live);
 
 /*
  * Calls fn for each logged verdict until it returns non-zero (which is returned), or *stop is set. timeout_ms: -1

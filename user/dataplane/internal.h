@@ -19,6 +19,7 @@
 #define DATAPLANE_MAPS(M)  \
 	M(control)         \
 	M(interfaces)      \
+	M(confirm)         \
 	M(flows)           \
 	M(flow_count)      \
 	M(fragments)       \
@@ -62,6 +63,7 @@ struct dataplane {
 #define PROGRAM_TC_INGRESS "sluice_tc_ingress"
 #define PROGRAM_TC_EGRESS  "sluice_tc_egress"
 #define PROGRAM_CPUMAP	   "sluice_cpumap"
+#define PROGRAM_CONFIRM	   "sluice_confirm"
 
 /* ------------------------------------------------------------------------- folder.c */
 
@@ -103,6 +105,8 @@ int programs_load_tc(struct dataplane *dp, struct error *err);
  * cpumap.
  */
 int programs_load_cpumap(struct dataplane *dp, struct error *err);
+/* The program that policies on trial need. */
+int programs_load_confirm(struct dataplane *dp, struct error *err);
 int program_get(const struct dataplane *dp, const char *name); /* descriptor or -errno */
 bool program_is_ours(const struct dataplane *dp, uint32_t prog_id);
 uint32_t program_id(int prog_fd); /* 0 on failure */
@@ -157,7 +161,7 @@ int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error 
 /* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */
 int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err);
 
-/* ------------------------------------------------------------------------- bank.c, slots.c */
+/* ------------------------------------------------------------------------- bank.c */
 
 /* The inner array of a table in a bank, mapped. `count` is its length; NULL address: none there. */
 struct table_view {
@@ -175,6 +179,19 @@ int bank_settle(struct dataplane *dp, struct error *err);
 int bank_flip(struct dataplane *dp, uint64_t generation, struct error *err);
 /* The next generation number whose bank is the spare one, never used before. */
 uint64_t bank_next_generation(const struct dataplane *dp);
+
+/* ------------------------------------------------------------------------- confirm.c */
+
+/* -EBUSY: a policy is on trial, and both banks are needed. Else both banks are at rest. */
+int trial_refuse(struct dataplane *dp, struct error *err);
+int trial_prepare(struct dataplane *dp, struct error *err); /* all that may fail: nothing has changed */
+/* The flip to `generation` on trial, like bank_flip(). */
+int trial_begin(struct dataplane *dp, uint64_t generation, uint64_t previous, uint64_t delay_ns, struct error *err);
+int trial_take_back(struct dataplane *dp, uint64_t generation, struct error *err);
+/* What concerns the generation that is live. */
+int trial_read(const struct dataplane *dp, uint64_t live, struct dataplane_trial *ret);
+
+/* ------------------------------------------------------------------------- slots.c */
 
 /* Slots taken over from rules that end with the flip: zeroed after it, since they still count until then. */
 struct late_slots {

@@ -202,6 +202,8 @@ int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_s
 		r = read_totals(dp, &s);
 	if (!r)
 		r = read_interfaces(dp, &s);
+	if (!r)
+		r = trial_read(dp, s.control.generation, &s.trial);
 	if (r) {
 		dataplane_status_done(&s);
 		return error_system(err, -r, "%s: cannot read the pinned maps", dp->root);
