@@ -181,7 +181,8 @@ Test(policy_yaml, rules)
 			 E("5:12", "rule 'r' is defined twice, first at t.yaml:4; rename or remove one")},
 		{RULE("name: r, from: a, to: any, action: deny}\n  - {name: q, from: a, to: 1::2, service: tcp/80, "
 		      "action: allow"),
-		 W("5:5", "rule 'q' never matches: rule 'r' on line 4 takes all that it would; reorder or remove one")},
+		 W("5:5", "rule 'q' never matches: it contradicts rule 'r' (t.yaml:4), which denies all that it would "
+			  "allow; reorder or remove one")},
 		{RULE("name: r, from: a, to: any, action: deny, mode: audit}\n  - {name: q, from: a, to: 1::2, action: "
 		      "allow"),
 		 ""},

@@ -301,11 +301,16 @@ static void segment_useless(struct checker *c, size_t i)
 
 	if (!s->used)
 		note(c, POLICY_WARNING, s->place, "segment '%s' is used nowhere; use or remove it", s->name);
+	if (!s->name)
+		return;
 	if (ranges_of_segment(c->policy, i, &ranges))
 		c->failed = -ENOMEM;
 	else if (!ranges.v4.count && !ranges.v6.count)
 		note(c, POLICY_WARNING, s->place,
-		     "segment '%s' contains no address, so nothing matches it; add a prefix", s->name ? s->name : "");
+		     s->n_include ? "segment '%s' contains no address: its 'except' takes all of its 'include'; mend "
+				    "one of them"
+				  : "segment '%s' contains no address, so nothing matches it; add a prefix",
+		     s->name);
 	ranges_done(&ranges);
 }
 
@@ -320,7 +325,8 @@ static void tenants_useless(struct checker *c)
 			carried = interface_carries(&c->policy->interfaces[i], (uint32_t)t);
 		if (!carried)
 			note(c, POLICY_WARNING, policy_rule_place(c->policy, SIZE_MAX),
-			     "tenant '%s' has no interface, VLAN or VNI, so it has no traffic; give it one or remove it",
+			     "tenant '%s' has no interface, VLAN or VNI, so it has no traffic; give it one or remove "
+			     "it",
 			     c->policy->tenants[t]);
 	}
 }

@@ -12,7 +12,7 @@
  */
 int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong);
 
-/* Warns of rules that never match because an earlier one takes all they would match. */
+/* Warns of rules that never match, and says why. 0, or -ENOMEM. */
 int policy_check_shadowed(const struct policy *p, struct policy_diagnostics *d);
 
 #endif
