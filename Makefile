@@ -97,7 +97,7 @@ $(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) 
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined $< $(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
-		-lyaml -lisal -lcrypto -lpcap -lm -o $@
+		-lyaml -ljson-c -lisal -lcrypto -lpcap -lm -o $@
 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 

@@ -127,7 +127,7 @@ Test(cli, unknown_command_suggests_the_nearest)
 
 Test(cli, every_command_has_help)
 {
-	static const char *const rows[] = {"check",  "apply",  "status", "explain", "events",
+	static const char *const rows[] = {"check",  "apply",  "status", "explain", "events", "import",
 					   "detach", "target", "io",	 "version", "help"};
 	size_t i;
 

@@ -67,6 +67,23 @@ const struct cli_command cli_commands[] = {
 	 "\n"
 	 "Exit status: 0 whatever the verdicts are, 2 wrong usage, a rejected policy or an unreadable capture, 3 the\n"
 	 "kernel refused.\n"},
+	{"import", cmd_import,
+	 "FILE [--format F] [--interface NAMES] [--name NAME] [--chain C] [--address A] [--action A] [-o OUT] [--json]",
+	 "turn rules of iptables, nftables or ClassBench into a policy",
+	 "Reads FILE (- is standard input), writes a policy in YAML, and names every line that it could not carry\n"
+	 "over, with the reason and what to do, on standard error and at the end of the policy. Never allows what\n"
+	 "the original did not; docs/import.md says how each thing is carried.\n"
+	 "\n"
+	 "  --format F         auto, classbench, iptables (iptables-save, ip6tables-save), nft (nft -j list ruleset)\n"
+	 "  --interface NAMES  the policy's interfaces; rules of one interface are carried if it is all of these\n"
+	 "  --name NAME        of the policy; default: the file's\n"
+	 "  --chain C          the base chain to import; default: the one at the input or forward hook that has rules\n"
+	 "  --address A        this host's addresses: import INPUT for them and FORWARD for the rest\n"
+	 "  --action A         of ClassBench rules, which have none: allow (default), deny, alternate\n"
+	 "  -o OUT             write the policy there, not to standard output\n"
+	 "  --json             {format, policy, rules, lines, carried, dropped: [{line, text, why, widens}], notes}\n"
+	 "\n"
+	 "Exit status: 0 all carried over, 1 something was not, 2 unreadable or no format known.\n"},
 	{"events", cmd_events, "[-f] [--json]", "verdicts of rules that log",
 	 "Prints logged verdicts, one line each: those waiting in the ring, or with -f also those to come.\n"
 	 "Readers of one instance share the ring: each event goes to one of them.\n"

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Chains of iptables and nftables → one list of rules in which the first match decides. Jumps are inlined with the
+ * conditions of the jump and of the rule put together. What an allow would need to stay as narrow as it was, and cannot
+ * have, is left out with it: a packet that a conditional RETURN took out of a chain must not meet an allow behind it.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "policy/import_internal.h"
+
+#define DEPTH_MAX 16
+
+/* One base chain's way through the chains. */
+struct walk {
+	struct import *im;
+	enum import_verdict policy;
+	bool dry;		    /* only to find out whether it is stateful */
+	bool stateful;		    /* whatever belongs to a connection passes, here or later on the way */
+	bool established;	    /* that was seen */
+	unsigned int denies_before; /* of that */
+	unsigned int depth;
+	const struct import_match *context; /* what the base chain judges */
+};
+
+static void flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
+		    unsigned int returned);
+
+/* --------------------------------------------------------------------- interfaces */
+
+const char import_why_interface[] = "holds on one interface only; import it for that one with --interface NAME, or "
+				    "write it into a policy of its own";
+
+enum import_holds import_interface_holds(const struct import *im, const char *name, bool negated)
+{
+	size_t i, n = im->options->n_interfaces, fits = 0;
+	char glob[64];
+
+	snprintf(glob, sizeof(glob), "%s", name);
+	if (*glob && glob[strlen(glob) - 1] == '+')
+		glob[strlen(glob) - 1] = '*';
+	if (!strcmp(name, "lo")) /* never judged: sluice stands on no loopback */
+		return negated ? IMPORT_HOLDS : IMPORT_HOLDS_NOT;
+	for (i = 0; i < n; i++) {
+		if (strpbrk(im->options->interfaces[i], "*?["))
+			return IMPORT_HOLDS_SOMEWHERE;
+		fits += !fnmatch(glob, im->options->interfaces[i], 0);
+	}
+	if (!n || (fits && fits < n))
+		return IMPORT_HOLDS_SOMEWHERE;
+	return (fits == n) != negated ? IMPORT_HOLDS : IMPORT_HOLDS_NOT;
+}
+
+/* ------------------------------------------------------------------------ entries */
+
+static void entry_drop(struct walk *w, struct import_entry *e, const char *why, bool widens)
+{
+	const struct import *im = w->im;
+
+	if (w->dry)
+		return;
+	/* Entries of one rule share its text: it is named once. */
+	if (!e->named && (!im->n_dropped || im->dropped[im->n_dropped - 1].text != e->text))
+		import_drop(w->im, e->line, e->text, why, widens);
+	e->named = true;
+}
+
+static bool verdict_narrows(enum import_verdict v)
+{
+	return v != IMPORT_VERDICT_ACCEPT && v != IMPORT_VERDICT_LOG && v != IMPORT_VERDICT_NONE;
+}
+
+static const char *rule_name(struct import *im, const struct import_chain *chain, const struct import_entry *e)
+{
+	return e->name ?: import_print(im, "%s-%zu", chain->name, (size_t)(e - chain->entries) + 1);
+}
+
+static void emit(struct walk *w, struct import_chain *chain, struct import_entry *e, enum import_verdict verdict,
+		 const struct import_match *m, bool log)
+{
+	static const enum sluice_action actions[] = {
+		[IMPORT_VERDICT_ACCEPT] = SLUICE_ACTION_ALLOW,
+		[IMPORT_VERDICT_DROP] = SLUICE_ACTION_DENY,
+		[IMPORT_VERDICT_REJECT] = SLUICE_ACTION_REJECT,
+	};
+	struct import_rule *rule;
+
+	if (w->dry)
+		return;
+	if (!w->stateful && (e->syn || !(m->states & IMPORT_ESTABLISHED))) {
+		entry_drop(w, e,
+			   "judges the first packet of a connection only, and no rule accepts established ones; write "
+			   "what "
+			   "is meant by hand",
+			   verdict != IMPORT_VERDICT_ACCEPT);
+		return;
+	}
+	rule = import_rule_add(w->im, m, actions[verdict], rule_name(w->im, chain, e), e->line);
+	if (!rule)
+		return;
+	rule->stateless = verdict == IMPORT_VERDICT_ACCEPT && !w->stateful;
+	rule->log = log || e->log;
+	rule->log_every = e->log_every;
+	if (verdict != IMPORT_VERDICT_ACCEPT && !w->established)
+		w->denies_before++;
+}
+
+/* All that the base chain judges, whatever the state. */
+static bool covers_all(const struct walk *w, const struct import_match *m)
+{
+	struct import_match all = *m;
+
+	all.states = w->context->states;
+	all.families = w->context->families;
+	return import_match_equal(&all, w->context);
+}
+
+/* A verdict on packets that belong to a connection: sluice gives its own, or the entry has no equal. */
+static void judge_states(struct walk *w, struct import_entry *e, const struct import_match *m)
+{
+	unsigned int live = IMPORT_ESTABLISHED | IMPORT_RELATED;
+
+	if (e->verdict == IMPORT_VERDICT_ACCEPT && !(m->states & ~(live | IMPORT_UNTRACKED)) && covers_all(w, m)) {
+		w->established |= m->states & IMPORT_ESTABLISHED;
+	} else if (e->verdict == IMPORT_VERDICT_ACCEPT && (m->states & IMPORT_INVALID)) {
+		entry_drop(w, e, "accepts invalid packets, which sluice always drops; nothing to do", false);
+	} else if (e->verdict == IMPORT_VERDICT_ACCEPT) {
+		entry_drop(w, e,
+			   "accepts some packets of live connections; sluice passes all of a connection that a rule "
+			   "allowed, "
+			   "and judges its first packet only: allow that one",
+			   false);
+	} else if (m->states & live) {
+		entry_drop(w, e, "denies packets of live connections; deny the connection's first packet instead",
+			   true);
+	}
+}
+
+static bool is_last(const struct import_chain *chain, const struct import_entry *e)
+{
+	return e + 1 == chain->entries + chain->n_entries;
+}
+
+/* A LOG goes into the rule behind it if that has the same conditions; else it becomes a rule that only counts. */
+static bool log_joins(const struct import_chain *chain, struct import_entry *e)
+{
+	struct import_entry *next = e + 1;
+
+	if (is_last(chain, e) || next->why || next->elsewhere || next->built_in ||
+	    (next->verdict != IMPORT_VERDICT_ACCEPT && next->verdict != IMPORT_VERDICT_DROP &&
+	     next->verdict != IMPORT_VERDICT_REJECT) ||
+	    !import_match_equal(&e->match, &next->match))
+		return false;
+	next->log = true;
+	next->log_every = e->log_every;
+	return true;
+}
+
+static void log_emit(struct walk *w, struct import_chain *chain, struct import_entry *e, const struct import_match *m)
+{
+	struct import_rule *rule;
+
+	if (w->dry || log_joins(chain, e))
+		return;
+	rule = import_rule_add(w->im, m, SLUICE_ACTION_DENY, rule_name(w->im, chain, e), e->line);
+	if (!rule)
+		return;
+	rule->audit = rule->log = true;
+	rule->log_every = e->log_every;
+}
+
+/* -------------------------------------------------------------------------- chains */
+
+static struct import_chain *chain_find(struct import *im, const char *scope, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < im->n_chains; i++)
+		if (!strcmp(im->chains[i].scope, scope) && !strcmp(im->chains[i].name, name))
+			return &im->chains[i];
+	return NULL;
+}
+
+static void jump(struct walk *w, struct import_chain *chain, struct import_entry *e, const struct import_match *m,
+		 unsigned int returned)
+{
+	struct import_chain *target = chain_find(w->im, chain->scope, e->target ?: "");
+
+	if (!target) {
+		entry_drop(w, e, "leads to a chain that is not here; import the whole ruleset", true);
+	} else if (target->on_path || w->depth == DEPTH_MAX) {
+		entry_drop(w, e, "leads into a loop, or deeper than 16 chains; straighten the chains", true);
+	} else {
+		w->depth++;
+		flatten(w, target, m, returned);
+		w->depth--;
+	}
+}
+
+static const char why_returned[] =
+	"stands behind a rule that takes packets out of this chain and that a list of rules cannot carry; without that "
+	"rule this one would allow more than it did: write it by hand";
+
+/*
+ * One entry under the conditions of the jumps to it. *returned is the line of an entry that took packets out of the
+ * chain, 0 if none did. Returns whether the chain ends here.
+ */
+static bool entry_flatten(struct walk *w, struct import_chain *chain, struct import_entry *e,
+			  const struct import_match *context, unsigned int *returned)
+{
+	bool whole = import_match_is_any(&e->match) && e->match.states == IMPORT_STATES &&
+		     !(context->families & ~e->match.families);
+	struct import_match m;
+	bool leaves;
+
+	e->visited = true;
+	if (e->built_in || e->elsewhere)
+		return false;
+	if (e->why) {
+		entry_drop(w, e, e->why, verdict_narrows(e->verdict));
+		if (e->verdict == IMPORT_VERDICT_RETURN || e->verdict == IMPORT_VERDICT_GOTO)
+			*returned = e->line ?: 1;
+		return false;
+	}
+	if (!import_match_both(w->im, context, &e->match, &m))
+		return false;
+	leaves = w->depth && !whole && (m.states & IMPORT_NEW);
+	if (e->verdict == IMPORT_VERDICT_RETURN && leaves)
+		entry_drop(w, e,
+			   "takes some packets out of a chain, which a list of rules cannot say; write what follows it "
+			   "by hand",
+			   false);
+	switch (e->verdict) {
+	case IMPORT_VERDICT_NONE:
+		return false;
+	case IMPORT_VERDICT_LOG:
+		if (m.states & IMPORT_NEW)
+			log_emit(w, chain, e, &m);
+		return false;
+	case IMPORT_VERDICT_RETURN:
+		if (!w->depth && (m.states & IMPORT_NEW) && !*returned)
+			emit(w, chain, e, w->policy, &m, false);
+		else if (leaves)
+			*returned = e->line ?: 1;
+		return whole;
+	case IMPORT_VERDICT_JUMP:
+		jump(w, chain, e, &m, *returned);
+		return false;
+	case IMPORT_VERDICT_GOTO:
+		jump(w, chain, e, &m, *returned);
+		if (!w->depth && (m.states & IMPORT_NEW))
+			emit(w, chain, e, w->policy, &m, false);
+		else if (leaves)
+			*returned = e->line ?: 1;
+		return whole;
+	default:
+		break;
+	}
+	if (e->verdict == IMPORT_VERDICT_ACCEPT && *returned)
+		entry_drop(w, e, why_returned, false);
+	else if (!(m.states & IMPORT_NEW))
+		judge_states(w, e, &m);
+	else
+		emit(w, chain, e, e->verdict, &m, false);
+	return whole;
+}
+
+static void flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
+		    unsigned int returned)
+{
+	bool ended = false;
+	size_t i;
+
+	chain->on_path = true;
+	for (i = 0; i < chain->n_entries && !w->im->failed; i++) {
+		if (ended)
+			chain->entries[i].visited = true; /* never reached there either */
+		else
+			ended = entry_flatten(w, chain, &chain->entries[i], context, &returned);
+	}
+	chain->on_path = false;
+}
+
+/* ---------------------------------------------------------------------- base chains */
+
+static void base_flatten(struct import *im, struct import_chain *chain, const struct import_match *context)
+{
+	struct walk w = {.im = im, .policy = chain->policy, .context = context};
+	size_t first = im->n_rules;
+
+	w.dry = true;
+	flatten(&w, chain, context, 0);
+	w = (struct walk){.im = im, .policy = chain->policy, .context = context, .stateful = w.established};
+	flatten(&w, chain, context, 0);
+	if (!w.stateful && im->n_rules > first)
+		import_note(im, import_print(im,
+					     "chain %s does not accept established connections, so its rules are "
+					     "`stateful: false` and answers need rules of their own, as there",
+					     chain->name));
+	else if (w.denies_before)
+		import_note(im, import_print(
+					im,
+					"in chain %s, %u rules that deny stand before the one that accepts established "
+					"connections: there they also cut live connections, here they judge the "
+					"first packet of new ones",
+					chain->name, w.denies_before));
+}
+
+/* The policy of a chain, for all that its rules left over. A set of one family says nothing about the other. */
+static void rest_emit(struct import *im, const struct import_chain *chain, const struct import_match *context)
+{
+	struct import_match m = *context;
+
+	m.families &= chain->families;
+	if (!m.families)
+		return;
+	import_rule_add(im, &m, chain->policy == IMPORT_VERDICT_DROP ? SLUICE_ACTION_DENY : SLUICE_ACTION_ALLOW,
+			import_print(im, "%s-policy", chain->name), 0);
+}
+
+static void default_set(struct import *im, const struct import_chain *chain)
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+
+	if (chain->policy == IMPORT_VERDICT_DROP)
+		return;
+	if (chain->families == IMPORT_BOTH) {
+		im->default_allow = true;
+		return;
+	}
+	rest_emit(im, chain, &any);
+	import_note(
+		im,
+		import_print(im,
+			     "chain %s lets IPv%c through that no rule decides; so does the last rule. It says nothing "
+			     "about IPv%c, which is denied: import that ruleset too",
+			     chain->name, chain->families == IMPORT_IPV4 ? '4' : '6',
+			     chain->families == IMPORT_IPV4 ? '6' : '4'));
+}
+
+/* INPUT for this host's addresses, FORWARD for the rest. */
+static void both_flatten(struct import *im, struct import_chain *input, struct import_chain *forward)
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+	struct import_match host = any;
+	struct policy_prefix *addresses = NULL, p, *slot;
+	size_t i, n = 0;
+
+	for (i = 0; i < im->options->n_addresses; i++) {
+		if (!import_prefix_read(im->options->addresses[i], &p)) {
+			import_fail(im, EINVAL, "--address %s is no address; write it as in 192.0.2.1",
+				    im->options->addresses[i]);
+			return;
+		}
+		slot = import_add(im, &addresses, &n, sizeof(*slot));
+		if (slot)
+			*slot = p;
+	}
+	if (!import_match_side(im, &host, IMPORT_TO, addresses, n, false, "this-host"))
+		return;
+	base_flatten(im, input, &host);
+	rest_emit(im, input, &host);
+	base_flatten(im, forward, &any);
+	default_set(im, forward);
+}
+
+/* One chain for IPv4 and one for IPv6. */
+static void families_flatten(struct import *im, struct import_chain *bases[2])
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+	unsigned int i;
+
+	for (i = 0; i < 2; i++)
+		base_flatten(im, bases[i], &any);
+	im->default_allow = bases[0]->policy != IMPORT_VERDICT_DROP && bases[1]->policy != IMPORT_VERDICT_DROP;
+	for (i = 0; i < 2 && !im->default_allow; i++)
+		if (bases[i]->policy != IMPORT_VERDICT_DROP)
+			rest_emit(im, bases[i], &any);
+}
+
+static bool is_base(const struct import *im, const struct import_chain *c)
+{
+	if (im->options->chain)
+		return !strcmp(c->name, im->options->chain) && c->hook != IMPORT_HOOK_NONE;
+	return c->hook == IMPORT_HOOK_INPUT || c->hook == IMPORT_HOOK_FORWARD || c->hook == IMPORT_HOOK_INGRESS;
+}
+
+/* The base chains that are asked for: those with rules, or a lone one that denies. */
+static size_t bases_find(struct import *im, struct import_chain *bases[3])
+{
+	size_t i, n = 0, pass;
+
+	for (pass = 0; pass < 2 && !n; pass++)
+		for (i = 0; i < im->n_chains; i++)
+			if (is_base(im, &im->chains[i]) && (pass ? !n : im->chains[i].n_entries && n < 3))
+				bases[n++] = &im->chains[i];
+	return n;
+}
+
+static void unvisited_drop(struct import *im)
+{
+	struct walk w = {.im = im};
+	struct import_chain *c;
+	size_t i;
+
+	for (c = im->chains; c < im->chains + im->n_chains; c++)
+		for (i = 0; i < c->n_entries; i++)
+			if (!c->entries[i].visited)
+				entry_drop(
+					&w, &c->entries[i],
+					import_print(im,
+						     "chain %s is not imported, nor does an imported one lead to it; "
+						     "choose it with --chain if it judges what arrives",
+						     c->name),
+					false);
+}
+
+void import_flatten(struct import *im)
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+	struct import_chain *bases[3] = {}, *swap;
+	size_t n = bases_find(im, bases);
+
+	if (!n) {
+		import_fail(im, EINVAL, "has no base chain%s%s; those of the input and forward hooks can be imported",
+			    im->options->chain ? " " : "", im->options->chain ?: "");
+	} else if (n == 1) {
+		base_flatten(im, bases[0], &any);
+		default_set(im, bases[0]);
+	} else if (n == 2 && bases[0]->hook == bases[1]->hook && !(bases[0]->families & bases[1]->families)) {
+		families_flatten(im, bases);
+	} else if (n == 2 && bases[0]->hook != bases[1]->hook && bases[0]->hook != IMPORT_HOOK_INGRESS &&
+		   bases[1]->hook != IMPORT_HOOK_INGRESS && im->options->n_addresses) {
+		if (bases[0]->hook == IMPORT_HOOK_FORWARD) {
+			swap = bases[0];
+			bases[0] = bases[1];
+			bases[1] = swap;
+		}
+		both_flatten(im, bases[0], bases[1]);
+	} else {
+		import_fail(im, EINVAL,
+			    "both %s and %s have rules; choose one with --chain, or, for an input and a forward chain, "
+			    "tell them apart by this host's addresses: --address A",
+			    bases[0]->name, bases[1]->name);
+	}
+	if (!im->failed)
+		unvisited_drop(im);
+}
