@@ -259,6 +259,37 @@ Test(cli, explain_names_rule_and_mismatches)
 	cr_expect(sluice("explain policy.yaml --from 10.1.0.1 --to 10.9.9.9 --service nonsense") == 2);
 }
 
+/* 3,000 rules of which some match but for the service: a screenful, and --all and --json have every one. */
+Test(cli, explain_folds_thousands_of_rules)
+{
+	static char policy_text[1 << 20];
+	char *c = policy_text;
+	struct json_object *o;
+	size_t i, lines = 0;
+
+	c += sprintf(c, "sluice: 1\nrules:\n");
+	for (i = 0; i < 3000; i++)
+		c += sprintf(c, "  - {name: r%zu, from: %s, to: 10.%zu.0.0/16, service: tcp/%zu, action: allow}\n", i,
+			     i % 3 ? "10.1.0.0/16" : "10.2.0.0/16", i % 50, i + 1);
+	write_file("many.yaml", policy_text);
+	cr_expect(sluice("explain many.yaml --from 10.1.0.1 --to 10.7.0.1 --service udp/1") == 0, "%s", text);
+	for (i = 0; text[i]; i++)
+		lines += text[i] == '\n';
+	cr_expect_leq(lines, 40, "%s", text);
+	SAYS("1,000 earlier rules: source is not in `from`");
+	SAYS("1,960 earlier rules: source fits, destination is not in `to`");
+	SAYS("40 earlier rules: source and destination fit; the last 24 of them follow");
+	SAYS("udp/1 is not tcp/2958");
+	cr_expect(sluice("explain many.yaml --all --from 10.1.0.1 --to 10.7.0.1 --service udp/1 | wc -l") == 0);
+	cr_expect_eq(atoi(text), 3003, "%s", text);
+	cr_expect(sluice("explain many.yaml --json --from 10.1.0.1 --to 10.7.0.1 --service udp/1 >all.json; jq -c "
+			 "'{n: (.earlier | length), why: .earlier[2].why}' all.json") == 0);
+	o = parsed();
+	cr_expect_eq(json_object_get_int(json_object_object_get(o, "n")), 3000);
+	cr_expect_str_eq(field(o, "why"), "10.7.0.1 is not in 10.2.0.0/16");
+	json_object_put(o);
+}
+
 Test(cli, nothing_applied_is_three)
 {
 	cr_expect(sluice("--root /sys/fs/bpf/sluice-unit-cli status") == 3, "%s", text);

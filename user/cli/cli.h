@@ -45,7 +45,10 @@ int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(p
 /* Prints the error on standard error and returns the status that r (-errno) means: EINVAL and E2BIG are usage. */
 int cli_fail(const char *command, int r, const struct error *err);
 
-/* Loads a policy; diagnostics (errors and warnings) go to standard error. Returns 0 or an exit status. */
+/*
+ * Loads a policy; diagnostics go to standard error, or their number where there are too many warnings to read. Returns
+ * 0 or an exit status.
+ */
 int cli_load_policy(const char *command, const char *path, struct policy **ret_policy);
 
 int cmd_check(int argc, char **argv);

@@ -19,30 +19,23 @@ static const char *const mismatch_names[] = {
 	[POLICY_MISMATCH_SERVICE] = "service", [POLICY_MATCHED_AUDIT] = "audit",
 };
 
-static const char *const mismatch_texts[] = {
-	[POLICY_MATCHED] = "matched",
-	[POLICY_MISMATCH_TENANT] = "is for another tenant",
-	[POLICY_MISMATCH_SOURCE] = "source address is not in `from`",
-	[POLICY_MISMATCH_DEST] = "destination address is not in `to`",
-	[POLICY_MISMATCH_SERVICE] = "protocol, port or type is not in `service`",
-	[POLICY_MATCHED_AUDIT] = "matches, but only counts (mode: audit)",
-};
-
 struct explain_options {
 	struct question question;
 	bool json;
+	bool all;
 };
+
+/* Up to so many earlier rules are all shown; of more, those that nearly matched, and numbers for the rest. */
+#define SHOWN_MAX 24
 
 static void print_place(char *text, size_t size, struct policy_place place)
 {
 	snprintf(text, size, "%s:%u", place.file ? place.file : "?", place.line);
 }
 
-static void print_text(const struct policy *p, const struct question *q, const struct policy_answer *a)
+static void print_decision(const struct policy *p, const struct question *q, const struct policy_answer *a)
 {
 	char place[512];
-	struct table t;
-	size_t i;
 
 	printf("%s > %s %s: %s%s\n", q->from, q->to, q->service, status_action(a->action),
 	       p->audit ? " (the policy is in audit mode: it passes, and is counted)" : "");
@@ -52,13 +45,68 @@ static void print_text(const struct policy *p, const struct question *q, const s
 		print_place(place, sizeof(place), policy_rule_place(p, a->rule));
 		printf("  rule %s at %s decides\n", policy_rule_name(p, a->rule), place);
 	}
+}
+
+/* A rule that only its service kept from matching, or that matched and only counts: what a reader looks for. */
+static bool nearly_matched(enum policy_mismatch mismatch)
+{
+	return mismatch == POLICY_MISMATCH_SERVICE || mismatch == POLICY_MATCHED_AUDIT;
+}
+
+/* "3,412 rules: source is not in `from`", one line a reason, for the rules that are not shown. */
+static void print_fold(const struct policy_answer *a)
+{
+	static const char *const texts[] = {
+		[POLICY_MISMATCH_TENANT] = "hold in other tenants",
+		[POLICY_MISMATCH_SOURCE] = "source is not in `from`",
+		[POLICY_MISMATCH_DEST] = "source fits, destination is not in `to`",
+	};
+	size_t i, counts[POLICY_MATCHED_AUDIT + 1] = {};
+
+	for (i = 0; i < a->rule; i++)
+		counts[a->earlier[i]]++;
+	for (i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (texts[i] && counts[i])
+			printf("  %s %s %s\n", number_text(counts[i]).text,
+			       counts[i] == 1 ? "earlier rule:" : "earlier rules:", texts[i]);
+	}
+	counts[0] = counts[POLICY_MISMATCH_SERVICE] + counts[POLICY_MATCHED_AUDIT];
+	if (counts[0] > SHOWN_MAX)
+		printf("  %s earlier rules: source and destination fit; the last %d of them follow\n",
+		       number_text(counts[0]).text, SHOWN_MAX);
+	printf("  (--all shows every rule)\n");
+}
+
+/* The first rule to show, so that at most SHOWN_MAX near misses follow: the nearest to the one that decides. */
+static size_t fold_begin(const struct policy_answer *a)
+{
+	size_t i = a->rule, shown = 0;
+
+	while (i && shown < SHOWN_MAX)
+		shown += nearly_matched(a->earlier[--i]);
+	return i;
+}
+
+static void print_text(const struct policy *p, const struct explain_options *o, const struct policy_query *query,
+		       const struct policy_answer *a)
+{
+	bool fold = a->rule > SHOWN_MAX && !o->all;
+	char place[512], why[POLICY_EXPLAIN_LEN];
+	struct table t;
+	size_t i;
+
+	print_decision(p, &o->question, a);
+	if (fold)
+		print_fold(a);
 	table_start(&t,
 		    (const struct table_column[]){{"earlier rule", 0}, {"at", 0}, {"does not decide because", 0}, {}});
-	for (i = 0; i < a->rule; i++) {
+	for (i = fold ? fold_begin(a) : 0; i < a->rule; i++) {
+		if (fold && !nearly_matched(a->earlier[i]))
+			continue;
 		print_place(place, sizeof(place), policy_rule_place(p, i));
 		table_row(&t, "%s", policy_rule_name(p, i));
 		table_cell(&t, "%s", place);
-		table_cell(&t, "%s", mismatch_texts[a->earlier[i]]);
+		table_cell(&t, "%s", policy_explain_text(p, query, i, a->earlier[i], why, sizeof(why)));
 	}
 	table_print(&t, stdout);
 	table_done(&t);
@@ -75,8 +123,11 @@ static struct json_object *rule_object(const struct policy *p, size_t rule)
 	return o;
 }
 
-static void print_json(const struct policy *p, const struct question *q, const struct policy_answer *a)
+static void print_json(const struct policy *p, const struct explain_options *options, const struct policy_query *query,
+		       const struct policy_answer *a)
 {
+	const struct question *q = &options->question;
+	char why[POLICY_EXPLAIN_LEN];
 	struct json_object *o = a->by_default ? json_object_new_object() : rule_object(p, a->rule);
 	struct json_object *earlier = json_object_new_array(), *rule;
 	size_t i;
@@ -92,6 +143,8 @@ static void print_json(const struct policy *p, const struct question *q, const s
 	for (i = 0; i < a->rule; i++) {
 		rule = rule_object(p, i);
 		json_object_object_add(rule, "mismatch", json_object_new_string(mismatch_names[a->earlier[i]]));
+		policy_explain_text(p, query, i, a->earlier[i], why, sizeof(why));
+		json_object_object_add(rule, "why", json_object_new_string(why));
 		json_object_array_add(earlier, rule);
 	}
 	json_object_object_add(o, "earlier", earlier);
@@ -102,13 +155,10 @@ static void print_json(const struct policy *p, const struct question *q, const s
 static int parse_options(int argc, char **argv, struct explain_options *o)
 {
 	static const struct option options[] = {
-		{"from", required_argument, NULL, 'f'},
-		{"to", required_argument, NULL, 't'},
-		{"service", required_argument, NULL, 's'},
-		{"source-port", required_argument, NULL, 'p'},
-		{"tenant", required_argument, NULL, 'T'},
-		{"json", no_argument, NULL, 'j'},
-		{},
+		{"from", required_argument, NULL, 'f'},	   {"to", required_argument, NULL, 't'},
+		{"service", required_argument, NULL, 's'}, {"source-port", required_argument, NULL, 'p'},
+		{"tenant", required_argument, NULL, 'T'},  {"json", no_argument, NULL, 'j'},
+		{"all", no_argument, NULL, 'a'},	   {},
 	};
 	int option;
 
@@ -132,6 +182,9 @@ static int parse_options(int argc, char **argv, struct explain_options *o)
 		case 'j':
 			o->json = true;
 			break;
+		case 'a':
+			o->all = true;
+			break;
 		default:
 			return cli_usage("explain", "unknown option");
 		}
@@ -151,7 +204,7 @@ static int explain(const struct policy *p, const struct explain_options *o, stru
 		r = policy_explain(p, &query, &answer);
 	if (r)
 		return r;
-	(o->json ? print_json : print_text)(p, &o->question, &answer);
+	(o->json ? print_json : print_text)(p, o, &query, &answer);
 	free(answer.earlier);
 	return 0;
 }

@@ -41,17 +41,25 @@ const struct cli_command cli_commands[] = {
 	 "  --json   one JSON document: {root, abi, generation, policy, interfaces, rules, reasons, flows,\n"
 	 "           lost_events, queues, targets}\n"},
 	{"explain", cmd_explain,
-	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--json]",
+	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--all] [--json]",
 	 "why a flow passes or drops",
 	 "Says what POLICY does with a new flow, which rule decides, where that rule stands, and why each earlier\n"
 	 "rule does not match. Needs neither root nor a kernel.\n"
 	 "\n"
-	 "  --service ITEM   tcp/4420, udp/53, icmp/echo-request, icmp/3.4, icmpv6/128, gre, 47\n"
+	 "  --service ITEM    tcp/4420, udp/53, icmp/echo-request, icmp/3.4, icmpv6/128, gre, 47\n"
+	 "  --source-port N   of the packet, for rules that look at it; default 0\n"
+	 "  --tenant T        the tenant that the packet is of; default the host's\n"
+	 "  --all             every earlier rule; without it, of more than 24 rules those are shown whose source and\n"
+	 "                    destination fit, and the others are counted by reason\n"
+	 "  --json            one JSON document: {rule, file, line, from, to, service, action, default, mode,\n"
+	 "                    earlier: [{rule, file, line, mismatch, why}]}, with every earlier rule; mismatch is\n"
+	 "                    tenant, source, destination, service or audit (matches, but only counts)\n"
 	 "\n"
 	 "Exit status: 0 whatever the verdict is, 2 wrong usage or a rejected policy.\n"},
 	{"replay", cmd_replay, "POLICY FILE.pcap [--interface NAME] [--host ADDRESS]... [--summary] [--json]",
 	 "what a policy does with the packets of a capture",
-	 "Runs every packet of FILE (pcap or pcapng; - is standard input) through the real kernel programs by test run,\n"
+	 "Runs every packet of FILE (pcap or pcapng; - is standard input) through the real kernel programs by test "
+	 "run,\n"
 	 "in order, with flow state kept between packets and time taken from the capture. Nothing live is changed or\n"
 	 "needed: programs and tables are a private instance that ends with the command. Needs root.\n"
 	 "\n"
@@ -60,7 +68,8 @@ const struct cli_command cli_commands[] = {
 	 "                     judged as leaving, and failsafe services are this host's only. Without it every packet\n"
 	 "                     enters, unless the capture says that it left, and failsafe services are any host's\n"
 	 "  --summary          no line a packet\n"
-	 "  --json             one JSON object a line: {packet, verdict, reason, rule, tenant} in order, then {summary}\n"
+	 "  --json             one JSON object a line: {packet, verdict, reason, rule, tenant} in order, then "
+	 "{summary}\n"
 	 "\n"
 	 "The conntrack pickup begins with the first packet. Of a packet that the capture has cut short only what is\n"
 	 "there is judged, against the length it had.\n"
@@ -149,12 +158,20 @@ static void diagnostics_done(struct policy_diagnostics *d)
 	policy_diagnostics_done(d);
 }
 
+/* More than this would push the command's own answer out of sight. */
+#define WARNINGS_MAX 16
+
 int cli_load_policy(const char *command, const char *path, struct policy **ret_policy)
 {
 	_cleanup_(diagnostics_done) struct policy_diagnostics diagnostics = {};
 	int r = policy_load(path, &diagnostics, ret_policy);
 
-	policy_diagnostics_print(&diagnostics, stderr);
+	if (!r && diagnostics.count > WARNINGS_MAX)
+		fprintf(stderr, "sluice: %s: %s: %zu%s warnings; `sluice check` shows them\n", command, path,
+			min(diagnostics.count, (size_t)DIAGNOSTICS_MAX),
+			diagnostics.count > DIAGNOSTICS_MAX ? "+" : "");
+	else
+		policy_diagnostics_print(&diagnostics, stderr);
 	if (!r)
 		return 0;
 	if (!diagnostics.count)

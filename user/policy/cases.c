@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "policy/diagnostics.h"
 #include "policy/document.h"
+#include "policy/model.h"
 
 static int read_port(const char *text, uint16_t *ret_port, struct error *err)
 {
@@ -27,6 +28,16 @@ static int read_port(const char *text, uint16_t *ret_port, struct error *err)
 	return 0;
 }
 
+static int check_families(const struct question *q, const struct policy_query *query, struct error *err)
+{
+	bool from = policy_address_is_ipv4(query->source), to = policy_address_is_ipv4(query->dest);
+
+	if (from == to)
+		return 0;
+	return error_set(err, EINVAL, "'%.60s' is %s and '%.60s' is %s; a packet has both of one family", q->from,
+			 from ? "IPv4" : "IPv6", q->to, to ? "IPv4" : "IPv6");
+}
+
 int question_read(const struct question *q, const struct policy *p, struct policy_query *ret_query, struct error *err)
 {
 	struct policy_query query = {};
@@ -34,6 +45,8 @@ int question_read(const struct question *q, const struct policy *p, struct polic
 
 	if (!r)
 		r = policy_query_address(q->to, query.dest, err);
+	if (!r)
+		r = check_families(q, &query, err);
 	if (!r)
 		r = policy_query_service(q->service, &query, err);
 	if (!r && q->source_port)

@@ -10,24 +10,54 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "policy/diagnostics.h"
 #include "policy/values.h"
 
-static enum policy_mismatch rule_compare(const struct policy *p, const struct policy_rule *rule,
-					 const struct policy_query *q)
+/* Which segments contain the question's addresses, found once however many rules name them. */
+struct asked {
+	const struct policy *policy;
+	const struct policy_query *query;
+	uint8_t *source; /* of each segment */
+	uint8_t *dest;
+};
+
+enum { MEMBER_UNKNOWN, MEMBER_NO, MEMBER_YES };
+
+static bool side_contains(const struct asked *a, const struct policy_side *side, uint8_t *known, const uint8_t addr[16])
 {
+	size_t i, segment;
+
+	for (i = 0; i < side->n_segments; i++) {
+		segment = side->segments[i];
+		if (!policy_segment_in_tenant(a->policy, segment, a->query->tenant))
+			continue;
+		if (known[segment] == MEMBER_UNKNOWN)
+			known[segment] = policy_segment_contains(a->policy, segment, addr) ? MEMBER_YES : MEMBER_NO;
+		if (known[segment] == MEMBER_YES)
+			return true;
+	}
+	return side->any;
+}
+
+static enum policy_mismatch rule_compare(const struct asked *a, const struct policy_rule *rule)
+{
+	const struct policy_query *q = a->query;
+
 	if (!policy_rule_in_tenant(rule, q->tenant))
 		return POLICY_MISMATCH_TENANT;
-	if (!policy_side_contains(p, &rule->from, q->tenant, q->source))
+	if (!side_contains(a, &rule->from, a->source, q->source))
 		return POLICY_MISMATCH_SOURCE;
-	if (!policy_side_contains(p, &rule->to, q->tenant, q->dest))
+	if (!side_contains(a, &rule->to, a->dest, q->dest))
 		return POLICY_MISMATCH_DEST;
-	if (!policy_rule_serves(p, rule, q))
+	if (!policy_rule_serves(a->policy, rule, q))
 		return POLICY_MISMATCH_SERVICE;
 	return rule->audit ? POLICY_MATCHED_AUDIT : POLICY_MATCHED;
 }
 
 int policy_explain(const struct policy *p, const struct policy_query *q, struct policy_answer *ret_answer)
 {
+	_cleanup_free_ uint8_t *source = calloc(p->n_segments + 1, 1), *dest = calloc(p->n_segments + 1, 1);
+	const struct asked asked = {p, q, source, dest};
 	_cleanup_free_ enum policy_mismatch *earlier = NULL;
 	enum policy_mismatch mismatch;
 	size_t i;
@@ -35,10 +65,10 @@ int policy_explain(const struct policy *p, const struct policy_query *q, struct 
 	if (q->tenant >= p->n_tenants)
 		return -EINVAL;
 	earlier = calloc(p->n_rules + 1, sizeof(*earlier));
-	if (!earlier)
+	if (!earlier || !source || !dest)
 		return -ENOMEM;
 	for (i = 0; i < p->n_rules; i++) {
-		mismatch = rule_compare(p, &p->rules[i], q);
+		mismatch = rule_compare(&asked, &p->rules[i]);
 		if (mismatch == POLICY_MATCHED)
 			break;
 		earlier[i] = mismatch;
@@ -98,6 +128,8 @@ int policy_query_address(const char *text, uint8_t ret_addr[16], struct error *e
 
 int policy_query_tenant(const struct policy *p, const char *name, uint16_t *ret_tenant, struct error *err)
 {
+	struct suggestion s = {.word = name};
+	char near[SLUICE_NAME_LEN + 32];
 	size_t i;
 
 	for (i = 1; i < p->n_tenants; i++) {
@@ -105,7 +137,11 @@ int policy_query_tenant(const struct policy *p, const char *name, uint16_t *ret_
 			*ret_tenant = (uint16_t)i;
 			return 0;
 		}
+		suggestion_try(&s, p->tenants[i]);
 	}
+	if (s.best)
+		return error_set(err, EINVAL, "tenant '%.63s' is not defined in this policy%s", name,
+				 suggestion_text(&s, near, sizeof(near)));
 	return error_set(err, EINVAL, "tenant '%.63s' is not defined in this policy; leave it out for the host's",
 			 name);
 }

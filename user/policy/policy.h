@@ -255,8 +255,16 @@ struct policy_answer {
 	enum policy_mismatch *earlier; /* one per rule before `rule`; owned, free() */
 };
 
-/* Walks the rules of the model (not the tables), so that it also checks the compiler. */
+/* Walks the rules of the model (not the tables), so that it also checks the compiler. -EINVAL, -ENOMEM. */
 int policy_explain(const struct policy *p, const struct policy_query *q, struct policy_answer *ret_answer);
+
+/*
+ * What the rule says where it failed, as in "10.9.9.9 is not in trainers (10.10.0.0/16, fd00:10::/64)"; long lists are
+ * shortened. `mismatch` is what policy_explain() found for rule i. Returns buf.
+ */
+#define POLICY_EXPLAIN_LEN 1024
+const char *policy_explain_text(const struct policy *p, const struct policy_query *q, size_t i,
+				enum policy_mismatch mismatch, char *buf, size_t size);
 
 /* Name of rule i, "default" for n_rules; owned by the policy. And where it stands. */
 const char *policy_rule_name(const struct policy *p, size_t i);
