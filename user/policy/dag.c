@@ -8,7 +8,8 @@
 
 #include "base/util.h"
 
-#define MEMO_SLOTS (1u << 21)
+#define MEMO_SLOTS_MIN (1u << 10)
+#define MEMO_SLOTS_MAX (1u << 21)
 
 /* Results of dag_apply(), by the pair; a newer one takes the place of an older. */
 struct dag_memo {
@@ -18,17 +19,20 @@ struct dag_memo {
 	uint32_t level; /* + 1; 0: free */
 };
 
-int dag_begin(struct dag *d, const unsigned int *strides, unsigned int levels, size_t refs_max)
+int dag_begin(struct dag *d, const unsigned int *strides, unsigned int levels, size_t functions, size_t refs_max)
 {
 	unsigned int i, widest = 0;
 
+	d->memo_slots = MEMO_SLOTS_MIN;
+	while (d->memo_slots < MEMO_SLOTS_MAX && d->memo_slots < functions * 16)
+		d->memo_slots *= 2;
 	d->levels = levels;
 	d->refs_max = refs_max;
 	for (i = 0; i < levels; i++) {
 		d->level[i].stride = strides[i];
 		widest = max(widest, strides[i]);
 	}
-	d->memo = calloc(MEMO_SLOTS, sizeof(*d->memo));
+	d->memo = calloc(d->memo_slots, sizeof(*d->memo));
 	d->scratch = calloc((size_t)levels << widest, sizeof(*d->scratch));
 	return d->memo && d->scratch ? 0 : -ENOMEM;
 }
@@ -230,7 +234,7 @@ static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint
 		a = b;
 		b = swap;
 	}
-	memo = &d->memo[hash_mix(hash_mix((uint64_t)a << 32 | b) + level) & (MEMO_SLOTS - 1)];
+	memo = &d->memo[hash_mix(hash_mix((uint64_t)a << 32 | b) + level) & (d->memo_slots - 1)];
 	if (memo->a == a && memo->b == b && memo->level == level + 1) {
 		*ret_ref = memo->result;
 		return 0;

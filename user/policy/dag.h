@@ -37,7 +37,8 @@ struct dag {
 	void *arg;
 	size_t n_refs; /* of all nodes */
 	size_t refs_max;
-	struct dag_memo *memo;
+	struct dag_memo *memo; /* results of dag_apply() */
+	uint32_t memo_slots;   /* a power of two */
 	uint32_t *scratch; /* one node a level */
 };
 
@@ -48,8 +49,11 @@ struct dag_keys {
 	bool all;
 };
 
-/* strides[levels]; at most `refs_max` references before -E2BIG. dag_done() in any case. */
-int dag_begin(struct dag *d, const unsigned int *strides, unsigned int levels, size_t refs_max);
+/*
+ * strides[levels]; about as many functions as will be combined; at most `refs_max` references before -E2BIG.
+ * dag_done() in any case.
+ */
+int dag_begin(struct dag *d, const unsigned int *strides, unsigned int levels, size_t functions, size_t refs_max);
 void dag_done(struct dag *d);
 
 /*

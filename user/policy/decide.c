@@ -307,6 +307,11 @@ static int plane_build(struct decide *d, struct dag *dag, const struct layout *l
 	return r;
 }
 
+static size_t functions_of(const struct decide *d)
+{
+	return d->compiler->policy->n_rules + d->compiler->n_sources;
+}
+
 static int planes_build(struct decide *d, const struct layout *layout)
 {
 	size_t used = 0;
@@ -316,7 +321,7 @@ static int planes_build(struct decide *d, const struct layout *layout)
 	for (i = 0; i < layout->planes && !r; i++) {
 		_cleanup_(dag_done) struct dag dag = {.none = (uint32_t)d->compiler->policy->n_rules, .minimum = true};
 
-		r = dag_begin(&dag, d->strides, d->levels, layout->refs_max - used);
+		r = dag_begin(&dag, d->strides, d->levels, functions_of(d), layout->refs_max - used);
 		if (!r)
 			r = plane_build(d, &dag, layout, i);
 		used += dag.n_refs;
@@ -365,7 +370,7 @@ static int audits_build(struct decide *d)
 	if (!policy_has_audits(d->compiler->policy))
 		return 0;
 	d->compiler->tables->head.flags |= SLUICE_HAS_AUDITS;
-	r = dag_begin(&dag, d->strides, d->levels, COMPILE_REFS_MAX);
+	r = dag_begin(&dag, d->strides, d->levels, functions_of(d), COMPILE_REFS_MAX);
 	if (!r)
 		r = audits_intern(d, NULL, 0, &none); /* number 0 */
 	if (!r)
