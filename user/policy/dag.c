@@ -218,14 +218,13 @@ static bool apply_is_trivial(const struct dag *d, unsigned int level, uint32_t a
 	return true;
 }
 
+/* Of two functions that are not trivial to combine. */
 static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_t *ret_ref)
 {
 	struct dag_memo *memo;
-	uint32_t *refs, i, result;
+	uint32_t *refs, i, result, before[2];
 	int r = 0;
 
-	if (apply_is_trivial(d, level, a, b, ret_ref))
-		return 0;
 	if (!((a | b) & DAG_NODE))
 		return d->combine(d->arg, a, b, ret_ref);
 	if (a > b) {
@@ -245,7 +244,14 @@ static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint
 		uint32_t x = a & DAG_NODE ? node_refs(&d->level[level], a)[i] : a;
 		uint32_t y = b & DAG_NODE ? node_refs(&d->level[level], b)[i] : b;
 
-		r = apply(d, level + 1, x, y, &refs[i]);
+		if (i && x == before[0] && y == before[1]) { /* long runs are the rule */
+			refs[i] = refs[i - 1];
+			continue;
+		}
+		before[0] = x;
+		before[1] = y;
+		if (!apply_is_trivial(d, level + 1, x, y, &refs[i]))
+			r = apply(d, level + 1, x, y, &refs[i]);
 	}
 	if (!r)
 		r = node_make(d, level, refs, &result);
@@ -258,7 +264,7 @@ static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint
 
 int dag_apply(struct dag *d, uint32_t a, uint32_t b, uint32_t *ret_ref)
 {
-	return apply(d, 0, a, b, ret_ref);
+	return apply_is_trivial(d, 0, a, b, ret_ref) ? 0 : apply(d, 0, a, b, ret_ref);
 }
 
 /* -------------------------------------------------------------------------- emit */

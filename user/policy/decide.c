@@ -24,8 +24,8 @@ static const struct layout {
 	/* A rule goes to the first plane whose share of the destination classes is not less than its own, in 1/4096. */
 	unsigned int share[SLUICE_PLANE_AUDIT];
 } layouts[] = {
-	{1, 16u << 20, {4096}},
-	{2, 48u << 20, {64, 4096}},
+	{1, 40u << 20, {4096}},
+	{2, 80u << 20, {64, 4096}},
 	{3, COMPILE_REFS_MAX, {16, 512, 4096}},
 };
 
