@@ -68,7 +68,7 @@ struct classbench_seed {
 	const struct classbench_service *services;
 	const struct classbench_port *exact;
 	const struct classbench_port *ranges;
-	unsigned int own_ports; /* of 1000 exact ports and ranges: drawn freely, not from the tables */
+	unsigned int own_ports; /* of 1000 exact ports and ranges: of the site itself, not from the tables */
 	unsigned int same_tree; /* of 1000 destinations: drawn from the tree of the sources */
 	unsigned int nesting;	/* prefixes of one side around another, at most */
 	unsigned int flagged;	/* of 1000 TCP rules: with a condition on TCP flags */

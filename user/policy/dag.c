@@ -222,7 +222,7 @@ static bool apply_is_trivial(const struct dag *d, unsigned int level, uint32_t a
 static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_t *ret_ref)
 {
 	struct dag_memo *memo;
-	uint32_t *refs, i, result, before[2];
+	uint32_t *refs, i, result, before[2] = {};
 	int r = 0;
 
 	if (!((a | b) & DAG_NODE))
