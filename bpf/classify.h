@@ -10,11 +10,12 @@
 #include "pkt.h"
 #include "prefix.h"
 
-static __always_inline int service_class(const struct tuple *t, __u32 *ret_class)
+/* Classes of the packet's ports. */
+static __always_inline int port_classes(const struct tuple *t, __u32 *ret_port, __u32 *ret_source)
 {
 	void *protocols_table = bank_table(protocols, t->bank);
 	void *words_table = bank_table(words, t->bank);
-	__u32 protocol = t->protocol, dport = 0, sport = 0;
+	__u32 protocol = t->protocol;
 	const struct sluice_protocol *p;
 
 	if (!protocols_table || !words_table)
@@ -22,11 +23,13 @@ static __always_inline int service_class(const struct tuple *t, __u32 *ret_class
 	p = bpf_map_lookup_elem(protocols_table, &protocol);
 	if (!p)
 		return -1;
-	if (p->dports != SLUICE_NO_TABLE && page_word(words_table, p->dports + bpf_ntohs(t->dest_port), &dport))
+	*ret_port = p->port_class;
+	*ret_source = 0;
+	if (p->dports != SLUICE_NO_TABLE && page_word(words_table, p->dports + bpf_ntohs(t->dest_port), ret_port))
 		return -1;
-	if (p->sports != SLUICE_NO_TABLE && page_word(words_table, p->sports + bpf_ntohs(t->source_port), &sport))
+	if (p->sports != SLUICE_NO_TABLE && page_word(words_table, p->sports + bpf_ntohs(t->source_port), ret_source))
 		return -1;
-	return page_word(words_table, p->service + dport * p->source_classes + sport, ret_class);
+	return 0;
 }
 
 /* Rows of the source and key of the decision: abi.h, "struct sluice_class". */
@@ -34,12 +37,14 @@ static __always_inline const struct sluice_class *decision_ask(const struct tupl
 							       __u64 *ret_key)
 {
 	const struct sluice_class *source = class_find(t, false), *dest = class_find(t, true);
-	__u32 service;
+	__u32 port, source_port;
+	__u64 key;
 
-	if (!source || !dest || service_class(t, &service))
+	if (!source || !dest || port_classes(t, &port, &source_port))
 		return NULL;
-	/* In two shifts: none of the bits may be used, and a shift by 64 is none. */
-	*ret_key = ((__u64)dest->dest << p->service_bits | service) << 1 << (63 - p->dest_bits - p->service_bits & 63);
+	key = ((__u64)dest->dest << p->port_bits | port) << p->source_bits | source_port;
+	/* In two shifts: all of the bits may be unused, and a shift by 64 is none. */
+	*ret_key = key << 1 << (63 - p->dest_bits - p->port_bits - p->source_bits & 63);
 	return source;
 }
 

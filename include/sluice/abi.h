@@ -93,7 +93,7 @@ _Static_assert(sizeof(struct sluice_page) == 1024, "sluice_page is a map value; 
  *
  * A node takes at least SLUICE_STRIDE_MIN bits unless fewer are left, which bounds the steps of a walk. Two kinds of
  * tries use this: addresses (key: the address, IPv4 in the first 32 bits; leaf: an index in `classes`) and decisions
- * (key: destination class and service class, see struct sluice_class; leaf: an index in `rules`).
+ * (key: destination and port classes, see struct sluice_class; leaf: an index in `rules`).
  */
 #define SLUICE_TRIE_CHILD   0x80000000u
 #define SLUICE_TRIE_STRIDE  26
@@ -125,9 +125,9 @@ _Static_assert(sizeof(struct sluice_tenant) == 72, "sluice_tenant is a map value
  *
  * A decision asks row[plane] of the source's class, for every plane below sluice_policy.planes, with the key
  *
- *   (dest of the destination's class << service_bits | service class) << (64 - dest_bits - service_bits)
+ *   dest of the destination's class, dest_bits; destination port class, port_bits; source port class, source_bits
  *
- * in the first 64 bits. Each plane holds some of the rules and answers with the first of them that matches; the lowest
+ * from the top of the first 64 bits. Each plane holds some of the rules and answers with the first of them that matches; the lowest
  * answer decides. No match: the answer is the default, the last entry of `rules`. Why planes: rules that name one
  * source and all destinations, and rules that name all sources and one destination, multiply in one trie and add up
  * in two.
@@ -149,17 +149,17 @@ struct sluice_class {
 _Static_assert(sizeof(struct sluice_class) == 32, "sluice_class is a map value; resizing bumps the ABI");
 
 /*
- * Table `protocols`, 256 entries, indexed by IP protocol. For protocols with ports, the two port tables give port
- * classes, and the service class is word (service + dport_class * source_classes + sport_class) of `words`.
- * A port table is 65536 words: word (table + port in host order). ICMP and ICMPv6 use `dports` with (type << 8 | code) in
- * place of a port. A table of SLUICE_NO_TABLE: that port class is 0.
+ * Table `protocols`, 256 entries, indexed by IP protocol. A port table is 65536 words: word (table + port in host order)
+ * is the port's class. A destination port class says the protocol too: it is numbered over all of them. ICMP and ICMPv6
+ * use `dports` with (type << 8 | code) in place of a port. Without `dports` the class is `port_class`, without `sports`
+ * it is 0.
  */
 #define SLUICE_NO_TABLE 0xffffffffu
 struct sluice_protocol {
 	__u32 dports; /* first word of the table of destination ports */
 	__u32 sports;
-	__u32 service;
-	__u32 source_classes;
+	__u32 port_class;
+	__u32 reserved; /* 0 */
 };
 _Static_assert(sizeof(struct sluice_protocol) == 16, "sluice_protocol is a map value; resizing bumps the ABI");
 
@@ -210,9 +210,9 @@ struct sluice_policy {
 	__u32 default_action;	/* enum sluice_action: also for other ethertypes */
 	__u32 rules;		/* entries of `rules`, the default included as the last */
 	__u8 dest_bits;		/* of the key of a decision, see struct sluice_class */
-	__u8 service_bits;
+	__u8 port_bits;
+	__u8 source_bits;
 	__u8 planes; /* used for deciding, at most SLUICE_PLANE_AUDIT */
-	__u8 reserved;
 	__u32 failsafes; /* entries used of failsafe[] */
 	__u32 reserved2;
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];

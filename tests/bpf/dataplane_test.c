@@ -99,7 +99,7 @@ static void fixture_make(struct fixture *f, const char *policy_name, const char 
 	t->n_classes = 1;
 	words_set(&t->words);
 	for (i = 0; i < 256; i++)
-		t->protocols[i] = (struct sluice_protocol){SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 1};
+		t->protocols[i] = (struct sluice_protocol){SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 0};
 	t->rules = f->rules;
 	t->n_rules = n + 1;
 	for (i = 0; i < n; i++) {

@@ -230,9 +230,8 @@ Test(policy_compile, ports_of_both_ends)
 	cr_assert_eq(c.tables->protocols[132].dports, SLUICE_NO_TABLE);
 	cr_assert_neq(c.tables->protocols[6].dports, SLUICE_NO_TABLE);
 	cr_assert_eq(c.tables->protocols[6].sports, SLUICE_NO_TABLE);
-	cr_assert_eq(c.tables->protocols[6].source_classes, 1);
 	cr_assert_neq(c.tables->protocols[17].sports, SLUICE_NO_TABLE);
-	cr_assert_eq(c.tables->protocols[1].source_classes, 1);
+	cr_assert_eq(c.tables->protocols[1].sports, SLUICE_NO_TABLE);
 }
 
 /* ------------------------------------------------------------------------- tenants */

@@ -33,13 +33,22 @@ struct address_sets {
 	uint32_t *of_segment; /* the set of each segment alone, or SET_NONE */
 };
 
-/* One distinct service: items in normal form, and later the service classes that lie in it. */
+/*
+ * One distinct service: items in normal form, and from services.c the classes of ports that it is made of: the union of
+ * its pieces, each all pairs of a destination port class and a source port class. Classes are ascending.
+ */
 struct service_set {
 	struct policy_item *items;
 	size_t n_items;
 	uint8_t digest[32];
-	uint32_t *classes; /* ascending */
-	size_t n_classes;
+	struct service_piece {
+		uint32_t *ports;
+		size_t n_ports;
+		uint32_t *sources;
+		size_t n_sources;
+		bool all_sources;
+	} * pieces;
+	size_t n_pieces;
 };
 
 struct service_sets {
@@ -102,7 +111,8 @@ struct compiler {
 	size_t n_pairs; /* of a rule and a tenant that it holds in */
 	size_t n_sources;
 	size_t n_dests; /* destination classes: the most that any tenant has */
-	size_t service_classes;
+	size_t n_ports;	       /* destination port classes, over all protocols */
+	size_t n_source_ports; /* source port classes: the most that any protocol has */
 	size_t classes_capacity;
 	struct words words;
 	struct digest *digest; /* of the whole policy */
@@ -133,8 +143,9 @@ void lists_done(struct lists *l);
 int classes_compile(struct compiler *c, uint16_t tenant);
 void tenant_classes_done(struct tenant_classes *t);
 
-/* services.c: → protocols, port tables, services, service_set.classes. */
+/* services.c: → protocols, port tables, service_set.pieces. */
 int services_compile(struct compiler *c);
+void service_set_done(struct service_set *set);
 
 /* decide.c: → the planes of decision tries, audit lists, the rows of `classes`. */
 int decide_compile(struct compiler *c);

@@ -126,7 +126,7 @@ static int node_make(struct dag *d, unsigned int level, const uint32_t *refs, ui
 	return 0;
 }
 
-/* ---------------------------------------------------------------------- products */
+/* -------------------------------------------------------------------------- keys */
 
 /* Bits of the key that levels [level, end) take. */
 static unsigned int bits_between(const struct dag *d, unsigned int level, unsigned int end)
@@ -151,7 +151,6 @@ static struct dag_keys keys_take(struct dag_keys *keys, unsigned int below, unsi
 	return part;
 }
 
-/* The function of levels [level, end) that is `inside` on the keys and `none` elsewhere. */
 static int keys_build(struct dag *d, unsigned int level, unsigned int end, struct dag_keys keys, uint32_t inside,
 		      uint32_t *ret_ref)
 {
@@ -184,13 +183,10 @@ static int keys_build(struct dag *d, unsigned int level, unsigned int end, struc
 	return node_make(d, level, refs, ret_ref);
 }
 
-int dag_product(struct dag *d, unsigned int split, const struct dag_keys *outer, const struct dag_keys *inner,
-		uint32_t leaf, uint32_t *ret_ref)
+int dag_keys(struct dag *d, unsigned int level, unsigned int end, const struct dag_keys *keys, uint32_t inside,
+	     uint32_t *ret_ref)
 {
-	uint32_t inside;
-	int r = keys_build(d, split, d->levels, *inner, leaf, &inside);
-
-	return r ? r : keys_build(d, 0, split, *outer, inside, ret_ref);
+	return keys_build(d, level, end, *keys, inside, ret_ref);
 }
 
 /* ------------------------------------------------------------------------- apply */
@@ -262,9 +258,9 @@ static int apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint
 	return 0;
 }
 
-int dag_apply(struct dag *d, uint32_t a, uint32_t b, uint32_t *ret_ref)
+int dag_apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_t *ret_ref)
 {
-	return apply_is_trivial(d, 0, a, b, ret_ref) ? 0 : apply(d, 0, a, b, ret_ref);
+	return apply_is_trivial(d, level, a, b, ret_ref) ? 0 : apply(d, level, a, b, ret_ref);
 }
 
 /* -------------------------------------------------------------------------- emit */

@@ -57,14 +57,14 @@ int dag_begin(struct dag *d, const unsigned int *strides, unsigned int levels, s
 void dag_done(struct dag *d);
 
 /*
- * The function that is `leaf` on outer × inner and `none` elsewhere; `outer` are numbers of the levels below `split`,
- * `inner` of those from it.
+ * The function of levels [level, end) that is `inside`, a function of the levels from `end`, on the keys and `none`
+ * elsewhere. The keys are numbers of as many bits as these levels take.
  */
-int dag_product(struct dag *d, unsigned int split, const struct dag_keys *outer, const struct dag_keys *inner,
-		uint32_t leaf, uint32_t *ret_ref);
+int dag_keys(struct dag *d, unsigned int level, unsigned int end, const struct dag_keys *keys, uint32_t inside,
+	     uint32_t *ret_ref);
 
-/* Leaf by leaf combination of two functions. */
-int dag_apply(struct dag *d, uint32_t a, uint32_t b, uint32_t *ret_ref);
+/* Leaf by leaf combination of two functions of the levels from `level`. */
+int dag_apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_t *ret_ref);
 
 /*
  * Writes what `ref` reaches into c->words, in the form of abi.h, "Tries"; what is there already is shared. `leaf_word`

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Classes → decisions. What the rules of a source class say is one function from (destination class, service class) to
+ * Classes → decisions. What the rules of a source class say is one function from (destination class, port classes) to
  * the first rule that matches: a decision diagram, made of those of the sets that the class lies in by taking minima.
  * Classes that differ in one rule share all the rest. Called by compile.c when all classes are known.
  *
@@ -33,9 +33,8 @@ struct decide {
 	struct compiler *compiler;
 	unsigned int strides[DAG_LEVELS_MAX];
 	unsigned int levels;
-	unsigned int split; /* first level of service classes */
-	unsigned int dest_bits;
-	unsigned int service_bits;
+	unsigned int first_port;   /* level of destination port classes; before it, destination classes */
+	unsigned int first_source; /* level of source port classes */
 	uint32_t *rows[SLUICE_PLANES]; /* trie word of each source class */
 	struct lists audits;
 	struct hash_index by_audits;
@@ -77,11 +76,16 @@ static void levels_add(struct decide *d, unsigned int bits, unsigned int single)
 
 static void key_plan(struct decide *d)
 {
-	d->dest_bits = bits_for(d->compiler->n_dests);
-	d->service_bits = bits_for(d->compiler->service_classes);
-	levels_add(d, d->dest_bits, 8);
-	d->split = d->levels;
-	levels_add(d, d->service_bits, 6);
+	struct sluice_policy *head = &d->compiler->tables->head;
+
+	head->dest_bits = (uint8_t)bits_for(d->compiler->n_dests);
+	head->port_bits = (uint8_t)bits_for(d->compiler->n_ports);
+	head->source_bits = (uint8_t)bits_for(d->compiler->n_source_ports);
+	levels_add(d, head->dest_bits, 8);
+	d->first_port = d->levels;
+	levels_add(d, head->port_bits, 6);
+	d->first_source = d->levels;
+	levels_add(d, head->source_bits, 6);
 }
 
 /* -------------------------------------------------------------------- audit lists */
@@ -184,29 +188,47 @@ static bool pass_has_rule(const struct pass *p, size_t k)
 	return plane == p->plane;
 }
 
+/* A service with a leaf, as a function of port classes. */
+static int service_row(const struct pass *p, const struct service_set *set, uint32_t leaf, uint32_t *ret_row)
+{
+	const struct decide *d = p->decide;
+	const struct service_piece *piece;
+	uint32_t sources, part, row = p->dag->none;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < set->n_pieces && !r; i++) {
+		piece = &set->pieces[i];
+		r = dag_keys(p->dag, d->first_source, d->levels,
+			     &(struct dag_keys){piece->sources, piece->n_sources, piece->all_sources}, leaf, &sources);
+		if (!r)
+			r = dag_keys(p->dag, d->first_port, d->first_source,
+				     &(struct dag_keys){piece->ports, piece->n_ports, false}, sources, &part);
+		if (!r)
+			r = dag_apply(p->dag, d->first_port, row, part, &row);
+	}
+	*ret_row = row;
+	return r;
+}
+
 /* What one rule says, as a function of the key. */
 static int rule_row(const struct pass *p, size_t k, uint32_t *ret_row)
 {
 	const struct compiler *c = p->decide->compiler;
-	uint32_t rule = p->tenant->rules[k], element = p->tenant->to.element[k], leaf = rule;
-	uint32_t service = c->rule_service[rule];
-	struct dag_keys dests = {.all = element == SET_ANY}, services = {.all = service == SET_ANY};
-	int r;
+	uint32_t rule = p->tenant->rules[k], element = p->tenant->to.element[k], service = c->rule_service[rule];
+	uint32_t inside = rule;
+	struct dag_keys dests = {.all = element == SET_ANY};
+	int r = 0;
 
 	if (!dests.all) {
 		dests.items = p->dests->members + p->dests->spans[element].first;
 		dests.count = p->dests->spans[element].count;
 	}
-	if (!services.all) {
-		services.items = c->services.items[service].classes;
-		services.count = c->services.items[service].n_classes;
-	}
-	if (!p->layout) {
-		r = audits_intern(p->decide, &rule, 1, &leaf);
-		if (r)
-			return r;
-	}
-	return dag_product(p->dag, p->decide->split, &dests, &services, leaf, ret_row);
+	if (!p->layout)
+		r = audits_intern(p->decide, &rule, 1, &inside);
+	if (!r && service != SET_ANY)
+		r = service_row(p, &c->services.items[service], inside, &inside);
+	return r ? r : dag_keys(p->dag, 0, p->decide->first_port, &dests, inside, ret_row);
 }
 
 static int rules_fold(struct pass *p)
@@ -221,7 +243,7 @@ static int rules_fold(struct pass *p)
 		to = p->tenant->from.element[k] == SET_ANY ? &p->any_row : &p->element_row[p->tenant->from.element[k]];
 		r = rule_row(p, k, &row);
 		if (!r)
-			r = dag_apply(p->dag, *to, row, to);
+			r = dag_apply(p->dag, 0, *to, row, to);
 	}
 	return r;
 }
@@ -259,7 +281,7 @@ static int class_row(const struct pass *p, size_t class, uint32_t *ret_row)
 	int r = 0;
 
 	for (i = span->first; i < span->first + span->count && !r; i++)
-		r = dag_apply(p->dag, row, p->element_row[p->tenant->from.classes.members[i]], &row);
+		r = dag_apply(p->dag, 0, row, p->element_row[p->tenant->from.classes.members[i]], &row);
 	*ret_row = row;
 	return r;
 }
@@ -395,8 +417,6 @@ static void rows_fill(struct decide *d)
 		for (plane = 0; plane < SLUICE_PLANES; plane++)
 			t->classes[i].row[plane] = d->rows[plane][source];
 	}
-	t->head.dest_bits = (uint8_t)d->dest_bits;
-	t->head.service_bits = (uint8_t)d->service_bits;
 }
 
 static void decide_done(struct decide *d)

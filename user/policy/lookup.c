@@ -49,16 +49,17 @@ static const struct sluice_class *address_class(const struct policy_tables *t, u
 	return &t->classes[trie_walk(&t->words, tenants->root6, address_number(addr))];
 }
 
-static uint32_t service_class(const struct policy_tables *t, const struct policy_query *q)
+/* Key of the decision, in its lowest bits. */
+static address_t decision_key(const struct policy_tables *t, const struct policy_query *q, uint32_t dest)
 {
 	const struct sluice_protocol *p = &t->protocols[q->protocol];
-	size_t dest = 0, source = 0;
+	uint32_t port = p->port_class, source = 0;
 
 	if (p->dports != SLUICE_NO_TABLE)
-		dest = t->words.word[(size_t)p->dports + q->dest_port];
+		port = t->words.word[(size_t)p->dports + q->dest_port];
 	if (p->sports != SLUICE_NO_TABLE)
 		source = t->words.word[(size_t)p->sports + q->source_port];
-	return t->words.word[p->service + dest * p->source_classes + source];
+	return ((address_t)dest << t->head.port_bits | port) << t->head.source_bits | source;
 }
 
 /* Appends the audit rules that match before rule `decided`. */
@@ -79,8 +80,8 @@ size_t policy_tables_chain(const struct policy_tables *t, const struct policy_qu
 {
 	const struct sluice_class *source = address_class(t, q->tenant, q->source);
 	const struct sluice_class *dest = address_class(t, q->tenant, q->dest);
-	unsigned int bits = t->head.dest_bits + t->head.service_bits, plane;
-	address_t key = (address_t)dest->dest << t->head.service_bits | service_class(t, q);
+	unsigned int bits = t->head.dest_bits + t->head.port_bits + t->head.source_bits, plane;
+	address_t key = decision_key(t, q, dest->dest);
 	uint32_t decided = t->head.rules - 1, rule;
 	size_t n = 0;
 

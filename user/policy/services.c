@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Services → service classes. For each protocol, a sweep over destination ports and one over source ports yield port
- * classes; a pair of them is the set of services that it lies in, and each such set, over all protocols, is one service
- * class. Called by compile.c; leaves in every service_set the classes that make it up.
+ * Services → classes of ports. For each protocol, a sweep over destination ports and one over source ports yield port
+ * classes: ports that no service tells apart. Destination port classes are numbered over all protocols, so that one
+ * number says protocol and port; source port classes are numbered in each protocol. Called by compile.c; leaves in every
+ * service_set the products of classes that make it up.
+ *
+ * The two are not joined into one class of services: sets that name both ends would need the product of their ranges.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,13 +19,9 @@
 
 /* One axis, destination or source ports, of one protocol. */
 struct axis {
-	uint32_t *class_of; /* PORTS of them */
-	uint32_t n_classes;
-	struct list_span *spans; /* of each class: its elements in `elements` */
-	size_t n_spans;
-	uint32_t *elements;
-	size_t n_elements;
-	size_t elements_capacity;
+	struct compiler *compiler;
+	uint32_t *class_of;   /* PORTS of them */
+	struct lists classes; /* of each class: its elements */
 	struct active active;
 	uint32_t *depth; /* how many ranges of an element are on */
 	struct fingerprint_index by_fingerprint;
@@ -34,6 +33,7 @@ struct axis {
  * element and its source port in that range.
  */
 struct protocol_walk {
+	struct compiler *compiler;
 	const struct policy_item **items;
 	uint32_t *service; /* of each item */
 	size_t n_items;
@@ -41,28 +41,18 @@ struct protocol_walk {
 	uint32_t *source_element;  /* of each item */
 	uint32_t *element_service; /* of each destination element */
 	uint32_t *element_source;
+	bool *source_is_all; /* of each source element */
 	size_t n_dest;
 	size_t n_source;
-	bool *source_on; /* of each source element, in the cell at hand */
 	struct axis dest;
 	struct axis source;
 };
 
-struct service_walk {
-	struct compiler *compiler;
-	struct fingerprint_index by_fingerprint; /* service classes */
-	uint32_t *mark;				 /* of each service: the last cell that it was seen in */
-	uint32_t cells;
-	uint32_t *found;  /* scratch: the services of a cell */
-	uint32_t *tables; /* first words of the port tables */
-	size_t n_tables;
-	struct hash_index by_content;
-};
-
 /* ------------------------------------------------------------------------- axes */
 
-static int axis_begin(struct axis *a, size_t elements)
+static int axis_begin(struct axis *a, struct compiler *c, size_t elements)
 {
+	a->compiler = c;
 	a->class_of = calloc(PORTS, sizeof(*a->class_of));
 	a->depth = calloc(elements + 1, sizeof(*a->depth));
 	return a->class_of && a->depth ? active_begin(&a->active, elements) : -ENOMEM;
@@ -71,8 +61,7 @@ static int axis_begin(struct axis *a, size_t elements)
 static void axis_done(struct axis *a)
 {
 	free(a->class_of);
-	free(a->spans);
-	free(a->elements);
+	lists_done(&a->classes);
 	free(a->depth);
 	active_done(&a->active);
 	fingerprint_index_done(&a->by_fingerprint);
@@ -86,31 +75,20 @@ static void axis_toggle(void *arg, uint32_t element, bool on)
 		active_toggle(&a->active, element, on);
 }
 
-static int axis_class_add(struct axis *a)
-{
-	struct list_span *span = array_add(&a->spans, &a->n_spans, sizeof(*span));
-
-	if (!span ||
-	    array_reserve(&a->elements, &a->elements_capacity, a->n_elements, a->active.count, sizeof(*a->elements)))
-		return -ENOMEM;
-	*span = (struct list_span){a->n_elements, a->active.count};
-	if (a->active.count)
-		memcpy(a->elements + a->n_elements, a->active.members, a->active.count * sizeof(*a->elements));
-	a->n_elements += a->active.count;
-	a->n_classes++;
-	return 0;
-}
-
 static int axis_interval(void *arg, address_t first, address_t last)
 {
 	struct axis *a = arg;
 	uint32_t class = fingerprint_find(&a->by_fingerprint, &a->active.fingerprint);
 	uint32_t port;
+	int r;
 
 	if (class == HASH_NONE) {
-		class = a->n_classes;
-		if (fingerprint_number(&a->by_fingerprint, &a->active.fingerprint) || axis_class_add(a))
-			return -ENOMEM;
+		class = (uint32_t)a->classes.count;
+		r = lists_add(a->compiler, &a->classes, a->active.members, a->active.count);
+		if (!r)
+			r = fingerprint_number(&a->by_fingerprint, &a->active.fingerprint);
+		if (r)
+			return r;
 	}
 	for (port = (uint32_t)first; port <= (uint32_t)last; port++)
 		a->class_of[port] = class;
@@ -123,7 +101,7 @@ static int axis_build(struct axis *a, const struct protocol_walk *w, bool source
 	_cleanup_(sweep_done) struct sweep sweep = {};
 	const struct policy_item *item;
 	size_t i;
-	int r = axis_begin(a, source ? w->n_source : w->n_dest);
+	int r = axis_begin(a, w->compiler, source ? w->n_source : w->n_dest);
 
 	for (i = 0; i < w->n_items && !r; i++) {
 		item = w->items[i];
@@ -146,7 +124,7 @@ static void protocol_done(struct protocol_walk *w)
 	free(w->source_element);
 	free(w->element_service);
 	free(w->element_source);
-	free(w->source_on);
+	free(w->source_is_all);
 	axis_done(&w->dest);
 	axis_done(&w->source);
 }
@@ -187,6 +165,25 @@ static int number_of(struct hash_index *index, uint64_t key, size_t *count, uint
 	return 0;
 }
 
+static int item_number(struct protocol_walk *w, size_t i, struct hash_index *sources, struct hash_index *dests)
+{
+	const struct policy_item *item = w->items[i];
+	uint32_t source, dest;
+	int r;
+
+	r = number_of(sources, (uint64_t)item->source_first << 16 | item->source_last, &w->n_source, &source);
+	if (!r)
+		r = number_of(dests, (uint64_t)w->service[i] << 32 | source, &w->n_dest, &dest);
+	if (r)
+		return r;
+	w->source_element[i] = source;
+	w->source_is_all[source] = item->source_first == 0 && item->source_last == PORTS - 1;
+	w->dest_element[i] = dest;
+	w->element_service[dest] = w->service[i];
+	w->element_source[dest] = source;
+	return 0;
+}
+
 static int elements_number(struct protocol_walk *w)
 {
 	struct hash_index sources = {}, dests = {};
@@ -197,208 +194,138 @@ static int elements_number(struct protocol_walk *w)
 	w->source_element = calloc(w->n_items + 1, sizeof(uint32_t));
 	w->element_service = calloc(w->n_items + 1, sizeof(uint32_t));
 	w->element_source = calloc(w->n_items + 1, sizeof(uint32_t));
-	w->source_on = calloc(w->n_items + 1, sizeof(bool));
-	if (!w->dest_element || !w->source_element || !w->element_service || !w->element_source || !w->source_on)
+	w->source_is_all = calloc(w->n_items + 1, sizeof(bool));
+	if (!w->dest_element || !w->source_element || !w->element_service || !w->element_source || !w->source_is_all)
 		return -ENOMEM;
-	for (i = 0; i < w->n_items && !r; i++) {
-		r = number_of(&sources, (uint64_t)w->items[i]->source_first << 16 | w->items[i]->source_last,
-			      &w->n_source, &w->source_element[i]);
-		if (!r)
-			r = number_of(&dests, (uint64_t)w->service[i] << 32 | w->source_element[i], &w->n_dest,
-				      &w->dest_element[i]);
-		if (!r) {
-			w->element_service[w->dest_element[i]] = w->service[i];
-			w->element_source[w->dest_element[i]] = w->source_element[i];
-		}
-	}
+	for (i = 0; i < w->n_items && !r; i++)
+		r = item_number(w, i, &sources, &dests);
 	hash_index_done(&sources);
 	hash_index_done(&dests);
 	return r;
 }
 
-/* ------------------------------------------------------------------------- cells */
+/* ------------------------------------------------------------------------- pieces */
 
-/* Notes in every service of a new class that the class belongs to it. */
-static int class_spread(struct service_walk *s, const uint32_t *services, size_t count, uint32_t class)
+static struct service_piece *piece_add(struct service_set *set, bool all_sources)
 {
-	struct service_set *set;
+	struct service_piece *piece;
+
+	/* What takes every source port is one piece over all protocols. */
+	if (all_sources && set->n_pieces && set->pieces[0].all_sources)
+		return &set->pieces[0];
+	piece = array_add(&set->pieces, &set->n_pieces, sizeof(*piece));
+	if (!piece)
+		return NULL;
+	piece->all_sources = all_sources;
+	if (!all_sources || set->n_pieces == 1)
+		return piece;
+	*piece = set->pieces[0]; /* first place is for that one */
+	set->pieces[0] = (struct service_piece){.all_sources = true};
+	return &set->pieces[0];
+}
+
+static int numbers_add(uint32_t **numbers, size_t *count, const struct lists *l, uint32_t list, uint32_t offset)
+{
+	const struct list_span *span = &l->spans[list];
 	uint32_t *slot;
 	size_t i;
 
-	for (i = 0; i < count; i++) {
-		set = &s->compiler->services.items[services[i]];
-		slot = array_add(&set->classes, &set->n_classes, sizeof(*slot));
+	for (i = span->first; i < span->first + span->count; i++) {
+		slot = array_add(numbers, count, sizeof(*slot));
 		if (!slot)
 			return -ENOMEM;
-		*slot = class;
+		*slot = l->members[i] + offset;
 	}
 	return 0;
 }
 
-static int class_of_services(struct service_walk *s, const uint32_t *services, size_t count, uint32_t *ret_class)
+/* Says in every service which classes of this protocol it is made of. `first`: number of its first port class. */
+static int pieces_add(const struct protocol_walk *w, uint32_t first)
 {
-	struct fingerprint f = {};
-	uint32_t class;
-	size_t i;
+	_cleanup_(lists_done) struct lists ports = {}, sources = {};
+	struct service_piece *piece;
+	uint32_t element, source;
 	int r;
 
-	for (i = 0; i < count; i++)
-		fingerprint_add(&f, services[i]);
-	class = fingerprint_find(&s->by_fingerprint, &f);
-	if (class == HASH_NONE) {
-		class = (uint32_t)s->compiler->service_classes++;
-		r = fingerprint_number(&s->by_fingerprint, &f);
-		if (!r)
-			r = class_spread(s, services, count, class);
-		if (r)
-			return r;
-	}
-	*ret_class = class;
-	return 0;
-}
-
-/* The service class of one pair of port classes. The source axis' elements are marked in source_on. */
-static int cell_class(struct service_walk *s, const struct protocol_walk *w, uint32_t dest, uint32_t *ret_class)
-{
-	const struct list_span *span = &w->dest.spans[dest];
-	uint32_t element, service;
-	size_t i, count = 0;
-
-	s->cells++;
-	for (i = span->first; i < span->first + span->count; i++) {
-		element = w->dest.elements[i];
-		service = w->element_service[element];
-		if (!w->source_on[w->element_source[element]] || s->mark[service] == s->cells)
-			continue;
-		s->mark[service] = s->cells;
-		s->found[count++] = service;
-	}
-	return class_of_services(s, s->found, count, ret_class);
-}
-
-static int cells_fill(struct service_walk *s, struct protocol_walk *w, size_t first)
-{
-	const struct list_span *span;
-	uint32_t dest, source, class;
-	size_t i;
-	int r;
-
-	for (source = 0; source < w->source.n_classes; source++) {
-		span = &w->source.spans[source];
-		for (i = span->first; i < span->first + span->count; i++)
-			w->source_on[w->source.elements[i]] = true;
-		for (dest = 0; dest < w->dest.n_classes; dest++) {
-			r = cell_class(s, w, dest, &class);
-			if (r)
-				return r;
-			s->compiler->words.items[first + (size_t)dest * w->source.n_classes + source] = class;
-		}
-		for (i = span->first; i < span->first + span->count; i++)
-			w->source_on[w->source.elements[i]] = false;
-	}
-	return 0;
-}
-
-/* ------------------------------------------------------------------------ tables */
-
-struct table_key {
-	const struct words *words;
-	const uint32_t *tables; /* first word of each table so far */
-};
-
-static bool table_is(const void *key, const void *class_of, uint32_t table)
-{
-	const struct table_key *k = key;
-
-	return !memcmp(k->words->items + k->tables[table], class_of, PORTS * sizeof(uint32_t));
-}
-
-static int table_intern(struct service_walk *s, const struct axis *a, uint32_t *ret_first)
-{
-	const struct table_key key = {&s->compiler->words, s->tables};
-	uint64_t hash = hash_bytes(a->class_of, PORTS * sizeof(*a->class_of));
-	uint32_t table = hash_index_find(&s->by_content, hash, table_is, &key, a->class_of);
-	uint32_t *slot;
-	size_t first;
-	int r;
-
-	if (table == HASH_NONE) {
-		table = (uint32_t)s->n_tables;
-		r = words_add(s->compiler, PORTS, &first);
-		if (r)
-			return r;
-		memcpy(s->compiler->words.items + first, a->class_of, PORTS * sizeof(*a->class_of));
-		slot = array_add(&s->tables, &s->n_tables, sizeof(*slot));
-		if (!slot || hash_index_add(&s->by_content, hash, table))
-			return -ENOMEM;
-		*slot = (uint32_t)first;
-	}
-	*ret_first = s->tables[table];
-	return 0;
-}
-
-/* A protocol that no service names, as most are: one word, the class of no service. */
-static int protocol_unnamed(struct service_walk *s, struct sluice_protocol *p)
-{
-	uint32_t class;
-	size_t first;
-	int r = words_add(s->compiler, 1, &first);
-
+	r = lists_invert(&w->dest.classes, w->n_dest, &ports);
 	if (!r)
-		r = class_of_services(s, s->found, 0, &class);
+		r = lists_invert(&w->source.classes, w->n_source, &sources);
+	for (element = 0; element < w->n_dest && !r; element++) {
+		source = w->element_source[element];
+		piece = piece_add(&w->compiler->services.items[w->element_service[element]], w->source_is_all[source]);
+		r = piece ? numbers_add(&piece->ports, &piece->n_ports, &ports, element, first) : -ENOMEM;
+		if (!r && !piece->all_sources)
+			r = numbers_add(&piece->sources, &piece->n_sources, &sources, source, 0);
+	}
+	return r;
+}
+
+void service_set_done(struct service_set *set)
+{
+	size_t i;
+
+	for (i = 0; i < set->n_pieces; i++) {
+		free(set->pieces[i].ports);
+		free(set->pieces[i].sources);
+	}
+	free(set->pieces);
+	free(set->items);
+}
+
+/* ------------------------------------------------------------------------- tables */
+
+static int table_add(const struct axis *a, uint32_t offset, uint32_t *ret_first)
+{
+	struct compiler *c = a->compiler;
+	size_t first, i;
+	int r = words_add(c, PORTS, &first);
+
 	if (r)
 		return r;
-	s->compiler->words.items[first] = class;
-	p->service = (uint32_t)first;
+	for (i = 0; i < PORTS; i++)
+		c->words.items[first + i] = a->class_of[i] + offset;
+	*ret_first = (uint32_t)first;
 	return 0;
 }
 
-static int protocol_compile(struct service_walk *s, uint8_t protocol)
+static int protocol_compile(struct compiler *c, uint8_t protocol)
 {
-	struct sluice_protocol *p = &s->compiler->tables->protocols[protocol];
-	_cleanup_(protocol_done) struct protocol_walk w = {};
-	size_t first;
+	_cleanup_(protocol_done) struct protocol_walk w = {.compiler = c};
+	struct sluice_protocol *p = &c->tables->protocols[protocol];
 	int r;
 
-	*p = (struct sluice_protocol){SLUICE_NO_TABLE, SLUICE_NO_TABLE, 0, 1};
-	r = items_collect(&s->compiler->services, protocol, &w);
-	if (!r && !w.n_items)
-		return protocol_unnamed(s, p);
-	if (!r)
-		r = elements_number(&w);
+	*p = (struct sluice_protocol){.dports = SLUICE_NO_TABLE, .sports = SLUICE_NO_TABLE};
+	r = items_collect(&c->services, protocol, &w);
+	if (r || !w.n_items)
+		return r; /* that no service names, as most are: class 0 */
+	r = elements_number(&w);
 	if (!r)
 		r = axis_build(&w.dest, &w, false);
 	if (!r)
 		r = axis_build(&w.source, &w, true);
 	if (!r)
-		r = words_add(s->compiler, (size_t)w.dest.n_classes * w.source.n_classes, &first);
-	if (!r)
-		r = cells_fill(s, &w, first);
+		r = pieces_add(&w, (uint32_t)c->n_ports);
 	if (r)
 		return r;
-	p->service = (uint32_t)first;
-	p->source_classes = w.source.n_classes;
-	/* A protocol whose ports nothing tells apart needs no tables; source ports are only asked after destination
-	 * ports. */
-	if (w.source.n_classes > 1)
-		r = table_intern(s, &w.source, &p->sports);
-	if (!r && w.dest.n_classes * w.source.n_classes > 1)
-		r = table_intern(s, &w.dest, &p->dports);
+	p->port_class = (uint32_t)c->n_ports;
+	c->n_ports += w.dest.classes.count;
+	c->n_source_ports = max(c->n_source_ports, w.source.classes.count);
+	/* A protocol whose ports nothing tells apart needs no tables. */
+	if (w.source.classes.count > 1)
+		r = table_add(&w.source, 0, &p->sports);
+	if (!r && w.dest.classes.count > 1)
+		r = table_add(&w.dest, p->port_class, &p->dports);
 	return r;
 }
 
 int services_compile(struct compiler *c)
 {
-	_cleanup_free_ uint32_t *mark = calloc(c->services.count + 1, sizeof(*mark));
-	_cleanup_free_ uint32_t *found = calloc(c->services.count + 1, sizeof(*found));
-	struct service_walk s = {.compiler = c, .mark = mark, .found = found};
 	unsigned int protocol;
-	int r = mark && found ? 0 : -ENOMEM;
+	int r = 0;
 
+	c->n_ports = 1; /* class 0: protocols that no service names */
+	c->n_source_ports = 1;
 	for (protocol = 0; protocol < 256 && !r; protocol++)
-		r = protocol_compile(&s, (uint8_t)protocol);
-	fingerprint_index_done(&s.by_fingerprint);
-	hash_index_done(&s.by_content);
-	free(s.tables);
+		r = protocol_compile(c, (uint8_t)protocol);
 	return r;
 }

@@ -32,10 +32,8 @@ void sets_done(struct compiler *c)
 
 	for (i = 0; i < c->addresses.count; i++)
 		ranges_done(&c->addresses.items[i].ranges);
-	for (i = 0; i < c->services.count; i++) {
-		free(c->services.items[i].items);
-		free(c->services.items[i].classes);
-	}
+	for (i = 0; i < c->services.count; i++)
+		service_set_done(&c->services.items[i]);
 	free(c->addresses.items);
 	free(c->addresses.of_segment);
 	hash_index_done(&c->addresses.by_digest);
