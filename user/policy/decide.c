@@ -17,16 +17,18 @@
 #include "base/util.h"
 #include "policy/dag.h"
 
-/* How rules are dealt out; the first row that fits is used. */
+/*
+ * How rules are dealt out; the first row that fits is used. Of the shares tried on firewall and IP-chain sets of 100,000
+ * rules these gave the smallest tables, half of what two planes take.
+ */
 static const struct layout {
 	unsigned int planes;
 	size_t refs_max; /* of all diagrams */
 	/* A rule goes to the first plane whose share of the destination classes is not less than its own, in 1/4096. */
 	unsigned int share[SLUICE_PLANE_AUDIT];
 } layouts[] = {
-	{1, 40u << 20, {4096}},
-	{2, 80u << 20, {64, 4096}},
-	{3, COMPILE_REFS_MAX, {16, 512, 4096}},
+	{1, 28u << 20, {4096}},
+	{3, COMPILE_REFS_MAX, {4, 256, 4096}},
 };
 
 struct decide {
