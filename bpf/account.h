@@ -116,6 +116,8 @@ static __noinline void audits_account(const struct pkt *pkt)
 			return;
 		denies = rule->action != SLUICE_ACTION_ALLOW;
 		rule_count(pkt, rule->slot, denies);
+		if (replay)
+			replay_audit(rule->slot);
 		rule_log(pkt, rule, denies ? SLUICE_R_DENY_RULE : SLUICE_R_PASS_RULE,
 			 denies ? SLUICE_DROP : SLUICE_PASS, denies);
 	}

@@ -29,6 +29,17 @@ static __always_inline void replay_report(const struct pkt *pkt, __u32 reason, _
 	r->dest_port = pkt->tuple.dest_port;
 }
 
+static __always_inline void replay_audit(__u32 slot)
+{
+	struct sluice_replay_result *r = &replay_state.result;
+	__u32 n = r->n_audits;
+
+	if (n >= SLUICE_AUDITS_MAX)
+		return;
+	r->audits[n] = slot;
+	r->n_audits = n + 1;
+}
+
 /* Takes the place of a sleeping timer's look, for all flows at once. */
 static long replay_sweep_flow(void *map, struct sluice_flow_key *key, struct sluice_flow *flow, void *ctx)
 {

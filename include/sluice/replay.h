@@ -25,7 +25,9 @@ struct sluice_replay_result {
 	__u8 source[16]; /* IPv4-mapped */
 	__u8 dest[16];
 	__be16 source_port;
-	__be16 dest_port; /* ICMP: type << 8 | code */
+	__be16 dest_port;		 /* ICMP: type << 8 | code */
+	__u32 n_audits;			 /* audit rules that it matched before the deciding one: */
+	__u32 audits[SLUICE_AUDITS_MAX]; /* their slots */
 };
 
 struct sluice_replay {

@@ -34,7 +34,8 @@ struct step {
 	size_t keep;	  /* not 0: the capture has so many bytes of it */
 	uint16_t tenant;
 	bool audited;
-	bool runt; /* keep is all that the frame ever had */
+	const char *counted; /* the audit rule that it matches on its way */
+	bool runt;	     /* keep is all that the frame ever had */
 };
 
 struct script {
@@ -132,7 +133,7 @@ static void step_judge(const struct run *run, const struct script *s, const stru
 	struct sluice_replay_result r = {};
 	struct capture_packet p = {};
 	struct error err = {};
-	const char *rule;
+	const char *rule, *counted;
 	char name[160];
 	int e = capture_next(run->capture, &err, &p);
 
@@ -147,12 +148,13 @@ static void step_judge(const struct run *run, const struct script *s, const stru
 	else
 		e = -1;
 	rule = rule_name(run, r.slot);
+	counted = r.n_audits == 1 ? rule_name(run, r.audits[0]) : r.n_audits ? "(several)" : "";
 	judge_check(name,
 		    !e && r.verdict == step->verdict && r.reason == step->reason && r.audited == step->audited &&
-			    r.tenant == step->tenant &&
+			    r.tenant == step->tenant && !strcmp(counted, step->counted ? step->counted : "") &&
 			    (!rule || !step->rule ? rule == step->rule : !strcmp(rule, step->rule)),
-		    "verdict %u, %s, rule %s, tenant %u%s %s; expected %u, %s, rule %s", r.verdict,
-		    judge_reason((enum sluice_reason)r.reason), rule ? rule : "(none)", r.tenant,
+		    "verdict %u, %s, rule %s, counted by '%s', tenant %u%s %s; expected %u, %s, rule %s", r.verdict,
+		    judge_reason((enum sluice_reason)r.reason), rule ? rule : "(none)", counted, r.tenant,
 		    r.audited ? ", audited" : "", err.text, step->verdict, judge_reason(step->reason),
 		    step->rule ? step->rule : "(none)");
 }
@@ -381,6 +383,19 @@ static const struct step audit[] = {
 	{},
 };
 
+#define TRIED                                                                                                          \
+	HEAD "rules:\n"                                                                                                \
+	     "  - {name: tried, from: any, to: any, service: udp/53, action: deny, mode: audit}\n"                     \
+	     "  - {name: dns, from: any, to: any, service: udp/53, action: allow}\n"                                   \
+	     "  - {name: after, from: any, to: any, action: deny, mode: audit}\n"
+
+static const struct step audit_rules[] = {
+	{"matches two rules", 0, QUERY, PASSES(PASS_RULE), .rule = "dns", .counted = "tried"},
+	{"its flow is not asked again", 1, QUERY, PASSES(PASS_FLOW), .rule = "dns"},
+	{"matches the last", 2, {OUT4, .dport = 54}, DROPS(DENY_DEFAULT), .rule = "default", .counted = "after"},
+	{},
+};
+
 #define OWN                                                                                                            \
 	"sluice: 1\nname: own\ninterfaces: [{name: wire, antispoof: [outside]}]\ndefault: deny\nfailsafe: [tcp/22]\n"  \
 	"conntrack: {pickup: 0s}\nsegments: {outside: [10.1.0.0/16, \"fd01::/32\"]}\n"                                 \
@@ -504,6 +519,7 @@ static const struct script scripts[] = {
 	{"trunk", TENANTS, .steps = trunk, .flows = 1},
 	{"access", TENANTS, .interface = 1, .steps = access_port, .flows = 2},
 	{"audit", "mode: audit\n" HEAD RULES, .steps = audit, .flows = 1},
+	{"audit rules", TRIED, .steps = audit_rules, .flows = 1},
 	{"host known", OWN, .hosts = {S4, S6}, .steps = own_known, .flows = 1},
 	{"host unknown", OWN, .steps = own_unknown},
 	{"truncated", HEAD RULES, .steps = truncated, .flows = 3},

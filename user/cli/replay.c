@@ -17,6 +17,7 @@
 static void report_done(struct replay_report *r)
 {
 	free(r->rules);
+	free(r->audits);
 }
 
 enum sluice_verdict replay_verdict(const struct sluice_replay_result *r)
@@ -49,6 +50,8 @@ static int interface_find(const struct policy *p, const char *name, struct error
 static void report_add(struct replay_report *report, const struct capture_packet *p,
 		       const struct sluice_replay_result *r)
 {
+	uint32_t i;
+
 	if (!report->packets++)
 		report->first_ns = p->time_ns;
 	report->last_ns = p->time_ns > report->last_ns ? p->time_ns : report->last_ns;
@@ -59,6 +62,8 @@ static void report_add(struct replay_report *report, const struct capture_packet
 	report->reasons[r->reason]++;
 	if (r->slot < report->tables->n_rules)
 		report->rules[r->slot]++;
+	for (i = 0; i < r->n_audits; i++)
+		report->audits[r->audits[i]]++;
 }
 
 static int replay_packets(struct dataplane_replay *replay, struct capture *capture, const struct replay_options *o,
@@ -109,7 +114,8 @@ static int replay(const struct policy *p, const struct replay_options *o, struct
 	report.tables = tables;
 	report.interface = p->interfaces[options.interface].name;
 	report.rules = calloc(tables->n_rules, sizeof(*report.rules));
-	if (!report.rules)
+	report.audits = calloc(tables->n_rules, sizeof(*report.audits));
+	if (!report.rules || !report.audits)
 		return error_set(err, ENOMEM, "%s: out of memory", o->file);
 	r = dataplane_replay_open(&options, err, &instance);
 	if (!r)

@@ -28,7 +28,8 @@ struct replay_report {
 	uint64_t audited;
 	uint64_t truncated;
 	uint64_t reasons[SLUICE_REASON_COUNT];
-	uint64_t *rules; /* by index in the tables, the default last; owned */
+	uint64_t *rules;  /* packets decided, by index in the tables, the default last; owned */
+	uint64_t *audits; /* packets that matched as audit rule, likewise */
 	uint64_t first_ns;
 	uint64_t last_ns;
 	uint64_t flows; /* live at the end */

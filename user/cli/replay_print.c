@@ -69,6 +69,7 @@ void replay_print_text(const struct replay_report *report, const struct capture_
 		       const struct sluice_replay_result *r)
 {
 	uint64_t since = p->time_ns > report->first_ns ? p->time_ns - report->first_ns : 0;
+	uint32_t i;
 
 	if (report->packets == 1)
 		printf("%8s %14s  %-6s  %-17s %-24s %-12s %s\n", "packet", "seconds", "gets", "reason", "rule",
@@ -78,6 +79,8 @@ void replay_print_text(const struct replay_report *report, const struct capture_
 	       verdict_names[replay_verdict(r)], reason_name((enum sluice_reason)r->reason),
 	       text_or(rule_name(report, r->slot), "-"), text_or(tenant_name(report, r->tenant), "-"));
 	print_ends(r);
+	for (i = 0; i < r->n_audits; i++)
+		printf("  (audit rule %s)", text_or(rule_name(report, r->audits[i]), "?"));
 	printf("%s%s%s\n", r->audited ? "  (audited)" : "", r->judged > 1 ? "  (inner)" : "",
 	       is_truncated(p) ? "  (truncated)" : "");
 }
@@ -121,10 +124,12 @@ static void print_rules(const struct replay_report *report)
 
 	table_start(&t, (const struct table_column[]){{"rule", 0}, {"packets", 1}, {}});
 	for (i = 0; i < report->tables->n_rules; i++) {
-		if (!report->rules[i])
+		const char *name = text_or(rule_name(report, (uint32_t)i), "(default)");
+
+		if (!report->rules[i] && !report->audits[i])
 			continue;
-		table_row(&t, "%s", text_or(rule_name(report, (uint32_t)i), "(default)"));
-		table_cell(&t, "%s", number_text(report->rules[i]).text);
+		table_row(&t, "%s%s", name, report->audits[i] ? " (audit)" : "");
+		table_cell(&t, "%s", number_text(report->rules[i] + report->audits[i]).text);
 	}
 	table_print(&t, stdout);
 	table_done(&t);
@@ -159,13 +164,18 @@ static void print_object(struct json_object *o)
 void replay_print_json(const struct replay_report *report, const struct capture_packet *p,
 		       const struct sluice_replay_result *r)
 {
-	struct json_object *o = json_object_new_object();
+	struct json_object *o = json_object_new_object(), *audits = r->n_audits ? json_object_new_array() : NULL;
+	uint32_t i;
 
 	json_object_object_add(o, "packet", json_object_new_uint64(p->number));
 	json_object_object_add(o, "verdict", text_object(verdict_names[replay_verdict(r)]));
 	json_object_object_add(o, "reason", text_object(reason_name((enum sluice_reason)r->reason)));
 	json_object_object_add(o, "rule", text_object(rule_name(report, r->slot)));
 	json_object_object_add(o, "tenant", text_object(tenant_name(report, r->tenant)));
+	for (i = 0; i < r->n_audits; i++)
+		json_object_array_add(audits, text_object(rule_name(report, r->audits[i])));
+	if (audits)
+		json_object_object_add(o, "audits", audits);
 	if (r->audited)
 		json_object_object_add(o, "audited", json_object_new_boolean(true));
 	if (r->judged > 1)
@@ -192,14 +202,14 @@ static struct json_object *reasons_object(const struct replay_report *report)
 }
 
 /* The default has no name that a rule could not have, and so a field of its own. */
-static struct json_object *rules_object(const struct replay_report *report)
+static struct json_object *rules_object(const struct replay_report *report, const uint64_t *packets)
 {
 	struct json_object *o = json_object_new_object();
 	size_t i;
 
 	for (i = 0; i + 1 < report->tables->n_rules; i++)
-		if (report->rules[i])
-			json_object_object_add(o, report->tables->rules[i].name, number(report->rules[i]));
+		if (packets[i])
+			json_object_object_add(o, report->tables->rules[i].name, number(packets[i]));
 	return o;
 }
 
@@ -222,7 +232,8 @@ void replay_summary_json(const struct replay_report *r)
 	json_object_object_add(summary, "truncated", number(r->truncated));
 	json_object_object_add(summary, "flows", number(r->flows));
 	json_object_object_add(summary, "reasons", reasons_object(r));
-	json_object_object_add(summary, "rules", rules_object(r));
+	json_object_object_add(summary, "rules", rules_object(r, r->rules));
+	json_object_object_add(summary, "audits", rules_object(r, r->audits));
 	json_object_object_add(summary, "default", number(r->rules[r->tables->n_rules - 1]));
 	json_object_object_add(o, "summary", summary);
 	print_object(o);
