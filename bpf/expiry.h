@@ -96,6 +96,14 @@ static int flow_expire(void *map, struct sluice_flow_key *key, struct sluice_flo
 	return 0;
 }
 
+/* Timers run on this machine's time: in a replay userspace keeps them instead, told of each that is to be armed. */
+static __always_inline void replay_arm(const struct sluice_flow_key *key, __u64 end_ns)
+{
+	replay_state.result.armed = 1;
+	replay_state.result.key = *key;
+	replay_state.result.end_ns = end_ns;
+}
+
 /* ---- arrears ---- */
 
 /* One flow of the queue: ended, or queued again. A flow that has ended otherwise and come back with a timer leaves it.
@@ -158,8 +166,10 @@ static __always_inline long expiry_begin(const struct sluice_flow_key *key, stru
 	bool ready;
 	long r;
 
-	if (replay) /* timers run on this machine's time */
+	if (replay) {
+		replay_arm(key, flow->last_seen_ns + timeout);
 		return 0;
+	}
 	ready = arrears_ready();
 	r = bpf_timer_init(&flow->timer, &flows, CLOCK_MONOTONIC);
 	if (r == -EBUSY)

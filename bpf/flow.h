@@ -45,7 +45,9 @@ static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow
 	seen = __sync_fetch_and_or(&flow->seen, facts);
 	before = flow_timeout(pkt->key.protocol, seen, pkt->tuple.bank);
 	after = flow_timeout(pkt->key.protocol, seen | facts, pkt->tuple.bank);
-	if (after < before) /* mostly a FIN or RST */
+	if (after < before && replay)
+		replay_arm(&pkt->key, pkt->now + after);
+	else if (after < before) /* mostly a FIN or RST */
 		bpf_timer_start(&flow->timer, after, 0);
 }
 
@@ -112,10 +114,6 @@ __noinline int flow_decide(struct pkt *pkt)
 		return SLUICE_R_ICMP_UNRELATED;
 	key = pkt->key; /* on the stack: before 6.2 the verifier takes no other memory of ours as a key */
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (replay && flow && pkt->now >= flow_deadline(&key, flow)) {
-		flow_remove(&key);
-		flow = NULL;
-	}
 	if (!flow)
 		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
 	if (!pkt->icmp_error && tcp_opens(pkt) && (flow->seen & FLOW_CLOSING)) {
@@ -186,13 +184,9 @@ __noinline int flow_create(struct pkt *pkt)
 {
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	if (flow_is_kept(pkt) && flow_insert(pkt)) {
-		if (replay)
-			replay_state.result.full = 1;
-		if (!(pkt->policy_flags & SLUICE_ON_FULL_STATELESS)) {
-			pkt->decision.slot = SLUICE_NO_RULE;
-			return SLUICE_R_CONNTRACK_FULL;
-		}
+	if (flow_is_kept(pkt) && flow_insert(pkt) && !(pkt->policy_flags & SLUICE_ON_FULL_STATELESS)) {
+		pkt->decision.slot = SLUICE_NO_RULE;
+		return SLUICE_R_CONNTRACK_FULL;
 	}
 	return pkt->decision.flags & SLUICE_RULE_DEFAULT ? SLUICE_R_PASS_DEFAULT : SLUICE_R_PASS_RULE;
 }

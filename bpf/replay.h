@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What differs when packets come from a capture: the knob `replay` says so, and everywhere else all of this is dead
- * code that the verifier removes. Time comes with the packet (pkt_start()), so no timer may end a flow: it ends when
- * it is met after its time, or in a sweep. And nobody can be asked which addresses are this host's but the user.
+ * code that the verifier removes. Time comes with the packet (pkt_start()); so userspace keeps the timers of flows
+ * (expiry.h, replay_arm()), on the capture's time. And nobody can be asked which addresses are this host's but the
+ * user.
  */
 #ifndef SLUICE_BPF_REPLAY_H
 #define SLUICE_BPF_REPLAY_H
@@ -40,27 +41,18 @@ static __always_inline void replay_audit(__u32 slot)
 	r->n_audits = n + 1;
 }
 
-/* Takes the place of a sleeping timer's look, for all flows at once. */
-static long replay_sweep_flow(void *map, struct sluice_flow_key *key, struct sluice_flow *flow, void *ctx)
+/* What the timer of a flow does, asked for by userspace: removes it, or says when to look again. */
+static __always_inline void replay_visit(void)
 {
-	struct sluice_flow_key copy = *key;
-	__u64 end = flow_deadline(&copy, flow);
+	struct sluice_flow_key key = replay_state.visit;
+	const struct sluice_flow *flow = bpf_map_lookup_elem(&flows, &key);
+	__u64 end = flow ? flow_deadline(&key, flow) : 0;
 
-	if (end <= replay_state.now_ns) {
-		flow_remove(&copy);
-		return 0;
+	if (flow && end <= replay_state.now_ns) {
+		flow_remove(&key);
+		end = 0;
 	}
-	replay_state.flows++;
-	if (end < replay_state.next_end_ns)
-		replay_state.next_end_ns = end;
-	return 0;
-}
-
-static __always_inline void replay_sweep(void)
-{
-	replay_state.flows = 0;
-	replay_state.next_end_ns = ~0ull;
-	bpf_for_each_map_elem(&flows, replay_sweep_flow, NULL, 0);
+	replay_state.visit_end_ns = end;
 }
 
 #endif

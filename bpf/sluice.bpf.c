@@ -8,7 +8,7 @@
  *   sluice_tc_ingress  the same as sluice_xdp where an interface is attached with `attach: tc`
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
  *
- * A fifth, sluice_replay_sweep, is loaded by `sluice replay` only, which runs them on captured frames.
+ * A fifth, sluice_replay_visit, is loaded by `sluice replay` only, which runs them on captured frames.
  *
  * Each reads as a table of contents: start, parse, judge, account, act. What a packet gets, and in which order, is
  * the policy language's "What a packet gets"; judge() is that list.
@@ -164,11 +164,11 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 	return account(&pkt, reason) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-/* Ends the flows whose time has passed; bpf/replay.h. */
+/* A flow's timer, in a replay; bpf/replay.h. */
 SEC("xdp")
-int sluice_replay_sweep(struct xdp_md *ctx)
+int sluice_replay_visit(struct xdp_md *ctx)
 {
-	replay_sweep();
+	replay_visit();
 	return XDP_PASS;
 }
 

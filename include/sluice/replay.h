@@ -17,7 +17,6 @@ struct sluice_replay_result {
 	__u32 reason;  /* enum sluice_reason */
 	__u32 verdict; /* enum sluice_verdict: what the policy says */
 	__u32 audited; /* 1: passes in spite of it, the policy is in audit mode */
-	__u32 full;    /* 1: there was no room for the flow that it makes */
 	__u32 slot;    /* counter slot of the deciding rule, for a packet of a flow the flow's; or SLUICE_NO_RULE */
 	__u16 tenant;
 	__u8 protocol;
@@ -28,6 +27,9 @@ struct sluice_replay_result {
 	__be16 dest_port;		 /* ICMP: type << 8 | code */
 	__u32 n_audits;			 /* audit rules that it matched before the deciding one: */
 	__u32 audits[SLUICE_AUDITS_MAX]; /* their slots */
+	__u32 armed;			 /* 1: the timer of the flow `key` is to fire at end_ns */
+	struct sluice_flow_key key;
+	__u64 end_ns;
 };
 
 struct sluice_replay {
@@ -39,8 +41,10 @@ struct sluice_replay {
 
 	/* written by the programs */
 	struct sluice_replay_result result;
-	__u64 next_end_ns; /* of a sweep: when the first of the flows that are left will end; ~0: none is left */
-	__u64 flows;	   /* of a sweep: those that are left */
+
+	/* a timer that fires: userspace writes which flow's, the program when to fire again; 0: the flow has ended */
+	struct sluice_flow_key visit;
+	__u64 visit_end_ns;
 };
 
 #endif

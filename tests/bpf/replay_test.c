@@ -478,7 +478,7 @@ static const struct step truncated[] = {
 	{},
 };
 
-/* 64 flows fit (the least a policy may say); 30 s later they have ended, and only a sweep can know. */
+/* 64 flows fit (the least a policy may say); 30 s later they have ended, unmet by any packet. */
 #define FULL 64
 
 static struct step full[FULL + 6] = {

@@ -209,7 +209,7 @@ int dataplane_replay_open(const struct dataplane_replay_options *options, struct
 int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_replay_packet *packet, struct error *err,
 			    struct sluice_replay_result *ret_result);
 /* Flows that are live at the time of the last packet. */
-int dataplane_replay_flows(struct dataplane_replay *r, struct error *err, uint64_t *ret_flows);
+int dataplane_replay_flows(const struct dataplane_replay *r, struct error *err, uint64_t *ret_flows);
 void dataplane_replay_close(struct dataplane_replay *r);
 void dataplane_replay_closep(struct dataplane_replay **r);
 

@@ -19,6 +19,7 @@
 #include "base/util.h"
 #include "bpf/sluice.skel.h"
 #include "dataplane/internal.h"
+#include "dataplane/replay_timers.h"
 
 #define GENERATION	 1
 #define BANK		 (GENERATION & 1)
@@ -36,12 +37,11 @@ struct dataplane_replay {
 	struct sluice_bpf *skel;
 	struct dataplane dp; /* descriptors are the skeleton's */
 	struct sluice_replay *state;
-	int xdp, egress, sweep; /* programs */
+	int xdp, egress, visit; /* programs */
 	bool audit;
 	bool started;
 	uint64_t now_ns;
-	uint64_t sweep_ns;    /* no flow ends before this */
-	uint64_t shortest_ns; /* of the policy's timeouts */
+	struct replay_timers timers;
 };
 
 /* ------------------------------------------------------------------- open */
@@ -67,7 +67,7 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 	r->skel->rodata->flow_touch_ns = 0;
 	bpf_program__set_autoload(r->skel->progs.sluice_xdp, true);
 	bpf_program__set_autoload(r->skel->progs.sluice_tc_egress, true);
-	bpf_program__set_autoload(r->skel->progs.sluice_replay_sweep, true);
+	bpf_program__set_autoload(r->skel->progs.sluice_replay_visit, true);
 	s = sluice_bpf__load(r->skel);
 	if (s)
 		return error_system(err, -s,
@@ -76,7 +76,7 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 	r->state = &r->skel->bss->replay_state;
 	r->xdp = bpf_program__fd(r->skel->progs.sluice_xdp);
 	r->egress = bpf_program__fd(r->skel->progs.sluice_tc_egress);
-	r->sweep = bpf_program__fd(r->skel->progs.sluice_replay_sweep);
+	r->visit = bpf_program__fd(r->skel->progs.sluice_replay_visit);
 #define M(name) r->dp.map[MAP_##name] = bpf_map__fd(r->skel->maps.name);
 	DATAPLANE_MAPS(M)
 #undef M
@@ -85,16 +85,6 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 #undef T
 	snprintf(r->dp.root, sizeof(r->dp.root), "replay");
 	return 0;
-}
-
-static uint64_t shortest_timeout(const struct sluice_policy *head)
-{
-	uint64_t shortest = UINT64_MAX;
-	size_t i;
-
-	for (i = 0; i < SLUICE_T_PICKUP; i++)
-		shortest = min(shortest, (uint64_t)head->timeout_ns[i]);
-	return shortest;
 }
 
 static int replay_fill(struct dataplane_replay *r, const struct dataplane_replay_options *o, struct error *err)
@@ -116,7 +106,6 @@ static int replay_fill(struct dataplane_replay *r, const struct dataplane_replay
 	if (o->n_hosts)
 		memcpy(r->state->hosts, o->hosts, o->n_hosts * sizeof(o->hosts[0]));
 	r->audit = o->tables->head.flags & SLUICE_MODE_AUDIT;
-	r->shortest_ns = shortest_timeout(&o->tables->head);
 	return 0;
 }
 
@@ -139,8 +128,10 @@ int dataplane_replay_open(const struct dataplane_replay_options *options, struct
 
 void dataplane_replay_close(struct dataplane_replay *r)
 {
-	if (r)
-		sluice_bpf__destroy(r->skel);
+	if (!r)
+		return;
+	sluice_bpf__destroy(r->skel);
+	replay_timers_done(&r->timers);
 	free(r);
 }
 
@@ -229,19 +220,20 @@ static int run_egress(const struct dataplane_replay *r, const struct dataplane_r
 	return bpf_prog_test_run_opts(r->egress, &opts);
 }
 
-static int replay_sweep(struct dataplane_replay *r, struct error *err)
+/* Fires the timers whose time has come before the packet: each ends its flow or is armed again. */
+static int timers_run(struct dataplane_replay *r, struct error *err)
 {
 	static const uint8_t nothing[ETHERNET_HEADER];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = nothing, .data_size_in = sizeof(nothing));
-	int s;
+	int s = 0;
 
 	r->state->now_ns = r->now_ns;
-	s = bpf_prog_test_run_opts(r->sweep, &opts);
-	if (s)
-		return error_system(err, -s, "replay: cannot end flows");
-	/* What is seen from now on, a FIN too, keeps its flow for the shortest timeout at least. */
-	r->sweep_ns = min((uint64_t)r->state->next_end_ns, r->now_ns + r->shortest_ns);
-	return 0;
+	while (!s && replay_timers_take(&r->timers, r->now_ns, &r->state->visit)) {
+		s = bpf_prog_test_run_opts(r->visit, &opts);
+		if (!s && r->state->visit_end_ns)
+			s = replay_timers_add(&r->timers, r->state->visit_end_ns, &r->state->visit);
+	}
+	return s ? error_system(err, -s, "replay: cannot end flows") : 0;
 }
 
 static int replay_run(struct dataplane_replay *r, const struct dataplane_replay_packet *p, struct error *err)
@@ -258,6 +250,8 @@ static int replay_run(struct dataplane_replay *r, const struct dataplane_replay_
 	if (!r->state->result.judged)
 		return error_set(err, EPROTO, "replay: a frame of %zu bytes was not judged: a bug, please report",
 				 p->length);
+	if (r->state->result.armed && replay_timers_add(&r->timers, r->state->result.end_ns, &r->state->result.key))
+		return error_set(err, ENOMEM, "replay: out of memory for timers of flows");
 	return 0;
 }
 
@@ -283,27 +277,29 @@ int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_r
 		s = replay_start(r, err);
 	if (s)
 		return s;
-	if (packet->length < ETHERNET_HEADER) {
+	s = timers_run(r, err);
+	if (!s && packet->length < ETHERNET_HEADER) {
 		*ret_result = runt_result(r);
 		return 0;
 	}
-	s = replay_run(r, packet, err);
-	/* Timers would have made room long ago. */
-	if (!s && r->state->result.full && r->now_ns >= r->sweep_ns) {
-		s = replay_sweep(r, err);
-		if (!s)
-			s = replay_run(r, packet, err);
-	}
+	if (!s)
+		s = replay_run(r, packet, err);
 	if (!s)
 		*ret_result = r->state->result;
 	return s;
 }
 
-int dataplane_replay_flows(struct dataplane_replay *r, struct error *err, uint64_t *ret_flows)
+int dataplane_replay_flows(const struct dataplane_replay *r, struct error *err, uint64_t *ret_flows)
 {
-	int s = replay_sweep(r, err);
+	int n_cpus = libbpf_num_possible_cpus(), cpu;
+	_cleanup_free_ int64_t *count = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*count));
+	int64_t flows = 0;
+	__u32 zero = 0;
 
-	if (!s)
-		*ret_flows = r->state->flows;
-	return s;
+	if (!count || n_cpus < 0 || bpf_map_lookup_elem(r->dp.map[MAP_flow_count], &zero, count))
+		return error_system(err, count ? errno : ENOMEM, "replay: cannot count the flows");
+	for (cpu = 0; cpu < n_cpus; cpu++)
+		flows += count[cpu];
+	*ret_flows = (uint64_t)flows;
+	return 0;
 }
