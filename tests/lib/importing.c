@@ -49,7 +49,7 @@ const char *importing_query(const struct importing *i, const struct policy_query
 	free(answer.earlier);
 	MUST(answer.rule == rule, "tables say rule %zu, explain says %zu\n", rule, answer.rule);
 	stateless = answer.action == SLUICE_ACTION_ALLOW && !answer.by_default &&
-		    strstr(i->result.policy, "stateful: false");
+		    strstr(i->result.policy, ", stateful: false");
 	return stateless ? "allow-stateless" : names[answer.action];
 }
 

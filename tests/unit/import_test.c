@@ -328,13 +328,14 @@ Test(import, iptables_without_conntrack_is_stateless)
 	cr_expect_str_eq(importing_verdict(&i, "10.0.0.1", "10.0.0.2", "tcp/80", 0), "allow-stateless");
 	cr_expect_str_eq(importing_verdict(&i, "10.0.0.1", "10.0.0.2", "tcp/81", 0), "deny");
 	cr_expect(importing_dropped(&i, 4), "first packets alone make no connection");
-	cr_expect_eq(i.result.n_notes, 1);
+	cr_expect_eq(i.result.n_notes, 2);
 	importing_done(&i);
 }
 
 Test(import, iptables_input_and_forward_need_the_hosts_address)
 {
 	static const char text[] = "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n"
+				   ":OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp --dport 25 -j DROP\n"
 				   "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"
 				   "-A INPUT -p tcp --dport 22 -j ACCEPT\n"
 				   "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"
@@ -344,7 +345,8 @@ Test(import, iptables_input_and_forward_need_the_hosts_address)
 	static const struct question rows[] = {
 		{"9.9.9.9", "192.0.2.1", "tcp/22", 0, "allow"}, {"9.9.9.9", "192.0.2.1", "tcp/23", 0, "deny"},
 		{"9.9.9.9", "192.0.2.1", "tcp/80", 0, "deny"},	{"9.9.9.9", "192.0.2.2", "tcp/23", 0, "deny"},
-		{"9.9.9.9", "192.0.2.2", "tcp/80", 0, "allow"}, {"2001:db8::1", "2001:db8::2", "tcp/80", 0, "deny"},
+		{"9.9.9.9", "192.0.2.2", "tcp/80", 0, "allow"}, {"192.0.2.1", "9.9.9.9", "tcp/25", 0, "deny"},
+		{"192.0.2.1", "9.9.9.9", "tcp/23", 0, "allow"}, {"2001:db8::1", "2001:db8::2", "tcp/80", 0, "deny"},
 	};
 	struct importing i;
 

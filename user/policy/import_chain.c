@@ -17,9 +17,10 @@
 struct walk {
 	struct import *im;
 	enum import_verdict policy;
-	bool dry;		    /* only to find out whether it is stateful */
-	bool stateful;		    /* whatever belongs to a connection passes, here or later on the way */
-	bool established;	    /* that was seen */
+	bool dry;	  /* only to find out whether it is stateful */
+	bool stateful;	  /* whatever belongs to a connection passes, here or later on the way */
+	bool established; /* that was seen */
+	unsigned int stateless_rules;
 	unsigned int denies_before; /* of that */
 	unsigned int depth;
 	const struct import_match *context; /* what the base chain judges */
@@ -101,6 +102,7 @@ static void emit(struct walk *w, struct import_chain *chain, struct import_entry
 	if (!rule)
 		return;
 	rule->stateless = verdict == IMPORT_VERDICT_ACCEPT && !w->stateful;
+	w->stateless_rules += rule->stateless;
 	rule->log = log || e->log;
 	rule->log_every = e->log_every;
 	if (verdict != IMPORT_VERDICT_ACCEPT && !w->established)
@@ -288,18 +290,16 @@ static void flatten(struct walk *w, struct import_chain *chain, const struct imp
 static void base_flatten(struct import *im, struct import_chain *chain, const struct import_match *context)
 {
 	struct walk w = {.im = im, .policy = chain->policy, .context = context};
-	size_t first = im->n_rules;
-
 	w.dry = true;
 	flatten(&w, chain, context, 0);
 	w = (struct walk){.im = im, .policy = chain->policy, .context = context, .stateful = w.established};
 	flatten(&w, chain, context, 0);
-	if (!w.stateful && im->n_rules > first)
+	if (w.stateless_rules)
 		import_note(im, import_print(im,
 					     "chain %s does not accept established connections, so its rules are "
 					     "`stateful: false` and answers need rules of their own, as there",
 					     chain->name));
-	else if (w.denies_before)
+	else if (w.stateful && w.denies_before)
 		import_note(im, import_print(
 					im,
 					"in chain %s, %u rules that deny stand before the one that accepts established "
@@ -311,26 +311,16 @@ static void base_flatten(struct import *im, struct import_chain *chain, const st
 /* The policy of a chain, for all that its rules left over. A set of one family says nothing about the other. */
 static void rest_emit(struct import *im, const struct import_chain *chain, const struct import_match *context)
 {
-	struct import_match m = *context;
+	struct import_match m;
+	const struct import_match family = import_match_any(chain->families);
 
-	m.families &= chain->families;
-	if (!m.families)
-		return;
-	import_rule_add(im, &m, chain->policy == IMPORT_VERDICT_DROP ? SLUICE_ACTION_DENY : SLUICE_ACTION_ALLOW,
-			import_print(im, "%s-policy", chain->name), 0);
+	if (import_match_both(im, context, &family, &m))
+		import_rule_add(im, &m, chain->policy == IMPORT_VERDICT_DROP ? SLUICE_ACTION_DENY : SLUICE_ACTION_ALLOW,
+				import_print(im, "%s-policy", chain->name), 0);
 }
 
-static void default_set(struct import *im, const struct import_chain *chain)
+static void family_note(struct import *im, const struct import_chain *chain)
 {
-	const struct import_match any = import_match_any(IMPORT_BOTH);
-
-	if (chain->policy == IMPORT_VERDICT_DROP)
-		return;
-	if (chain->families == IMPORT_BOTH) {
-		im->default_allow = true;
-		return;
-	}
-	rest_emit(im, chain, &any);
 	import_note(
 		im,
 		import_print(im,
@@ -340,63 +330,143 @@ static void default_set(struct import *im, const struct import_chain *chain)
 			     chain->families == IMPORT_IPV4 ? '6' : '4'));
 }
 
-/* INPUT for this host's addresses, FORWARD for the rest. */
-static void both_flatten(struct import *im, struct import_chain *input, struct import_chain *forward)
-{
-	const struct import_match any = import_match_any(IMPORT_BOTH);
-	struct import_match host = any;
-	struct policy_prefix *addresses = NULL, p, *slot;
-	size_t i, n = 0;
+/* --------------------------------------------------------------- which chains, for what */
 
-	for (i = 0; i < im->options->n_addresses; i++) {
-		if (!import_prefix_read(im->options->addresses[i], &p)) {
-			import_fail(im, EINVAL, "--address %s is no address; write it as in 192.0.2.1",
-				    im->options->addresses[i]);
-			return;
-		}
-		slot = import_add(im, &addresses, &n, sizeof(*slot));
-		if (slot)
-			*slot = p;
-	}
-	if (!import_match_side(im, &host, IMPORT_TO, addresses, n, false, "this-host"))
-		return;
-	base_flatten(im, input, &host);
-	rest_emit(im, input, &host);
-	base_flatten(im, forward, &any);
-	default_set(im, forward);
-}
+enum { BASES_MAX = 8 };
 
-/* One chain for IPv4 and one for IPv6. */
-static void families_flatten(struct import *im, struct import_chain *bases[2])
-{
-	const struct import_match any = import_match_any(IMPORT_BOTH);
-	unsigned int i;
-
-	for (i = 0; i < 2; i++)
-		base_flatten(im, bases[i], &any);
-	im->default_allow = bases[0]->policy != IMPORT_VERDICT_DROP && bases[1]->policy != IMPORT_VERDICT_DROP;
-	for (i = 0; i < 2 && !im->default_allow; i++)
-		if (bases[i]->policy != IMPORT_VERDICT_DROP)
-			rest_emit(im, bases[i], &any);
-}
+struct bases {
+	struct import_chain *items[BASES_MAX];
+	size_t count;
+};
 
 static bool is_base(const struct import *im, const struct import_chain *c)
 {
 	if (im->options->chain)
 		return !strcmp(c->name, im->options->chain) && c->hook != IMPORT_HOOK_NONE;
+	if (c->hook == IMPORT_HOOK_OUTPUT)
+		return im->options->n_addresses;
 	return c->hook == IMPORT_HOOK_INPUT || c->hook == IMPORT_HOOK_FORWARD || c->hook == IMPORT_HOOK_INGRESS;
 }
 
-/* The base chains that are asked for: those with rules, or a lone one that denies. */
-static size_t bases_find(struct import *im, struct import_chain *bases[3])
+/* The base chains that are asked for. With addresses all of them count, for their policies; else those with rules. */
+static void bases_find(struct import *im, struct bases *b)
 {
-	size_t i, n = 0, pass;
+	size_t i;
 
-	for (pass = 0; pass < 2 && !n; pass++)
-		for (i = 0; i < im->n_chains; i++)
-			if (is_base(im, &im->chains[i]) && (pass ? !n : im->chains[i].n_entries && n < 3))
-				bases[n++] = &im->chains[i];
-	return n;
+	for (i = 0; i < im->n_chains; i++)
+		if (is_base(im, &im->chains[i]) && (im->chains[i].n_entries || im->options->n_addresses) &&
+		    b->count < BASES_MAX)
+			b->items[b->count++] = &im->chains[i];
+}
+
+/* Two chains that judge the same packets in one another's stead cannot be told apart. */
+static const struct import_chain *bases_clash(struct import *im, const struct bases *b,
+					      const struct import_chain **ret_other)
+{
+	const struct import_chain *x, *y;
+	size_t i, k;
+
+	for (i = 0; i < b->count; i++) {
+		for (k = 0; k < i; k++) {
+			x = b->items[k];
+			y = b->items[i];
+			*ret_other = y;
+			if (x->hook == y->hook ? (x->families & y->families) != 0
+					       : !im->options->n_addresses || x->hook == IMPORT_HOOK_INGRESS ||
+							 y->hook == IMPORT_HOOK_INGRESS)
+				return x;
+		}
+	}
+	return NULL;
+}
+
+/* Those of one hook, one after the other: they are of different families. */
+static void hook_flatten(struct import *im, const struct bases *b, enum import_hook hook,
+			 const struct import_match *context, bool rest)
+{
+	size_t i;
+
+	for (i = 0; i < b->count; i++) {
+		if (b->items[i]->hook != hook)
+			continue;
+		base_flatten(im, b->items[i], context);
+		if (rest)
+			rest_emit(im, b->items[i], context);
+	}
+}
+
+/* What decides when no rule does: `default`, or for one family alone a last rule. */
+static void default_set(struct import *im, const struct bases *b, enum import_hook except[2])
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+	unsigned int accepts = 0;
+	size_t i;
+
+	for (i = 0; i < b->count; i++)
+		if (b->items[i]->hook != except[0] && b->items[i]->hook != except[1] &&
+		    b->items[i]->policy != IMPORT_VERDICT_DROP)
+			accepts |= b->items[i]->families;
+	im->default_allow = accepts == IMPORT_BOTH;
+	for (i = 0; i < b->count && !im->default_allow; i++) {
+		if (b->items[i]->hook == except[0] || b->items[i]->hook == except[1] ||
+		    b->items[i]->policy == IMPORT_VERDICT_DROP)
+			continue;
+		rest_emit(im, b->items[i], &any);
+		family_note(im, b->items[i]);
+	}
+}
+
+static bool addresses_read(struct import *im, struct policy_prefix **list, size_t *count)
+{
+	struct policy_prefix p, *slot;
+	size_t i;
+
+	for (i = 0; i < im->options->n_addresses; i++) {
+		if (!import_prefix_read(im->options->addresses[i], &p)) {
+			import_fail(im, EINVAL, "--address %s is no address; write it as in 192.0.2.1",
+				    im->options->addresses[i]);
+			return false;
+		}
+		slot = import_add(im, list, count, sizeof(*slot));
+		if (slot)
+			*slot = p;
+	}
+	return true;
+}
+
+/* OUTPUT for what comes from this host, INPUT for what goes to it, FORWARD for the rest. */
+static void host_flatten(struct import *im, const struct bases *b)
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+	struct import_match from = any, to = any;
+	struct policy_prefix *addresses = NULL;
+	size_t n = 0;
+
+	if (!addresses_read(im, &addresses, &n) ||
+	    !import_match_side(im, &from, IMPORT_FROM, addresses, n, false, "this-host") ||
+	    !import_match_side(im, &to, IMPORT_TO, addresses, n, false, "this-host"))
+		return;
+	hook_flatten(im, b, IMPORT_HOOK_OUTPUT, &from, true);
+	hook_flatten(im, b, IMPORT_HOOK_INPUT, &to, true);
+	hook_flatten(im, b, IMPORT_HOOK_FORWARD, &any, false);
+	default_set(im, b, (enum import_hook[]){IMPORT_HOOK_OUTPUT, IMPORT_HOOK_INPUT});
+}
+
+/* One hook for every packet. */
+static void lone_flatten(struct import *im, const struct bases *b)
+{
+	const struct import_match any = import_match_any(IMPORT_BOTH);
+
+	hook_flatten(im, b, b->items[0]->hook, &any, false);
+	default_set(im, b, (enum import_hook[]){IMPORT_HOOK_NONE, IMPORT_HOOK_NONE});
+	if (b->items[0]->hook == IMPORT_HOOK_INPUT)
+		import_note(
+			im,
+			import_print(im,
+				     "chain %s is carried for all packets, those that this host sends included; with "
+				     "--address A of this host it holds for what the host receives, and the output "
+				     "chain for what it sends",
+				     b->items[0]->name));
 }
 
 static void unvisited_drop(struct import *im)
@@ -419,32 +489,25 @@ static void unvisited_drop(struct import *im)
 
 void import_flatten(struct import *im)
 {
-	const struct import_match any = import_match_any(IMPORT_BOTH);
-	struct import_chain *bases[3] = {}, *swap;
-	size_t n = bases_find(im, bases);
+	const struct import_chain *clash, *other = NULL;
+	struct bases b = {};
 
-	if (!n) {
-		import_fail(im, EINVAL, "has no base chain%s%s; those of the input and forward hooks can be imported",
-			    im->options->chain ? " " : "", im->options->chain ?: "");
-	} else if (n == 1) {
-		base_flatten(im, bases[0], &any);
-		default_set(im, bases[0]);
-	} else if (n == 2 && bases[0]->hook == bases[1]->hook && !(bases[0]->families & bases[1]->families)) {
-		families_flatten(im, bases);
-	} else if (n == 2 && bases[0]->hook != bases[1]->hook && bases[0]->hook != IMPORT_HOOK_INGRESS &&
-		   bases[1]->hook != IMPORT_HOOK_INGRESS && im->options->n_addresses) {
-		if (bases[0]->hook == IMPORT_HOOK_FORWARD) {
-			swap = bases[0];
-			bases[0] = bases[1];
-			bases[1] = swap;
-		}
-		both_flatten(im, bases[0], bases[1]);
-	} else {
+	bases_find(im, &b);
+	clash = bases_clash(im, &b, &other);
+	if (!b.count)
 		import_fail(im, EINVAL,
-			    "both %s and %s have rules; choose one with --chain, or, for an input and a forward chain, "
-			    "tell them apart by this host's addresses: --address A",
-			    bases[0]->name, bases[1]->name);
-	}
+			    "has no base chain%s%s with rules; those of the input and forward hooks can be imported",
+			    im->options->chain ? " " : "", im->options->chain ?: "");
+	else if (clash)
+		import_fail(
+			im, EINVAL,
+			"both %s and %s have rules; choose one with --chain, or, for input, output and forward chains, "
+			"tell them apart by this host's addresses: --address A",
+			clash->name, other->name);
+	else if (im->options->n_addresses && !im->options->chain)
+		host_flatten(im, &b);
+	else
+		lone_flatten(im, &b);
 	if (!im->failed)
 		unvisited_drop(im);
 }

@@ -85,7 +85,14 @@ struct import_entry {
 	bool named;
 };
 
-enum import_hook { IMPORT_HOOK_NONE, IMPORT_HOOK_INPUT, IMPORT_HOOK_FORWARD, IMPORT_HOOK_INGRESS, IMPORT_HOOK_OTHER };
+enum import_hook {
+	IMPORT_HOOK_NONE,
+	IMPORT_HOOK_INPUT,
+	IMPORT_HOOK_FORWARD,
+	IMPORT_HOOK_INGRESS,
+	IMPORT_HOOK_OUTPUT,
+	IMPORT_HOOK_OTHER
+};
 
 struct import_chain {
 	const char *name;  /* as --chain says it */

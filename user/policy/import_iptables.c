@@ -76,7 +76,7 @@ static struct import_chain *chain_get(struct iptables *t, const char *name)
 	else if (!strcmp(name, "FORWARD"))
 		c->hook = IMPORT_HOOK_FORWARD;
 	else if (!strcmp(name, "OUTPUT"))
-		c->hook = IMPORT_HOOK_OTHER;
+		c->hook = IMPORT_HOOK_OUTPUT;
 	return c;
 }
 

@@ -62,7 +62,7 @@ static void chain_read(struct nft *n, struct json_object *o)
 		enum import_hook hook;
 	} hooks[] = {{"input", IMPORT_HOOK_INPUT},     {"forward", IMPORT_HOOK_FORWARD},
 		     {"ingress", IMPORT_HOOK_INGRESS}, {"prerouting", IMPORT_HOOK_OTHER},
-		     {"output", IMPORT_HOOK_OTHER},    {"egress", IMPORT_HOOK_OTHER}};
+		     {"output", IMPORT_HOOK_OUTPUT},   {"egress", IMPORT_HOOK_OTHER}};
 	struct import_chain *c = import_add(n->im, &n->im->chains, &n->im->n_chains, sizeof(*c));
 	const char *family = nft_text(o, "family");
 	size_t i;
