@@ -124,7 +124,12 @@ void policy_diagnostics_print(const struct policy_diagnostics *d, FILE *out)
 
 /* ----------------------------------------------------------------- suggestions */
 
-/* Edits (insert, delete, replace, swap of neighbours) from a to b; both shorter than SLUICE_NAME_LEN. */
+static bool same(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Edits (insert, delete, replace, swap of neighbours) from a to b, case aside; both shorter than SLUICE_NAME_LEN. */
 static size_t edit_distance(const char *a, const char *b)
 {
 	size_t row[3][SLUICE_NAME_LEN + 1];
@@ -138,8 +143,8 @@ static size_t edit_distance(const char *a, const char *b)
 		now[0] = i;
 		for (j = 1; j <= n; j++) {
 			now[j] = min(last[j] + 1, now[j - 1] + 1);
-			now[j] = min(now[j], last[j - 1] + (a[i - 1] != b[j - 1]));
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+			now[j] = min(now[j], last[j - 1] + !same(a[i - 1], b[j - 1]));
+			if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) && same(a[i - 2], b[j - 1]))
 				now[j] = min(now[j], before[j - 2] + 1);
 		}
 	}

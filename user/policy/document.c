@@ -14,10 +14,13 @@
 #include "base/cleanup.h"
 #include "policy/array.h"
 #include "policy/diagnostics.h"
+#include "policy/syntax.h"
 
 struct loader {
 	yaml_parser_t yaml;
 	const char *file;
+	const char *text;
+	size_t length;
 	struct policy_diagnostics *diagnostics;
 };
 
@@ -33,26 +36,11 @@ static int refuse(struct loader *l, yaml_mark_t mark, const char *text)
 	return r ? r : -EINVAL;
 }
 
-static int syntax_error(struct loader *l)
-{
-	const char *problem = l->yaml.problem ? l->yaml.problem : "unreadable";
-	int r;
-
-	if (l->yaml.error == YAML_MEMORY_ERROR)
-		return -ENOMEM;
-	if (l->yaml.context)
-		r = diagnostics_add(l->diagnostics, POLICY_ERROR, place_of(l, l->yaml.problem_mark),
-				    "not YAML: %s, %s that begins on line %zu; check indentation and quotes", problem,
-				    l->yaml.context, l->yaml.context_mark.line + 1);
-	else
-		r = diagnostics_add(l->diagnostics, POLICY_ERROR, place_of(l, l->yaml.problem_mark),
-				    "not YAML: %s; check indentation and quotes", problem);
-	return r ? r : -EINVAL;
-}
-
 static int event_next(struct loader *l, yaml_event_t *ret_event)
 {
-	return yaml_parser_parse(&l->yaml, ret_event) ? 0 : syntax_error(l);
+	return yaml_parser_parse(&l->yaml, ret_event)
+		       ? 0
+		       : syntax_refuse(&l->yaml, l->file, l->text, l->length, l->diagnostics);
 }
 
 static int node_read(struct loader *l, const yaml_event_t *event, unsigned int depth, struct node *node);
@@ -96,7 +84,10 @@ static int extras_refuse(struct loader *l, const yaml_event_t *event, const yaml
 		return refuse(l, event->start_mark,
 			      "anchors (&name) are not part of the policy language; write the value out");
 	if (tag)
-		return refuse(l, event->start_mark, "tags (!name) are not part of the policy language; remove it");
+		return refuse(
+			l, event->start_mark,
+			"tags (!name) are not part of the policy language; remove it, or use 'except' of a segment to "
+			"leave addresses out");
 	return 0;
 }
 
@@ -120,8 +111,10 @@ static int node_read(struct loader *l, const yaml_event_t *event, unsigned int d
 		r = extras_refuse(l, event, event->data.mapping_start.anchor, event->data.mapping_start.tag);
 		return r ? r : children_read(l, YAML_MAPPING_END_EVENT, depth, node);
 	default:
-		return refuse(l, event->start_mark,
-			      "aliases (*name) are not part of the policy language; write the value out");
+		return refuse(
+			l, event->start_mark,
+			"aliases (*name) are not part of the policy language; write the value out, or put a name that "
+			"begins with * in quotes");
 	}
 }
 
@@ -160,7 +153,7 @@ static int stream_read(struct loader *l, struct node *root)
 int document_parse(const char *file, const char *text, size_t length, struct policy_diagnostics *d,
 		   struct node *ret_root)
 {
-	struct loader l = {.file = file, .diagnostics = d};
+	struct loader l = {.file = file, .text = text, .length = length, .diagnostics = d};
 	struct node root = {};
 	int r;
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "policy/diagnostics.h"
 
 struct named_number {
 	const char *name;
@@ -60,6 +61,65 @@ static bool named_find(const struct named_number *names, size_t count, const cha
 	return false;
 }
 
+/* Not part of the language, where nothing is defined that the policy does not define: only to say what to write. */
+static const struct {
+	const char *name;
+	const char *item;
+} usual_items[] = {
+	{"ssh", "tcp/22"},
+	{"telnet", "tcp/23"},
+	{"smtp", "tcp/25"},
+	{"dns", "udp/53"},
+	{"domain", "udp/53"},
+	{"dhcp", "udp/67-68"},
+	{"tftp", "udp/69"},
+	{"http", "tcp/80"},
+	{"web", "tcp/80"},
+	{"ntp", "udp/123"},
+	{"snmp", "udp/161"},
+	{"bgp", "tcp/179"},
+	{"ldap", "tcp/389"},
+	{"https", "tcp/443"},
+	{"syslog", "udp/514"},
+	{"nfs", "tcp/2049"},
+	{"mysql", "tcp/3306"},
+	{"rdp", "tcp/3389"},
+	{"nvme", "tcp/4420"},
+	{"nvme-tcp", "tcp/4420"},
+	{"vxlan", "udp/4789"},
+	{"postgres", "tcp/5432"},
+	{"geneve", "udp/6081"},
+	{"redis", "tcp/6379"},
+	{"ping", "icmp/echo-request"},
+	{"ftp", "tcp/21"},
+	{"imap", "tcp/143"},
+	{"ike", "udp/500"},
+};
+
+bool value_item_suspect(const char *text)
+{
+	static const char *const ports[] = {"20", "21", "22",  "23",  "25",  "53",  "67",  "68",  "69",
+					    "80", "88", "110", "123", "143", "161", "162", "179", "194"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ports); i++) {
+		if (!strcmp(ports[i], text))
+			return true;
+	}
+	return false;
+}
+
+const char *value_item_usual(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(usual_items); i++) {
+		if (!strcasecmp(usual_items[i].name, name))
+			return usual_items[i].item;
+	}
+	return NULL;
+}
+
 bool value_protocol_has_ports(uint8_t protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
@@ -67,16 +127,29 @@ bool value_protocol_has_ports(uint8_t protocol)
 
 int value_protocol(const char *text, uint8_t *ret_protocol, struct error *err)
 {
+	struct suggestion s = {.word = text};
+	char near[SLUICE_NAME_LEN + 32];
 	uint64_t number;
+	size_t i;
 
 	if (named_find(protocols, ARRAY_SIZE(protocols), text, ret_protocol))
 		return 0;
 	if (isdigit((unsigned char)text[0])) {
-		if (value_number("IP protocol", text, 0, 255, &number, err))
-			return -EINVAL;
+		if (value_number("IP protocol", text, 0, 255, &number, NULL))
+			return error_set(err, EINVAL,
+					 "'%.40s' is no IP protocol, which is a number 0-255; a port is written with "
+					 "its protocol, as in tcp/443",
+					 text);
 		*ret_protocol = (uint8_t)number;
 		return 0;
 	}
+	for (i = 0; i < ARRAY_SIZE(protocols); i++)
+		suggestion_try(&s, protocols[i].name);
+	if (s.best)
+		return error_set(err, EINVAL, "'%.40s' is no protocol%s", text,
+				 suggestion_text(&s, near, sizeof(near)));
+	if (value_item_usual(text))
+		return error_set(err, EINVAL, "'%.40s' is no protocol; write %s", text, value_item_usual(text));
 	return error_set(err, EINVAL,
 			 "'%.40s' is no protocol; use tcp, udp, sctp, icmp, icmpv6, gre, esp or a number 0-255", text);
 }
@@ -87,19 +160,29 @@ static int icmp_read(uint8_t protocol, const char *text, struct policy_item *ite
 	const struct named_number *names = protocol == IPPROTO_ICMP ? icmp_types : icmpv6_types;
 	size_t count = protocol == IPPROTO_ICMP ? ARRAY_SIZE(icmp_types) : ARRAY_SIZE(icmpv6_types);
 	const char *dot = strchr(text, '.');
-	char type_text[4] = "";
+	struct suggestion s = {.word = text};
+	char type_text[4] = "", near[SLUICE_NAME_LEN + 32];
 	uint64_t type = 0, code = 0;
 	uint8_t named;
+	size_t i;
 
 	if (named_find(names, count, text, &named)) {
 		type = named;
 	} else {
 		if (!isdigit((unsigned char)text[0]) ||
-		    (dot ? (size_t)(dot - text) : strlen(text)) >= sizeof(type_text))
+		    (dot ? (size_t)(dot - text) : strlen(text)) >= sizeof(type_text)) {
+			for (i = 0; i < count; i++)
+				suggestion_try(&s, names[i].name);
+			if (!strcasecmp(text, "ping") || !strcasecmp(text, "echo"))
+				s.best = "echo-request";
+			if (s.best)
+				return error_set(err, EINVAL, "'%.40s' is no ICMP type%s", text,
+						 suggestion_text(&s, near, sizeof(near)));
 			return error_set(err, EINVAL,
 					 "'%.40s' is no ICMP type; use a name as in echo-request, a type as in 3, or "
 					 "type.code as in 3.4",
 					 text);
+		}
 		memcpy(type_text, text, dot ? (size_t)(dot - text) : strlen(text));
 		if (value_number("ICMP type", type_text, 0, 255, &type, err) ||
 		    (dot && value_number("ICMP code", dot + 1, 0, 255, &code, err)))
@@ -107,6 +190,35 @@ static int icmp_read(uint8_t protocol, const char *text, struct policy_item *ite
 	}
 	item->dest_first = (uint16_t)(type << 8 | code);
 	item->dest_last = (uint16_t)(type << 8 | (dot ? code : 255));
+	return 0;
+}
+
+static bool protocol_named(const char *text, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(protocols); i++) {
+		if (strlen(protocols[i].name) == length && !strncasecmp(protocols[i].name, text, length))
+			return true;
+	}
+	return false;
+}
+
+/* Shapes that an item has elsewhere: "443/tcp", "tcp:443", "tcp 443", "tcp/80,443". 0: none of them. */
+static int item_shape_refuse(const char *text, struct error *err)
+{
+	size_t digits = strspn(text, "0123456789-"), word = strcspn(text, "/: ,");
+	const char *rest = text + word;
+
+	if (digits && text[digits] == '/' && protocol_named(text + digits + 1, strlen(text + digits + 1)))
+		return error_set(err, EINVAL, "'%.40s' is the wrong way round; write %.20s/%.*s", text,
+				 text + digits + 1, (int)min(digits, (size_t)20), text);
+	if (*rest && *rest != '/' && protocol_named(text, word) && isdigit((unsigned char)rest[1]))
+		return error_set(err, EINVAL, "'%.40s' is no item; write %.*s/%.20s", text, (int)word, text, rest + 1);
+	rest = strpbrk(text, ",;");
+	if (rest && rest > text && rest[1])
+		return error_set(err, EINVAL, "'%.60s' is more than one item; write a list, as in [tcp/80, tcp/443]",
+				 text);
 	return 0;
 }
 
@@ -122,6 +234,9 @@ int value_item(const char *text, struct policy_item *ret_item, struct error *err
 		*ret_item = (struct policy_item){.any_protocol = true, .dest_last = 65535, .source_last = 65535};
 		return 0;
 	}
+	r = item_shape_refuse(text, err);
+	if (r)
+		return r;
 	memcpy(protocol, text, min(n, sizeof(protocol) - 1));
 	if (value_protocol(protocol, &item.protocol, err))
 		return -EINVAL;

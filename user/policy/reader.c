@@ -15,6 +15,12 @@
 #include "policy/diagnostics.h"
 #include "policy/values.h"
 
+void reader_warning(struct reader *r, const struct node *at, const char *text)
+{
+	if (diagnostics_add(r->diagnostics, POLICY_WARNING, at->place, "%s", text))
+		r->failed = -ENOMEM;
+}
+
 void reader_error(struct reader *r, const struct node *at, const char *fmt, ...)
 {
 	char text[1024];
@@ -57,7 +63,12 @@ bool reader_is_list(struct reader *r, const struct node *node, const char *what)
 {
 	if (node->kind == NODE_LIST)
 		return true;
-	reader_error(r, node, "%s must be a list, not %s; write [a, b]", what, kind_name(node));
+	if (node->kind == NODE_MAPPING)
+		reader_error(r, node, "%s must be a list, not a mapping; begin each of its entries with '- '", what);
+	else if (!*node->text)
+		reader_error(r, node, "%s is empty; write a list, as in [a, b], or remove the key", what);
+	else
+		reader_error(r, node, "%s must be a list; write [%.63s]", what, node->text);
 	return false;
 }
 
@@ -65,7 +76,13 @@ const char *reader_scalar(struct reader *r, const struct node *node, const char 
 {
 	if (node->kind == NODE_SCALAR)
 		return node->text;
-	reader_error(r, node, "%s must be a single value, not %s", what, kind_name(node));
+	if (node->kind == NODE_MAPPING && node->n_children && node->children[0].kind == NODE_SCALAR &&
+	    value_looks_like_prefix(node->children[0].text))
+		reader_error(r, node, "%s must be a single value; an IPv6 address needs quotes here, as in \"fd00::1\"",
+			     what);
+	else
+		reader_error(r, node, "%s must be a single value, not %s; write it without brackets", what,
+			     kind_name(node));
 	return NULL;
 }
 
@@ -80,8 +97,73 @@ static const struct field *field_find(const struct field *fields, const char *ke
 	return NULL;
 }
 
-static void key_unknown(struct reader *r, const struct node *key, const char *what, const struct field *fields)
+/* What other filters call it. */
+static const struct synonym {
+	const char *word;
+	const char *meant; /* the first that the mapping knows is suggested */
+} synonyms[] = {
+	{"port", "service"},
+	{"port", "ports"},
+	{"ports", "service"},
+	{"dport", "service"},
+	{"dport", "ports"},
+	{"protocol", "service"},
+	{"proto", "service"},
+	{"proto", "protocol"},
+	{"services", "service"},
+	{"sport", "source-ports"},
+	{"source-port", "source-ports"},
+	{"src", "from"},
+	{"source", "from"},
+	{"sources", "from"},
+	{"dst", "to"},
+	{"dest", "to"},
+	{"destination", "to"},
+	{"verdict", "action"},
+	{"target", "action"},
+	{"policy", "action"},
+	{"policy", "name"},
+	{"version", "sluice"},
+	{"prefixes", "include"},
+	{"prefix", "include"},
+	{"cidr", "include"},
+	{"cidrs", "include"},
+	{"addresses", "include"},
+	{"networks", "include"},
+	{"networks", "segments"},
+	{"hosts", "include"},
+	{"exclude", "except"},
+	{"without", "except"},
+	{"not", "except"},
+	{"members", "segments"},
+	{"groups", "segments"},
+	{"group", "segments"},
+	{"zones", "segments"},
+	{"applications", "services"},
+	{"device", "name"},
+	{"dev", "name"},
+	{"interface", "name"},
+	{"type", "backend"},
+	{"file", "path"},
+	{"nsid", "id"},
+	{"ip", "address"},
+};
+
+static const char *synonym_find(const char *word, const struct field *fields)
 {
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(synonyms); i++) {
+		if (!strcasecmp(synonyms[i].word, word) && field_find(fields, synonyms[i].meant))
+			return synonyms[i].meant;
+	}
+	return NULL;
+}
+
+static void key_unknown(struct reader *r, const struct node *key, const struct node *value, const char *what,
+			const struct field *fields)
+{
+	const char *meant = synonym_find(key->text, fields);
 	struct suggestion s = {.word = key->text};
 	char known[256] = "", near[SLUICE_NAME_LEN + 32];
 	const struct field *f;
@@ -92,7 +174,17 @@ static void key_unknown(struct reader *r, const struct node *key, const char *wh
 		if (f->read && n < sizeof(known))
 			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", f->key);
 	}
-	if (s.best)
+	if (meant && !strcmp(meant, "service"))
+		reader_error(r, key,
+			     "unknown key '%.63s' in %s; protocol and port go into 'service', as in service: tcp/80",
+			     key->text, what);
+	else if (meant)
+		reader_error(r, key, "unknown key '%.63s' in %s; it is called '%s' here", key->text, what, meant);
+	else if (!s.best && value->kind == NODE_SCALAR && !*value->text)
+		reader_error(r, key,
+			     "'%.63s' stands where a key of %s should; put several values in brackets, as in [a, b]",
+			     key->text, what);
+	else if (s.best)
 		reader_error(r, key, "unknown key '%.63s' in %s%s", key->text, what,
 			     suggestion_text(&s, near, sizeof(near)));
 	else
@@ -122,7 +214,7 @@ static void key_read(struct reader *r, const struct node *node, size_t i, const 
 		return;
 	f = field_find(fields, key->text);
 	if (!f) {
-		key_unknown(r, key, what, fields);
+		key_unknown(r, key, &node->children[i + 1], what, fields);
 		return;
 	}
 	earlier = key_earlier(node, i);
@@ -135,13 +227,33 @@ static void key_read(struct reader *r, const struct node *node, size_t i, const 
 		f->read(r, f, &node->children[i + 1], (char *)at + f->offset);
 }
 
+static void mapping_missing(struct reader *r, const struct node *node, const char *what, const struct field *fields)
+{
+	const char *colon = node->kind == NODE_SCALAR ? strchr(node->text, ':') : NULL;
+
+	if (node->kind == NODE_LIST)
+		reader_error(r, node, "%s must be a mapping, not a list; write key: value", what);
+	else if (!*node->text)
+		reader_error(r, node, "%s is empty; write key: value", what);
+	else if (colon && colon[1] && colon[1] != ':')
+		reader_error(r, node, "a space is missing behind ':'; write '%.*s: %.40s'",
+			     (int)min(colon - node->text, (ptrdiff_t)40), node->text, colon + 1);
+	else if (!strcmp(fields->key, "sluice"))
+		reader_error(r, node, "%s must be a mapping, not a single value; begin with 'sluice: 1'", what);
+	else if (fields->required)
+		reader_error(r, node, "%s must be a mapping, not a single value; write {%s: %.63s}", what, fields->key,
+			     node->text);
+	else
+		reader_error(r, node, "%s must be a mapping, not a single value; write key: value", what);
+}
+
 bool reader_mapping(struct reader *r, const struct node *node, const char *what, const struct field *fields, void *at)
 {
 	const struct field *f;
 	size_t i;
 
 	if (node->kind != NODE_MAPPING) {
-		reader_error(r, node, "%s must be a mapping, not %s; write key: value", what, kind_name(node));
+		mapping_missing(r, node, what, fields);
 		return false;
 	}
 	for (i = 0; i < node->n_children; i += 2)
@@ -152,7 +264,8 @@ bool reader_mapping(struct reader *r, const struct node *node, const char *what,
 				break;
 		}
 		if (f->required && i >= node->n_children)
-			reader_error(r, node, "%s has no '%s'; add it", what, f->key);
+			reader_error(r, node, "%s has no '%s'; %s", what, f->key,
+				     !strcmp(f->key, "sluice") ? "begin with 'sluice: 1'" : "add it");
 	}
 	return true;
 }
@@ -170,12 +283,36 @@ void read_bool(struct reader *r, const struct field *f, const struct node *value
 
 	if (!text)
 		return;
-	if (!strcmp(text, "true"))
+	if (!strcasecmp(text, "yes") || !strcasecmp(text, "on"))
+		reader_error(r, value, "%s is '%.40s'; write true", f->key, text);
+	else if (!strcasecmp(text, "no") || !strcasecmp(text, "off"))
+		reader_error(r, value, "%s is '%.40s'; write false", f->key, text);
+	else if (!strcmp(text, "true"))
 		*(bool *)at = true;
 	else if (!strcmp(text, "false"))
 		*(bool *)at = false;
 	else
 		reader_error(r, value, "%s is '%.40s'; write true or false", f->key, text);
+}
+
+/* What other filters call a choice. */
+static const struct synonym choice_synonyms[] = {
+	{"accept", "allow"},	    {"pass", "allow"},	     {"permit", "allow"}, {"drop", "deny"},
+	{"block", "deny"},	    {"discard", "deny"},     {"on", "enforce"},	  {"off", "audit"},
+	{"monitor", "audit"},	    {"permissive", "audit"}, {"native", "xdp"},	  {"skb", "xdp-generic"},
+	{"generic", "xdp-generic"}, {"ram", "memory"},	     {"none", "null"},
+};
+
+static void choice_synonym(struct suggestion *s, const char *text, const struct choice *c)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(choice_synonyms); i++) {
+		if (strcasecmp(choice_synonyms[i].word, text) || strcmp(choice_synonyms[i].meant, c->name))
+			continue;
+		s->best = c->name;
+		s->distance = 0;
+	}
 }
 
 void read_choice(struct reader *r, const struct field *f, const struct node *value, void *at)
@@ -197,9 +334,11 @@ void read_choice(struct reader *r, const struct field *f, const struct node *val
 				*(int *)at = c->value;
 			return;
 		}
+		if (c->value == CHOICE_NOT_YET)
+			continue;
 		suggestion_try(&s, c->name);
-		if (c->value != CHOICE_NOT_YET)
-			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? " | " : "", c->name);
+		choice_synonym(&s, text, c);
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? " | " : "", c->name);
 	}
 	reader_error(r, value, "%s cannot be '%.40s'; choose %s%s", f->key, text, known,
 		     suggestion_text(&s, near, sizeof(near)));
@@ -256,7 +395,7 @@ void reader_each(struct reader *r, const struct node *node, const char *what, bo
 	size_t i, n = node->kind == NODE_LIST ? node->n_children : 1;
 
 	if (!n)
-		reader_error(r, node, "%s is an empty list; name at least one, or remove the key", what);
+		reader_error(r, node, "%s is an empty list; name at least one", what);
 	for (i = 0; i < n; i++) {
 		if (one[i].kind == NODE_MAPPING && mappings)
 			each(r, &one[i], arg);
@@ -275,7 +414,7 @@ static const struct {
 	const char *remedy;
 } name_kinds[NAME_KINDS] = {
 	[NAME_TENANT] = {"tenant", "add it to 'tenants'"},
-	[NAME_SEGMENT] = {"segment", "add it to 'segments', or write a prefix"},
+	[NAME_SEGMENT] = {"segment", "add it to 'segments'"},
 	[NAME_SERVICE] = {"service", "add it to 'services', or write an item as in tcp/443"},
 	[NAME_RULE] = {"rule", ""},
 };
@@ -347,13 +486,20 @@ size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at)
 	if (r->diagnostics && r->diagnostics->errors < SUGGESTIONS_MAX) {
 		for (i = 0; i < table->n_entries; i++)
 			suggestion_try(&s, table->entries[i].node->text);
+		if ((kind == NAME_SEGMENT || kind == NAME_SERVICE) && !strcasecmp(at->text, "any"))
+			s.best = "any";
 	}
-	if (s.best)
+	if (kind == NAME_SERVICE && !s.best && value_item_usual(at->text))
+		reader_error(r, at, "service '%.63s' is not defined; write %s, or add it to 'services'", at->text,
+			     value_item_usual(at->text));
+	else if (s.best)
 		reader_error(r, at, "%s '%.63s' is not defined%s", name_kinds[kind].noun, at->text,
 			     suggestion_text(&s, near, sizeof(near)));
 	else
 		reader_error(r, at, "%s '%.63s' is not defined; %s", name_kinds[kind].noun, at->text,
-			     name_kinds[kind].remedy);
+			     kind == NAME_SEGMENT && at->text[0] == '!'
+				     ? "to leave addresses out use 'except' in a segment"
+				     : name_kinds[kind].remedy);
 	return NAME_UNDEFINED;
 }
 

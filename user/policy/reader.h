@@ -36,6 +36,8 @@ void reader_done(struct reader *r);
 /* Notes an error at a node. */
 void reader_error(struct reader *r, const struct node *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+void reader_warning(struct reader *r, const struct node *at, const char *text);
+
 /* array_add() that notes a lack of memory in r->failed. */
 void *reader_add(struct reader *r, void *items, size_t *count, size_t size);
 char *reader_strdup(struct reader *r, const char *text);

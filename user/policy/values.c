@@ -117,7 +117,8 @@ int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struc
 	uint64_t first, last;
 
 	if (!digits_read(text, &first, &end))
-		return error_set(err, EINVAL, "'%.40s' is no port; use 1-65535, or a range as in 8000-8999", text);
+		return error_set(err, EINVAL, "%s'%.40s' is no port; use 1-65535, or a range as in 8000-8999",
+				 *text ? "" : "nothing stands behind '/': ", text);
 	first_end = end;
 	last = first;
 	if (*end == '-' && !digits_read(end + 1, &last, &end))
@@ -191,14 +192,47 @@ static int host_bits_error(const struct policy_prefix *prefix, const char *text,
 	return error_set(err, EINVAL, "prefix %.60s has host bits set; write %s/%u", text, shown, prefix->length);
 }
 
+/* The length of a netmask as in 255.255.0.0, or -1. */
+static int netmask_length(const char *text)
+{
+	struct in_addr mask;
+	uint32_t bits;
+
+	if (inet_pton(AF_INET, text, &mask) != 1)
+		return -1;
+	bits = ntohl(mask.s_addr);
+	if (bits & (~bits >> 1))
+		return -1;
+	return __builtin_popcount(bits);
+}
+
+/* What looks like addresses of other notations; 0: nothing of the kind. */
+static int prefix_shape_refuse(const char *text, struct error *err)
+{
+	const char *slash = strchr(text, '/');
+	int length = slash ? netmask_length(slash + 1) : -1;
+
+	if (strpbrk(text, " ,;"))
+		return error_set(err, EINVAL,
+				 "'%.60s' is more than one prefix; write a list, as in [10.0.0.0/8, 10.1.2.3]", text);
+	if (length >= 0)
+		return error_set(err, EINVAL, "prefix %.60s has a netmask; write %.*s/%d", text,
+				 (int)min(slash - text, (ptrdiff_t)40), text, length);
+	if (strchr(text, '-') && strspn(text, "0123456789abcdefABCDEF:.-") == strlen(text))
+		return error_set(err, EINVAL, "'%.60s' is a range; write the prefixes that it is made of", text);
+	return 0;
+}
+
 int value_prefix(const char *text, struct policy_prefix *ret_prefix, struct error *err)
 {
 	struct policy_prefix prefix = {};
 	char address[INET6_ADDRSTRLEN];
 	const char *length_text;
 	uint64_t length;
-	int r;
+	int r = prefix_shape_refuse(text, err);
 
+	if (r)
+		return r;
 	if (prefix_split(text, address, sizeof(address), &length_text) || address_read(address, &prefix))
 		return error_set(err, EINVAL, "'%.60s' is no address or prefix; write it as in 10.0.0.0/8 or fd00::/64",
 				 text);

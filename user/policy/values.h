@@ -34,6 +34,12 @@ int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struc
 /* "tcp", "tcp/443", "icmp/echo-request", "icmp/3.4", "gre", "47", "any". */
 int value_item(const char *text, struct policy_item *ret_item, struct error *err);
 
+/* Whether an item is the number of an IP protocol that nobody uses and of a port that everybody does. */
+bool value_item_suspect(const char *text);
+
+/* What a service by that name usually is ("https" → "tcp/443"), for suggestions; NULL: not known. */
+const char *value_item_usual(const char *name);
+
 /* The name of a protocol ("tcp", "gre", "47") → its number. */
 int value_protocol(const char *text, uint8_t *ret_protocol, struct error *err);
 bool value_protocol_has_ports(uint8_t protocol);

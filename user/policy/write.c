@@ -34,11 +34,12 @@ static const char *item_text(const struct writer *w, const struct policy_item *i
 {
 	char number[VALUE_ITEM_LEN], ports[VALUE_ITEM_LEN];
 	const char *protocol = value_protocol_text(item->protocol, number);
+	bool suspect = value_item_is_protocol(item) && !item->any_protocol && value_item_suspect(protocol);
 	bool taken = in_rule && value_item_is_protocol(item) && !item->any_protocol &&
 		     hash_index_find(&w->services, hash_string(protocol), service_is, w->policy, protocol) != HASH_NONE;
 	size_t n;
 
-	if (value_item_any_source(item) && !taken)
+	if (value_item_any_source(item) && !taken && !suspect)
 		return value_item_text(item, buf);
 	n = (size_t)snprintf(buf, VALUE_ITEM_LEN * 2, "{protocol: %s", protocol);
 	if (!value_item_is_protocol(item))

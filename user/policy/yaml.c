@@ -264,10 +264,12 @@ static bool name_ends(const char *name, const char *end)
 	return n > m && !strcmp(name + n - m, end);
 }
 
-/* Cases lie beside policies and are not part of them. */
+/* Cases lie beside policies and are not part of them. *.yml is not either, but whoever put it there may think so. */
 static int name_is_policy(const struct dirent *entry)
 {
-	return entry->d_name[0] != '.' && name_ends(entry->d_name, ".yaml") && !name_ends(entry->d_name, ".cases.yaml");
+	return entry->d_name[0] != '.' &&
+	       ((name_ends(entry->d_name, ".yaml") && !name_ends(entry->d_name, ".cases.yaml")) ||
+		name_ends(entry->d_name, ".yml"));
 }
 
 static int name_compare(const struct dirent **a, const struct dirent **b)
@@ -275,29 +277,38 @@ static int name_compare(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+static int directory_entry_add(struct source *source, struct policy *p, const char *directory, const char *name,
+			       struct policy_diagnostics *d)
+{
+	_cleanup_free_ char *file = NULL;
+
+	if (asprintf(&file, "%s/%s", directory, name) < 0) {
+		file = NULL;
+		return -ENOMEM;
+	}
+	if (name_ends(name, ".yml"))
+		return diagnostics_add(d, POLICY_WARNING, (struct policy_place){.file = file},
+				       "not read: the files of a policy are called *.yaml; rename it or move it away");
+	return file_add_document(source, p, file, d);
+}
+
 /* Adds every file of a directory; goes on after a file with syntax errors, to report those of the others too. */
 static int directory_add(struct source *source, struct policy *p, const char *path, struct policy_diagnostics *d)
 {
 	struct dirent **entries = NULL;
 	int i, n, e, r = 0;
-	char *file;
 
 	n = scandir(path, &entries, name_is_policy, name_compare);
 	if (n < 0)
 		return file_refuse(d, path, errno, strerror(errno));
-	if (!n)
-		r = file_refuse(d, path, EINVAL, "no *.yaml file in this directory; name a policy");
 	for (i = 0; i < n; i++) {
 		if (r && r != -EINVAL)
 			break;
-		if (asprintf(&file, "%s/%s", path, entries[i]->d_name) < 0) {
-			r = -ENOMEM;
-			break;
-		}
-		e = file_add_document(source, p, file, d);
+		e = directory_entry_add(source, p, path, entries[i]->d_name, d);
 		r = e ? e : r;
-		free(file);
 	}
+	if (!r && !source->n_documents)
+		r = file_refuse(d, path, EINVAL, "no *.yaml file in this directory; name a policy");
 	for (i = 0; i < n; i++)
 		free(entries[i]);
 	free(entries);

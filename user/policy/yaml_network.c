@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,12 @@ static bool sections_named(struct reader *r, const struct node *node, const char
 {
 	if (node->kind == NODE_MAPPING)
 		return true;
-	reader_error(r, node, "%s must be a mapping; write %s", what, example);
+	if (node->kind == NODE_SCALAR && *node->text)
+		reader_error(r, node, "'%.40s' is no mapping, and %s must be one; write %s", node->text, what, example);
+	else if (node->kind == NODE_SCALAR)
+		reader_error(r, node, "%s is empty; write %s, or remove the key", what, example);
+	else
+		reader_error(r, node, "%s must be a mapping; write %s", what, example);
 	return false;
 }
 
@@ -85,7 +91,13 @@ static void prefixes_read(struct reader *r, const struct node *node, const char 
 		child = &node->children[i];
 		if (!reader_scalar(r, child, "a prefix"))
 			continue;
-		if (!value_looks_like_prefix(child->text))
+		if (!*child->text)
+			reader_error(r, child, "a prefix is empty; write it, or remove the ','");
+		else if (!value_looks_like_prefix(child->text) && strchr(child->text, '.'))
+			reader_error(r, child,
+				     "'%.63s' is no prefix, and names of hosts are not looked up; write its address",
+				     child->text);
+		else if (!value_looks_like_prefix(child->text))
 			reader_error(r, child, "'%.63s' is no prefix; to unite segments write {segments: [%.63s]}",
 				     child->text, child->text);
 		else
@@ -107,6 +119,21 @@ static void except_read(struct reader *r, const struct field *f, const struct no
 	prefixes_read(r, value, f->key, &s->except, &s->n_except);
 }
 
+/* The number of a segment where only a name may stand, or NAME_UNDEFINED with an error. */
+static size_t segment_named(struct reader *r, const struct node *node, const char *what, const char *remedy)
+{
+	if (value_looks_like_prefix(node->text))
+		reader_error(r, node, "'%.63s' is a prefix, but '%s' lists names of segments; %s", node->text, what,
+			     remedy);
+	else if (!strcasecmp(node->text, "any"))
+		reader_error(r, node,
+			     "'any' is no segment, and '%s' lists names of segments; name one, or remove the key",
+			     what);
+	else
+		return reader_find(r, NAME_SEGMENT, node);
+	return NAME_UNDEFINED;
+}
+
 static void members_read(struct reader *r, const struct field *f, const struct node *value, void *at)
 {
 	struct policy_segment *s = at;
@@ -117,7 +144,7 @@ static void members_read(struct reader *r, const struct field *f, const struct n
 	for (i = 0; i < value->n_children; i++) {
 		if (!reader_scalar(r, &value->children[i], "a segment"))
 			continue;
-		id = reader_find(r, NAME_SEGMENT, &value->children[i]);
+		id = segment_named(r, &value->children[i], "segments", "put it into 'include'");
 		slot = id == NAME_UNDEFINED ? NULL : reader_add(r, &s->members, &s->n_members, sizeof(*slot));
 		if (!slot)
 			continue;
@@ -196,6 +223,21 @@ static bool item_mapping_read(struct reader *r, const struct node *node, struct 
 	return true;
 }
 
+/* A number alone is an IP protocol; who writes one of some most likely means a port. */
+static void number_suspect(struct reader *r, const struct node *node)
+{
+	char text[256];
+	const char *n = node->text;
+
+	if (!value_item_suspect(n))
+		return;
+	snprintf(text, sizeof(text),
+		 "%s alone is IP protocol %s, not port %s; for the port write tcp/%s or udp/%s, for the protocol "
+		 "{protocol: %s}",
+		 n, n, n, n, n, n);
+	reader_warning(r, node, text);
+}
+
 void reader_add_item(struct reader *r, const struct node *node, struct policy_item **items, size_t *count)
 {
 	struct policy_item item = {}, *slot;
@@ -210,6 +252,8 @@ void reader_add_item(struct reader *r, const struct node *node, struct policy_it
 		reader_error(r, node, "%s", err.text);
 		return;
 	}
+	if (node->kind == NODE_SCALAR)
+		number_suspect(r, node);
 	slot = reader_add(r, items, count, sizeof(*slot));
 	if (slot)
 		*slot = item;
@@ -362,7 +406,7 @@ static void vnis_read(struct reader *r, const struct node *node, struct policy_i
 static void antispoof_read(struct reader *r, const struct node *node, void *arg)
 {
 	struct policy_interface *interface = arg;
-	size_t id = reader_find(r, NAME_SEGMENT, node), *slot;
+	size_t id = segment_named(r, node, "antispoof", "define a segment that has it"), *slot;
 
 	if (id == NAME_UNDEFINED)
 		return;

@@ -3,6 +3,7 @@
  * The `rules` section. Called by yaml.c after every segment and service is known. Literals of a rule become one
  * nameless segment a side and one nameless service, so that all else sees indices only.
  */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,12 +126,13 @@ static struct policy_service *items_service(struct reader *r, struct target *t)
 	return s;
 }
 
-/* A name cannot hold a slash, and a protocol alone ("tcp", "47") is only an item where no service has that name. */
+/* A name holds none of these characters and begins with no digit, and a protocol alone ("tcp", "47") is only an item
+ * where no service has that name. */
 static bool means_item(struct reader *r, const struct node *node)
 {
 	struct policy_item item;
 
-	if (node->kind == NODE_MAPPING || strchr(node->text, '/'))
+	if (node->kind == NODE_MAPPING || strpbrk(node->text, "/: ,") || isdigit((unsigned char)node->text[0]))
 		return true;
 	return !reader_knows(r, NAME_SERVICE, node->text) && !value_item(node->text, &item, NULL);
 }
