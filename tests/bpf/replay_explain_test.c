@@ -37,6 +37,7 @@ static void trial_end(struct trial *t)
 	dataplane_replay_close(t->replay);
 	policy_tables_free(t->tables);
 	policy_free(t->policy);
+	reference_done(&t->reference);
 	free(t->yaml);
 }
 
@@ -44,14 +45,10 @@ static int trial_begin(struct trial *t, uint64_t *state, struct error *err)
 {
 	struct dataplane_replay_options options = {};
 	struct policy_diagnostics diagnostics = {};
-	char *yaml;
 	int r;
 
 	reference_generate(&t->reference, state);
-	yaml = reference_yaml(&t->reference);
-	if (asprintf(&t->yaml, "%sfailsafe: []\n", yaml) < 0)
-		abort();
-	free(yaml);
+	t->yaml = reference_yaml(&t->reference);
 	r = policy_load_text("random.yaml", t->yaml, strlen(t->yaml), &diagnostics, &t->policy);
 	if (r)
 		policy_diagnostics_print(&diagnostics, stdout);

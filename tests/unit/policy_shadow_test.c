@@ -231,7 +231,7 @@ Test(policy_shadow, a_rule_warned_of_decides_nothing)
 	for (seed = first; time_now_ns() < end || seed == first; seed++) {
 		_cleanup_(policy_diagnostics_done) struct policy_diagnostics d = {};
 		_cleanup_(policy_freep) struct policy *p = NULL;
-		struct reference_policy reference;
+		_cleanup_(reference_done) struct reference_policy reference;
 		_cleanup_free_ char *yaml = NULL;
 
 		state = seed;

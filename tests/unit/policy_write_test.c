@@ -221,10 +221,10 @@ Test(policy_write, examples_come_back)
 Test(policy_write, random_policies_come_back)
 {
 	uint64_t state = reference_seed();
-	struct reference_policy reference;
 	int i;
 
 	for (i = 0; i < 1000; i++) {
+		_cleanup_(reference_done) struct reference_policy reference;
 		_cleanup_free_ char *text = NULL, *written = NULL;
 
 		reference_generate(&reference, &state);

@@ -261,14 +261,15 @@ static void compiler_done(struct compiler *c)
 	digest_free(c->digest);
 }
 
-int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
-			   struct policy_tables **ret_tables)
+static int compile(const struct policy *p, size_t words_max, unsigned int layout, struct error *err,
+		   struct policy_tables **ret_tables)
 {
 	_cleanup_(policy_tables_freep) struct policy_tables *tables = calloc(1, sizeof(*tables));
 	_cleanup_(compiler_done) struct compiler c = {
 		.policy = p,
 		.err = err,
 		.words_max = words_max,
+		.layout = layout,
 		.tables = tables,
 	};
 	int r = tables ? steps_run(&c) : -ENOMEM;
@@ -280,9 +281,21 @@ int policy_compile_limited(const struct policy *p, size_t words_max, struct erro
 	return r;
 }
 
+int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
+			   struct policy_tables **ret_tables)
+{
+	return compile(p, words_max, 0, err, ret_tables);
+}
+
+int policy_compile_layout(const struct policy *p, unsigned int layout, struct error *err,
+			  struct policy_tables **ret_tables)
+{
+	return compile(p, COMPILE_WORDS_MAX, layout, err, ret_tables);
+}
+
 int policy_compile(const struct policy *p, struct error *err, struct policy_tables **ret_tables)
 {
-	return policy_compile_limited(p, COMPILE_WORDS_MAX, err, ret_tables);
+	return compile(p, COMPILE_WORDS_MAX, 0, err, ret_tables);
 }
 
 void policy_tables_free(struct policy_tables *t)

@@ -102,6 +102,7 @@ struct compiler {
 	const struct policy *policy;
 	struct error *err;
 	size_t words_max;
+	unsigned int layout; /* of planes: the first that is tried */
 	struct policy_tables *tables;
 	struct address_sets addresses;
 	struct service_sets services;
@@ -121,6 +122,13 @@ struct compiler {
 /* policy_compile() with another limit, for tests and the fuzzer. */
 int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
 			   struct policy_tables **ret_tables);
+
+/*
+ * The same with planes laid out as if no layout before number `layout` fitted (decide.c), so that tests see every one of
+ * them. -ERANGE: there is no such layout.
+ */
+int policy_compile_layout(const struct policy *p, unsigned int layout, struct error *err,
+			  struct policy_tables **ret_tables);
 
 /* Appends `more` zero words; *ret_first is the first. -E2BIG with c->err, -ENOMEM. */
 int words_add(struct compiler *c, size_t more, size_t *ret_first);

@@ -360,7 +360,9 @@ static int decisions_build(struct decide *d)
 	size_t i, before = c->words.count;
 	int r = -E2BIG;
 
-	for (i = 0; i < ARRAY_SIZE(layouts) && r == -E2BIG; i++) {
+	if (c->layout >= ARRAY_SIZE(layouts))
+		return -ERANGE;
+	for (i = c->layout; i < ARRAY_SIZE(layouts) && r == -E2BIG; i++) {
 		c->words.count = before;
 		c->err->text[0] = '\0';
 		c->tables->head.planes = (uint8_t)layouts[i].planes;
