@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -442,12 +443,18 @@ Test(policy_errors, of_newcomers)
 Test(policy_errors, other_encodings_and_accepted_oddities)
 {
 	static const char utf16[] = "\xff\xfes\0l\0u\0";
+	static const char long_name[] =
+		"sluice: 1\ntenants: [aääääääääääääääääääääääääääää]\nmode: aääääääääääääääääääääääääääääää\n";
 	static const char *const fine[] = {"\xef\xbb\xbfsluice: 1\n", "sluice: 1\r\nname: pod\r\n", "sluice: \"1\"\n",
 					   "{\"sluice\": 1, \"rules\": [{\"name\": \"a\", \"from\": \"any\", \"to\": "
 					   "\"any\", \"action\": \"allow\",}]}"};
 	_cleanup_free_ char *found = findings(utf16, sizeof(utf16) - 1);
+	_cleanup_free_ char *cut = findings(long_name, sizeof(long_name) - 1);
 	size_t i;
 
+	/* A quotation that is cut in the middle of a character stays UTF-8. */
+	cr_expect(strstr(cut, "äää?'") || strstr(cut, "äää'"), "%s", cut);
+	cr_expect(!strstr(cut, "\xc3'"), "%s", cut);
 	cr_expect_str_eq(found, E("1:1", "the file is in UTF-16; save it as UTF-8"));
 	for (i = 0; i < ARRAY_SIZE(fine); i++) {
 		_cleanup_free_ char *nothing = findings(fine[i], strlen(fine[i]));
@@ -471,11 +478,15 @@ Test(policy_errors, every_broken_version_of_a_policy_is_refused_with_a_place)
 		for (k = 0; k < sizeof(spoilers); k++) {
 			_cleanup_(policy_diagnostics_done) struct policy_diagnostics d = {};
 			_cleanup_(policy_freep) struct policy *p = NULL;
+			_cleanup_free_ char *exact = NULL;
 
 			memcpy(spoilt, text, sizeof(text));
 			spoilt[i] = spoilers[k];
 			n = spoilers[k] ? sizeof(text) - 1 : i;
-			cr_assert(policy_load_text("t.yaml", spoilt, n, &d, &p) == 0 || d.errors, "%.*s", (int)n,
+			/* Nothing behind the end may be read. */
+			exact = malloc(n ? n : 1);
+			memcpy(exact, spoilt, n);
+			cr_assert(policy_load_text("t.yaml", exact, n, &d, &p) == 0 || d.errors, "%.*s", (int)n,
 				  spoilt);
 			for (n = 0; n < d.count; n++) {
 				cr_assert(d.items[n].place.line >= 1 && d.items[n].place.line <= 12, "%s\n%s", spoilt,

@@ -61,8 +61,9 @@ static void print_text(const struct check *c, const char *path, int r)
 		printf("%s:%u: %s: expected %s, got %s\n", one->place.file, one->place.line, one->name, one->expected,
 		       one->happened);
 	}
-	printf("%s: policy %s is fine: %zu rules, %zu address classes, %zu interfaces\n", path, c->policy->name,
-	       c->policy->n_rules, c->tables->n_classes, c->policy->n_interfaces);
+	printf("%s: policy%s%s is fine: %zu rules, %zu address classes, %zu interfaces\n", path,
+	       *c->policy->name ? " " : "", c->policy->name, c->policy->n_rules, c->tables->n_classes,
+	       c->policy->n_interfaces);
 	if (c->has_cases)
 		printf("%zu cases, %zu failed\n", c->cases.count, c->cases.failed);
 }

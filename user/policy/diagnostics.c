@@ -34,12 +34,29 @@ static const char *file_intern(struct policy_diagnostics *d, const char *file)
 	return copy;
 }
 
-/* Quoted parts of a hostile file must not move the reader's cursor. */
+/* How many bytes the UTF-8 character at text has; 0: none is there, as behind a quotation that was cut short. */
+static size_t character_length(const char *text)
+{
+	unsigned char c = (unsigned char)*text;
+	size_t i, length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	for (i = 1; i < length; i++) {
+		if (((unsigned char)text[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return length;
+}
+
+/* Quoted parts of a hostile file must not move the reader's cursor, and JSON takes UTF-8 only. */
 static void text_sanitise(char *text)
 {
-	for (; *text; text++) {
-		if (iscntrl((unsigned char)*text))
+	size_t length;
+
+	while (*text) {
+		length = character_length(text);
+		if (!length || iscntrl((unsigned char)*text))
 			*text = '?';
+		text += length ? length : 1;
 	}
 }
 

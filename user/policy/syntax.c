@@ -134,6 +134,16 @@ static bool line_tight_dash(const struct line *l)
 	return l->indent + 1 < l->length && l->text[l->indent] == '-' && isalpha((unsigned char)l->text[l->indent + 1]);
 }
 
+/* The length of the word that a line begins with. */
+static int line_word(const struct line *l)
+{
+	int i;
+
+	for (i = l->begin; i < l->length && !isspace((unsigned char)l->text[i]) && l->text[i] != ':'; i++)
+		;
+	return min(i - l->begin, 40);
+}
+
 /* Whether an address with "::" stands in the line outside quotes. */
 static bool line_bare_ipv6(const struct line *l)
 {
@@ -282,12 +292,11 @@ static int guess_dash(struct syntax *s, const struct line *at, const struct line
 	struct line above;
 
 	if (line_tight_dash(at))
-		return say(s, at->number, (size_t)at->indent, "a space is missing behind '-'; write '- %.20s'",
-			   at->text + at->indent + 1);
-	if (!line_above(s, at, &above) || !line_tight_dash(&above))
+		above = *at;
+	else if (!line_above(s, at, &above) || !line_tight_dash(&above))
 		return 0;
 	return say(s, above.number, (size_t)above.indent, "a space is missing behind '-'; write '- %.*s'",
-		   (int)min(above.length - above.indent - 1, 40), above.text + above.indent + 1);
+		   min(above.length - above.indent - 1, 40), above.text + above.indent + 1);
 }
 
 static int guess_colon(struct syntax *s, const struct line *at, const struct line *from)
@@ -340,8 +349,8 @@ static int guess_indent(struct syntax *s, const struct line *at, const struct li
 			s, at->number, (size_t)at->indent,
 			"this line begins in column %d, which fits nothing above; begin it in column %d, as '%.*s' in "
 			"line %zu, or with a '-' in column %d",
-			at->begin + 1, above.begin + 1, (int)strcspn(above.text + above.begin, ": \r\n"),
-			above.text + above.begin, above.number + 1, above.indent + 1);
+			at->begin + 1, above.begin + 1, line_word(&above), above.text + above.begin, above.number + 1,
+			above.indent + 1);
 	return say(s, at->number, (size_t)at->indent,
 		   "this line begins in column %d, which fits nothing above; begin it in column %d, as line %zu, or in "
 		   "that of the line it belongs to",
