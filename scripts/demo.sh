@@ -18,7 +18,7 @@ build=build
 ((EUID == 0)) || { echo "demo: namespaces and BPF need root: sudo make demo" >&2; exit 3; }
 SLUICE=$(realpath "$build/sluice")
 topology_prefix=sluice-demo
-export SLUICE_RUN_DIR=/run/sluice-demo
+export SLUICE_RUN_DIR=/run/sluice-demo SLUICE_STATE_DIR=/run/sluice-demo/state
 NQN=nqn.2026-11.io.example:datasets
 SECONDS_OF_IO=10
 probes=0 failed=0 missed=()

@@ -41,7 +41,7 @@ live=$build/tests/bench/live
 out=$build/bench
 topology_prefix=sluice-bench
 cpu=$(($(nproc) - 1))
-export SLUICE_RUN_DIR=/run/sluice-bench
+export SLUICE_RUN_DIR=/run/sluice-bench SLUICE_STATE_DIR=/run/sluice-bench/state
 mkdir -p "$out"
 
 wanted() { [[ -z $only || $only == *",$1,"* ]]; }

@@ -21,7 +21,7 @@ status_is() {
 }
 
 commands=$(sluice help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p')
-for command in check apply status explain replay import events detach target io version help; do
+for command in check plan apply confirm rollback show status explain replay import events detach target io version help; do
 	case_if "help lists $command" "it lists: $(echo $commands)" grep -qx "$command" <<<"$commands"
 	status_is "help $command explains it" 0 "usage: sluice $command" help "$command"
 	status_is "$command --help is the same" 0 "usage: sluice $command" "$command" --help

@@ -21,6 +21,7 @@ test_name=${test_name#*-}
 topology_prefix=sluice-e2e-$test_name
 tmp=$(mktemp -d "/tmp/$topology_prefix.XXXXXX")
 export SLUICE_RUN_DIR=/run/$topology_prefix
+export SLUICE_STATE_DIR=$tmp/state
 failures=0
 
 if ((EUID)); then

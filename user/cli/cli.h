@@ -19,7 +19,8 @@ enum cli_exit {
 
 /* Options before the command. */
 struct cli_options {
-	const char *root; /* pinned folder; DATAPLANE_ROOT by default */
+	const char *root;      /* pinned folder; DATAPLANE_ROOT by default */
+	const char *state_dir; /* folder of histories; NULL: the usual one */
 	bool verbose;
 };
 extern struct cli_options cli_options;
@@ -53,6 +54,10 @@ int cli_load_policy(const char *command, const char *path, struct policy **ret_p
 
 int cmd_check(int argc, char **argv);
 int cmd_apply(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
+int cmd_confirm(int argc, char **argv);
+int cmd_rollback(int argc, char **argv);
+int cmd_show(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_import(int argc, char **argv);

@@ -9,9 +9,10 @@ static void print_all(void)
 	const struct cli_command *c;
 
 	printf("sluice: a software DPU: network policy, flows and NVMe/TCP on the kernel's own offload engine.\n\n"
-	       "usage: sluice [--root DIR] [--verbose] COMMAND ...\n\n"
-	       "  --root DIR   pinned folder of the instance, default " DATAPLANE_ROOT "\n"
-	       "  --verbose    say what is tried, libraries' messages included\n\n");
+	       "usage: sluice [--root DIR] [--state-dir DIR] [--verbose] COMMAND ...\n\n"
+	       "  --root DIR        pinned folder of the instance, default " DATAPLANE_ROOT "\n"
+	       "  --state-dir DIR   folder of the histories of applied policies, default /var/lib/sluice\n"
+	       "  --verbose         say what is tried, libraries' messages included\n\n");
 	for (c = cli_commands; c->name; c++)
 		printf("  %-10s %s\n", c->name, c->line);
 	printf("\n`sluice help COMMAND` explains one. Exit status: 0 fine, 1 the answer is no, 2 wrong usage or a "

@@ -27,18 +27,58 @@ const struct cli_command cli_commands[] = {
 	 "  --json         one JSON document: {path, policy, ok, rules, diagnostics, error, cases}\n"
 	 "\n"
 	 "Exit status: 0 fine, 1 a case failed, 2 the policy is rejected.\n"},
-	{"apply", cmd_apply, "POLICY", "put a policy in force",
+	{"plan", cmd_plan, "POLICY [--json]", "what applying a policy would change",
+	 "Compares POLICY with the live one: rules added (+), removed (-), changed (~) and moved (>), segments with\n"
+	 "their prefixes, services, interfaces, tenants, settings; and asks the live flow table which connections\n"
+	 "would be cut, by which rule. Changes nothing. The live policy's text comes from the history; where it is\n"
+	 "not there, rules, mode and default are compared alone.\n"
+	 "\n"
+	 "  --json   one JSON document: {policy, digest, live, different, rules_only, rules, segments, services,\n"
+	 "           interfaces, tenants, settings, flows}\n"
+	 "\n"
+	 "Exit status: 0 no difference, 1 a difference, 2 the policy is rejected, 3 cannot be compared.\n"},
+	{"apply", cmd_apply, "POLICY [--confirm TIME] [--json]", "put a policy in force",
 	 "Compiles POLICY, loads it into the spare bank of the kernel tables, flips, and moves the programs to the\n"
 	 "interfaces that it names, in this network namespace. Until the flip nothing changes; a refused policy\n"
 	 "changes nothing at all. Rules that stay the same keep their counters.\n"
 	 "\n"
+	 "  --confirm TIME   on trial, 1s to 24h: unless `sluice confirm` follows in time, the kernel itself goes back\n"
+	 "                   to the policy before, whatever has become of this process, its shell and its connection.\n"
+	 "                   Interfaces that the new policy no longer names stay attached until then, unjudged.\n"
+	 "                   `sluice rollback` ends the trial at once; another apply is refused meanwhile\n"
+	 "  --json           one JSON document: {policy, generation, previous, digest, mode, rules, flows,\n"
+	 "                   interfaces, load_ns, flip_ns, confirm, warnings}\n"
+	 "\n"
 	 "Exit status: 0 in force, 2 the policy is rejected, 3 the kernel refused.\n"},
+	{"confirm", cmd_confirm, "[--json]", "keep the policy that is on trial",
+	 "Ends the trial that `apply --confirm` began: the policy stays in force, and the programs come off the\n"
+	 "interfaces that it does not name.\n"
+	 "\n"
+	 "  --json   one JSON document: {confirmed, generation, previous}\n"
+	 "\n"
+	 "Exit status: 0 it stays, 1 none is on trial, or its time was over.\n"},
+	{"rollback", cmd_rollback, "[N] [--confirm TIME] [--list] [--json]", "go back to an earlier policy",
+	 "Ends a trial at once, if there is one. Else applies the policy that was in force before the live one, or\n"
+	 "the Nth before it: the last ten are kept, each once, below /var/lib/sluice.\n"
+	 "\n"
+	 "  --confirm TIME   on trial, as with apply\n"
+	 "  --list           only say which there are\n"
+	 "  --json           one JSON document: that of apply and {back, withdrawn}; with --list {folder, policies}\n"
+	 "\n"
+	 "Exit status: 0 in force, 1 no such policy is kept, 3 the kernel refused.\n"},
+	{"show", cmd_show, "[--json]", "the live policy as YAML",
+	 "Prints the live policy as it was applied, in canonical form: `sluice check` accepts it, and it has the same\n"
+	 "digest. The text comes from the history and is held against the digest in the kernel.\n"
+	 "\n"
+	 "  --json   one JSON document: {policy, generation, digest, applied, source, rules, yaml}\n"
+	 "\n"
+	 "Exit status: 0 shown, 1 no policy is in force or the history does not have it, 3 it is not what was applied.\n"},
 	{"status", cmd_status, "[--json]", "what is in force, and what it has counted",
 	 "Shows the live policy, interfaces with the way the programs are attached, rules and reasons with counters,\n"
 	 "flows, steered storage queues with the share of packets processed on the reactor's CPU, and running\n"
 	 "targets.\n"
 	 "\n"
-	 "  --json   one JSON document: {root, abi, generation, policy, interfaces, rules, reasons, flows,\n"
+	 "  --json   one JSON document: {root, abi, generation, policy, confirm, interfaces, rules, reasons, flows,\n"
 	 "           lost_events, queues, targets}\n"},
 	{"explain", cmd_explain,
 	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--all] [--json]",
@@ -98,9 +138,11 @@ const struct cli_command cli_commands[] = {
 	 "Readers of one instance share the ring: each event goes to one of them.\n"
 	 "\n"
 	 "  --json   one JSON object a line\n"},
-	{"detach", cmd_detach, "", "take all programs off and remove the pinned folder",
+	{"detach", cmd_detach, "[--json]", "take all programs off and remove the pinned folder",
 	 "Takes sluice's programs off every interface of this network namespace and removes the pinned folder,\n"
-	 "counters and flows with it. Traffic passes unjudged from then on.\n"},
+	 "counters and flows with it. Traffic passes unjudged from then on.\n"
+	 "\n"
+	 "  --json   one JSON document: {root, detached}\n"},
 	{"target", cmd_target, "POLICY [--reactors LIST] [--spin USEC] [--run-dir DIR] [--ready-fd N]",
 	 "serve NVMe/TCP as the policy's storage section says",
 	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until\n"
@@ -216,6 +258,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"root", required_argument, NULL, 'r'},
+		{"state-dir", required_argument, NULL, 's'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
@@ -228,6 +271,9 @@ int main(int argc, char **argv)
 		case 'r':
 			cli_options.root = optarg;
 			break;
+		case 's':
+			cli_options.state_dir = optarg;
+			break;
 		case 'v':
 			cli_options.verbose = true;
 			log_set_level(LOG_LEVEL_DEBUG);
@@ -238,7 +284,7 @@ int main(int argc, char **argv)
 			return cmd_help(1, (char *[]){(char *)"help", NULL});
 		default:
 			fprintf(stderr,
-				"usage: sluice [--root DIR] [--verbose] COMMAND ...; `sluice help` lists commands\n");
+				"usage: sluice [--root DIR] [--state-dir DIR] [--verbose] COMMAND ...; `sluice help` lists commands\n");
 			return EXIT_USAGE;
 		}
 	}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "cli/json.h"
 #include "cli/status.h"
 
 static struct json_object *number(uint64_t n)
@@ -117,6 +118,7 @@ int status_json(const struct status_report *r)
 	json_object_object_add(o, "abi", number(s->control.abi_version));
 	json_object_object_add(o, "generation", number(s->control.generation));
 	json_object_object_add(o, "policy", policy_object(s));
+	json_object_object_add(o, "confirm", json_trial(&s->trial));
 	ADD_ARRAY(o, "interfaces", s->interfaces, s->n_interfaces, interface_object);
 	ADD_ARRAY(o, "rules", s->rules, s->n_rules, rule_object);
 	ADD_ARRAY(o, "reasons", s->reasons, ARRAY_SIZE(s->reasons), reason_object);

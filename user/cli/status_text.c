@@ -7,12 +7,26 @@
 #include "cli/status.h"
 #include "cli/table.h"
 
+static void print_trial(const struct dataplane_trial *t)
+{
+	if (t->state == DATAPLANE_TRIAL_PENDING && t->previous)
+		printf("trial  generation %llu comes back in %llu s unless `sluice confirm` is said\n",
+		       (unsigned long long)t->previous, (unsigned long long)(t->left_ns / NSEC_PER_SEC));
+	else if (t->state == DATAPLANE_TRIAL_PENDING)
+		printf("trial  it ends in %llu s unless `sluice confirm` is said\n",
+		       (unsigned long long)(t->left_ns / NSEC_PER_SEC));
+	else if (t->state == DATAPLANE_TRIAL_EXPIRED)
+		printf("trial  generation %llu was not confirmed in time; this came back by itself %llu s ago\n",
+		       (unsigned long long)t->generation, (unsigned long long)(t->ago_ns / NSEC_PER_SEC));
+}
+
 static void print_head(const struct dataplane_status *s)
 {
 	size_t i;
 
 	if (!s->control.generation) {
 		printf("no policy in force; everything passes\n");
+		print_trial(&s->trial);
 		return;
 	}
 	printf("policy %s, generation %llu, mode %s, default %s\n", s->policy.name,
@@ -22,6 +36,7 @@ static void print_head(const struct dataplane_status *s)
 	for (i = 0; i < sizeof(s->policy.digest); i++)
 		printf("%02x", s->policy.digest[i]);
 	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
+	print_trial(&s->trial);
 	if (s->lost_events)
 		printf("events %s lost: the ring was full; read them with `sluice events -f`\n",
 		       number_text(s->lost_events).text);

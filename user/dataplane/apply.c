@@ -61,8 +61,6 @@ static void apply_done(struct apply *a)
 
 static int flip(const struct apply *a, struct error *err)
 {
-	if (a->options->before_flip)
-		a->options->before_flip(a->options->arg, a->before, a->tables);
 	mark_first_attach(a->dp);
 	if (a->options->confirm_ns)
 		return trial_begin(a->dp, a->next, a->before, a->options->confirm_ns, err);
@@ -132,15 +130,18 @@ static int apply_tidy(struct apply *a, struct error *err)
 
 static int apply_locked(struct apply *a, struct error *err, struct dataplane_applied *ret)
 {
-	uint64_t start = time_now_ns(), loaded;
+	uint64_t start = time_now_ns(), loaded, flipped;
 	size_t kept = 0;
 	int r = apply_prepare(a, err, &kept);
 
 	if (r)
 		return r;
 	loaded = time_now_ns();
+	if (a->options->before_flip)
+		a->options->before_flip(a->options->arg, a->tables);
+	flipped = time_now_ns();
 	r = flip(a, err);
-	ret->flip_ns = time_now_ns() - loaded;
+	ret->flip_ns = time_now_ns() - flipped;
 	if (!r)
 		r = attach_all(a->dp, a->policy, &a->found, err);
 	if (r) {

@@ -63,9 +63,9 @@ struct dataplane_apply_options {
 	/* Not 0: on trial. After so long the kernel itself goes back to the policy before, unless dataplane_confirm() or
 	 * dataplane_withdraw() comes first. Interfaces that the new policy no longer names stay attached until then. */
 	uint64_t confirm_ns;
-	/* Called once, when nothing has changed yet and nothing but the flip and hooks can fail any more; both
-	 * generations, and the tables with their head as it will be. Nobody else applies meanwhile. May be NULL. */
-	void (*before_flip)(void *arg, uint64_t live, const struct policy_tables *tables);
+	/* Called once, when nothing has changed yet and nothing but the flip and hooks can fail any more, with the tables'
+	 * head as it will be in force. Nobody else applies meanwhile. May be NULL. */
+	void (*before_flip)(void *arg, const struct policy_tables *tables);
 	void *arg;
 };
 

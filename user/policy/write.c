@@ -61,12 +61,21 @@ static void list_add_items(const struct writer *w, struct list *l, const struct 
 		list_add(l, item_text(w, &s->items[i], in_rule, text));
 }
 
+static void service_write(const struct writer *w, const struct policy_service *s)
+{
+	char head[SLUICE_NAME_LEN + 8];
+	struct list l;
+
+	snprintf(head, sizeof(head), "  %s: ", s->name);
+	list_begin(&l, w->out, 4, head, "[]");
+	list_add_items(w, &l, s, false);
+	list_end(&l);
+}
+
 static void services_write(const struct writer *w)
 {
 	const struct policy_service *s;
-	char head[SLUICE_NAME_LEN + 8];
 	bool any = false;
-	struct list l;
 	size_t i;
 
 	for (i = 0; i < w->policy->n_services; i++) {
@@ -76,10 +85,7 @@ static void services_write(const struct writer *w)
 		if (!any)
 			fputs("\nservices:\n", w->out);
 		any = true;
-		snprintf(head, sizeof(head), "  %s: ", s->name);
-		list_begin(&l, w->out, 4, head, "[]");
-		list_add_items(w, &l, s, false);
-		list_end(&l);
+		service_write(w, s);
 	}
 }
 
@@ -517,4 +523,51 @@ int policy_write(const struct policy *p, FILE *out)
 	if (!r && fflush(out))
 		return errno ? -errno : -EIO;
 	return r ? r : ferror(out) ? -EIO : 0;
+}
+
+static int part_write(struct writer *w, enum policy_part part, size_t i)
+{
+	const struct policy *p = w->policy;
+	int r;
+
+	switch (part) {
+	case POLICY_PART_INTERFACE:
+		interface_write(w, &p->interfaces[i]);
+		return 0;
+	case POLICY_PART_SEGMENT:
+		segment_write(w, &p->segments[i]);
+		return 0;
+	case POLICY_PART_SERVICE:
+		service_write(w, &p->services[i]);
+		return 0;
+	case POLICY_PART_RULE:
+		r = writer_begin(w);
+		if (!r)
+			rule_write(w, &p->rules[i]);
+		return r;
+	case POLICY_PART_FAILSAFE:
+		return failsafe_write(w);
+	case POLICY_PART_CONNTRACK:
+		return conntrack_write(w);
+	case POLICY_PART_STORAGE:
+		storage_write(w, &p->storage);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int policy_part_text(const struct policy *p, enum policy_part part, size_t i, char **ret_text)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+	struct writer w = {.policy = p, .out = out};
+	int r = out ? part_write(&w, part, i) : -ENOMEM;
+
+	hash_index_done(&w.services);
+	if (out && fclose(out) && !r)
+		r = -ENOMEM;
+	if (!r)
+		*ret_text = TAKE_PTR(text);
+	return r;
 }

@@ -8,6 +8,19 @@
 /* A scalar, in double quotes if it needs them. `text` is valid UTF-8. */
 void scalar_write(FILE *out, const char *text);
 
+/* One part as policy_write() writes it. */
+enum policy_part {
+	POLICY_PART_INTERFACE, /* i of each kind; of segments and services with a name */
+	POLICY_PART_SEGMENT,
+	POLICY_PART_SERVICE,
+	POLICY_PART_RULE,
+	POLICY_PART_FAILSAFE, /* empty: as by default; likewise conntrack and storage */
+	POLICY_PART_CONNTRACK,
+	POLICY_PART_STORAGE,
+};
+/* *ret_text is the caller's. -ENOMEM. */
+int policy_part_text(const struct policy *p, enum policy_part part, size_t i, char **ret_text);
+
 struct write_unit {
 	const char *name;
 	uint64_t factor;
