@@ -25,7 +25,7 @@ imports() {
 imports "a ClassBench set is carried over whole" 0 "5000 of 5000" "$tmp/set" --action alternate -o "$tmp/set.yaml"
 case_ok "and what it becomes is a policy" sluice check "$tmp/set.yaml"
 imports "standard input is read" 0 "classbench" - <"$tmp/set"
-imports "what is left out is named with its line, reason and remedy" 1 "host.iptables:21: not carried over: .*match-set" \
+imports "what is left out is named with its line, reason and remedy" 1 "host.iptables:22: not carried over: .*match-set" \
 	tests/unit/import/host.iptables
 imports "a rule that denied is left out loudly" 1 "WARNING: later rules may now allow" tests/unit/import/host.iptables
 imports "an unknown format is refused" 2 "is no ClassBench set" README.md

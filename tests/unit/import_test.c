@@ -281,9 +281,10 @@ Test(import, iptables_of_a_host)
 		{"192.0.2.20", "192.0.2.1", "tcp/5432", 0, "allow"},
 		{"192.0.2.21", "192.0.2.1", "tcp/5432", 0, "deny"},
 		{"9.9.9.9", "192.0.2.1", "tcp/3306", 0, "deny"},
+		{"9.9.9.9", "192.0.2.1", "udp/161", 53, "deny"}, /* rejected there */
 		{"2001:db8::1", "2001:db8::2", "tcp/80", 0, "deny"},
 	};
-	static const unsigned int named[] = {4, 21, 22, 23, 26, 28, 29};
+	static const unsigned int named[] = {4, 22, 23, 24, 27, 29, 30};
 	const struct import_options o = {.file = "host", .name = "host"};
 	struct importing i;
 	size_t n;
@@ -293,8 +294,8 @@ Test(import, iptables_of_a_host)
 	for (n = 0; n < ARRAY_SIZE(named); n++)
 		cr_expect(importing_dropped(&i, named[n]), "line %u is not named", named[n]);
 	cr_expect_eq(i.result.n_dropped, ARRAY_SIZE(named));
-	cr_expect(importing_dropped(&i, 21)->widens, "a set that denies");
-	cr_expect(!importing_dropped(&i, 22)->widens);
+	cr_expect(importing_dropped(&i, 22)->widens, "a set that denies");
+	cr_expect(!importing_dropped(&i, 23)->widens);
 	cr_expect(strstr(i.result.policy, "name: abuse-ticket-12,"));
 	cr_expect(strstr(i.result.policy, "log: {every: 12s}"));
 	importing_done(&i);
@@ -308,12 +309,12 @@ Test(import, iptables_interface_rules_hold_where_the_policy_stands)
 
 	file_import(&i, &o, "tests/unit/import/host.iptables");
 	cr_expect_str_eq(importing_verdict(&i, "9.9.9.9", "192.0.2.1", "tcp/3306", 0), "allow");
-	cr_expect(!importing_dropped(&i, 22));
+	cr_expect(!importing_dropped(&i, 23));
 	importing_done(&i);
 	o.interfaces = eth0;
 	file_import(&i, &o, "tests/unit/import/host.iptables");
 	cr_expect_str_eq(importing_verdict(&i, "9.9.9.9", "192.0.2.1", "tcp/3306", 0), "deny");
-	cr_expect(!importing_dropped(&i, 22), "it holds on another interface: nothing is lost");
+	cr_expect(!importing_dropped(&i, 23), "it holds on another interface: nothing is lost");
 	importing_done(&i);
 }
 

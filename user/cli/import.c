@@ -170,7 +170,7 @@ static void print_findings(const struct options *o, const struct import_result *
 	const struct import_dropped *d;
 	size_t i;
 
-	for (d = r->dropped; d < r->dropped + r->n_dropped; d++) {
+	for (d = r->dropped; r->n_dropped && d < r->dropped + r->n_dropped; d++) {
 		fprintf(stderr, "%s:%u: not carried over: %s\n  %s\n", o->import.file, d->line, d->text, d->why);
 		if (d->widens)
 			fprintf(stderr, "  WARNING: later rules may now allow what this line kept from them\n");

@@ -19,6 +19,7 @@ struct walk {
 	enum import_verdict policy;
 	bool dry;	  /* only to find out whether it is stateful */
 	bool stateful;	  /* whatever belongs to a connection passes, here or later on the way */
+	bool decided;	  /* the entry just flattened gave its packets a verdict */
 	bool established; /* that was seen */
 	unsigned int stateless_rules;
 	unsigned int denies_before; /* of that */
@@ -26,7 +27,7 @@ struct walk {
 	const struct import_match *context; /* what the base chain judges */
 };
 
-static void flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
+static bool flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
 		    unsigned int returned);
 
 /* --------------------------------------------------------------------- interfaces */
@@ -84,7 +85,7 @@ static void emit(struct walk *w, struct import_chain *chain, struct import_entry
 	static const enum sluice_action actions[] = {
 		[IMPORT_VERDICT_ACCEPT] = SLUICE_ACTION_ALLOW,
 		[IMPORT_VERDICT_DROP] = SLUICE_ACTION_DENY,
-		[IMPORT_VERDICT_REJECT] = SLUICE_ACTION_REJECT,
+		[IMPORT_VERDICT_REJECT] = SLUICE_ACTION_DENY, /* until the language has `reject` */
 	};
 	struct import_rule *rule;
 
@@ -103,6 +104,7 @@ static void emit(struct walk *w, struct import_chain *chain, struct import_entry
 		return;
 	rule->stateless = verdict == IMPORT_VERDICT_ACCEPT && !w->stateful;
 	w->stateless_rules += rule->stateless;
+	w->im->rejects += verdict == IMPORT_VERDICT_REJECT;
 	rule->log = log || e->log;
 	rule->log_every = e->log_every;
 	if (verdict != IMPORT_VERDICT_ACCEPT && !w->established)
@@ -185,10 +187,12 @@ static struct import_chain *chain_find(struct import *im, const char *scope, con
 	return NULL;
 }
 
-static void jump(struct walk *w, struct import_chain *chain, struct import_entry *e, const struct import_match *m,
+/* Whether no packet comes back from there. */
+static bool jump(struct walk *w, struct import_chain *chain, struct import_entry *e, const struct import_match *m,
 		 unsigned int returned)
 {
 	struct import_chain *target = chain_find(w->im, chain->scope, e->target ?: "");
+	bool decides = false;
 
 	if (!target) {
 		entry_drop(w, e, "leads to a chain that is not here; import the whole ruleset", true);
@@ -196,18 +200,37 @@ static void jump(struct walk *w, struct import_chain *chain, struct import_entry
 		entry_drop(w, e, "leads into a loop, or deeper than 16 chains; straighten the chains", true);
 	} else {
 		w->depth++;
-		flatten(w, target, m, returned);
+		decides = flatten(w, target, m, returned);
 		w->depth--;
 	}
+	return decides;
 }
 
 static const char why_returned[] =
 	"stands behind a rule that takes packets out of this chain and that a list of rules cannot carry; without that "
 	"rule this one would allow more than it did: write it by hand";
 
+/* Packets leave the chain undecided: a base chain's policy is theirs, and of another chain they return to the caller.
+ */
+static void leave(struct walk *w, struct import_chain *chain, struct import_entry *e, const struct import_match *m,
+		  bool whole, unsigned int *returned)
+{
+	if (!(m->states & IMPORT_NEW))
+		return;
+	if (!w->depth) {
+		emit(w, chain, e, w->policy, m, false);
+	} else if (!whole) {
+		entry_drop(w, e,
+			   "takes some packets out of a chain, which a list of rules cannot say; write what follows it "
+			   "by hand",
+			   false);
+		*returned = e->line ?: 1;
+	}
+}
+
 /*
  * One entry under the conditions of the jumps to it. *returned is the line of an entry that took packets out of the
- * chain, 0 if none did. Returns whether the chain ends here.
+ * chain, 0 if none did. Returns whether the chain ends here; w->decided says whether with a verdict.
  */
 static bool entry_flatten(struct walk *w, struct import_chain *chain, struct import_entry *e,
 			  const struct import_match *context, unsigned int *returned)
@@ -215,8 +238,9 @@ static bool entry_flatten(struct walk *w, struct import_chain *chain, struct imp
 	bool whole = import_match_is_any(&e->match) && e->match.states == IMPORT_STATES &&
 		     !(context->families & ~e->match.families);
 	struct import_match m;
-	bool leaves;
+	bool decides;
 
+	w->decided = false;
 	e->visited = true;
 	if (e->built_in || e->elsewhere)
 		return false;
@@ -228,12 +252,6 @@ static bool entry_flatten(struct walk *w, struct import_chain *chain, struct imp
 	}
 	if (!import_match_both(w->im, context, &e->match, &m))
 		return false;
-	leaves = w->depth && !whole && (m.states & IMPORT_NEW);
-	if (e->verdict == IMPORT_VERDICT_RETURN && leaves)
-		entry_drop(w, e,
-			   "takes some packets out of a chain, which a list of rules cannot say; write what follows it "
-			   "by hand",
-			   false);
 	switch (e->verdict) {
 	case IMPORT_VERDICT_NONE:
 		return false;
@@ -242,20 +260,16 @@ static bool entry_flatten(struct walk *w, struct import_chain *chain, struct imp
 			log_emit(w, chain, e, &m);
 		return false;
 	case IMPORT_VERDICT_RETURN:
-		if (!w->depth && (m.states & IMPORT_NEW) && !*returned)
-			emit(w, chain, e, w->policy, &m, false);
-		else if (leaves)
-			*returned = e->line ?: 1;
+		leave(w, chain, e, &m, whole, returned);
 		return whole;
 	case IMPORT_VERDICT_JUMP:
-		jump(w, chain, e, &m, *returned);
-		return false;
+		w->decided = jump(w, chain, e, &m, *returned);
+		return whole && w->decided;
 	case IMPORT_VERDICT_GOTO:
-		jump(w, chain, e, &m, *returned);
-		if (!w->depth && (m.states & IMPORT_NEW))
-			emit(w, chain, e, w->policy, &m, false);
-		else if (leaves)
-			*returned = e->line ?: 1;
+		decides = jump(w, chain, e, &m, *returned);
+		if (!decides)
+			leave(w, chain, e, &m, whole, returned);
+		w->decided = decides;
 		return whole;
 	default:
 		break;
@@ -266,23 +280,29 @@ static bool entry_flatten(struct walk *w, struct import_chain *chain, struct imp
 		judge_states(w, e, &m);
 	else
 		emit(w, chain, e, e->verdict, &m, false);
+	w->decided = true;
 	return whole;
 }
 
-static void flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
+/* Whether every packet got a verdict in the chain, and none returned. */
+static bool flatten(struct walk *w, struct import_chain *chain, const struct import_match *context,
 		    unsigned int returned)
 {
-	bool ended = false;
+	unsigned int before = returned;
+	bool ended = false, decides = false;
 	size_t i;
 
 	chain->on_path = true;
 	for (i = 0; i < chain->n_entries && !w->im->failed; i++) {
-		if (ended)
+		if (ended) {
 			chain->entries[i].visited = true; /* never reached there either */
-		else
+		} else {
 			ended = entry_flatten(w, chain, &chain->entries[i], context, &returned);
+			decides = ended && w->decided && returned == before;
+		}
 	}
 	chain->on_path = false;
+	return decides;
 }
 
 /* ---------------------------------------------------------------------- base chains */
@@ -475,7 +495,7 @@ static void unvisited_drop(struct import *im)
 	struct import_chain *c;
 	size_t i;
 
-	for (c = im->chains; c < im->chains + im->n_chains; c++)
+	for (c = im->chains; im->n_chains && c < im->chains + im->n_chains; c++)
 		for (i = 0; i < c->n_entries; i++)
 			if (!c->entries[i].visited)
 				entry_drop(
@@ -508,6 +528,12 @@ void import_flatten(struct import *im)
 		host_flatten(im, &b);
 	else
 		lone_flatten(im, &b);
+	if (im->rejects)
+		import_note(
+			im,
+			import_print(im,
+				     "%u rules reject with an answer, which this version does not send; here they deny",
+				     im->rejects));
 	if (!im->failed)
 		unvisited_drop(im);
 }

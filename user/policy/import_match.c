@@ -100,8 +100,8 @@ static void includes_both(struct import *im, const struct import_side *a, const 
 {
 	const struct policy_prefix *x, *y;
 
-	for (x = a->include; x < a->include + a->n_include; x++) {
-		for (y = b->include; y < b->include + b->n_include; y++) {
+	for (x = a->include; a->n_include && x < a->include + a->n_include; x++) {
+		for (y = b->include; b->n_include && y < b->include + b->n_include; y++) {
 			if (prefix_covers(x, y))
 				prefix_append(im, &ret->include, &ret->n_include, y);
 			else if (prefix_covers(y, x))
@@ -117,7 +117,7 @@ static bool excepts_trim(struct import *im, const struct policy_prefix *except, 
 	size_t i, kept = 0;
 	bool touches;
 
-	for (x = except; x < except + count; x++) {
+	for (x = except; count && x < except + count; x++) {
 		touches = false;
 		for (i = 0, kept = 0; i < side->n_include; i++) {
 			touches |= prefix_covers(&side->include[i], x);

@@ -147,7 +147,7 @@ static void values_list(struct nft_rule *r, struct json_object *right, struct va
 				   "segment");
 		else
 			list_add(r, v, set->elements);
-		v->name = text + 1;
+		v->name = import_print(r->nft->im, "%s", text + 1);
 	} else if (list || (list = nft_member(right, "|"))) {
 		list_add(r, v, list);
 	} else if (json_object_is_type(right, json_type_array)) {

@@ -352,7 +352,7 @@ static void segments_write(struct writer *w)
 	struct list *l;
 	bool any = false;
 
-	for (l = w->sides.items; l < w->sides.items + w->sides.count; l++) {
+	for (l = w->sides.items; w->sides.count && l < w->sides.items + w->sides.count; l++) {
 		if (!side_named(l)) {
 			l->name = NULL;
 			continue;
@@ -374,7 +374,7 @@ static void services_write(struct writer *w)
 	struct list *l;
 	bool any = false;
 
-	for (l = w->services.items; l < w->services.items + w->services.count; l++) {
+	for (l = w->services.items; w->services.count && l < w->services.items + w->services.count; l++) {
 		if (!service_named(l))
 			continue;
 		fputs(any ? "" : "services:\n", w->out);
@@ -454,7 +454,7 @@ static void dropped_write(struct writer *w)
 
 	if (im->n_dropped)
 		fprintf(w->out, "\n# Not carried over, %zu of %zu:\n", im->n_dropped, im->lines);
-	for (d = im->dropped; d < im->dropped + im->n_dropped; d++) {
+	for (d = im->dropped; im->n_dropped && d < im->dropped + im->n_dropped; d++) {
 		fprintf(w->out, "#   line %u:\n", d->line);
 		comment_write(w->out, "     ", d->text);
 		comment_write(w->out, "       ", d->why);
