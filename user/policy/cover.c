@@ -207,10 +207,10 @@ static void candidate_try(struct relating *r, const struct box *box, uint32_t ou
 	s->covers[s->n_covers++] = outer;
 }
 
-/* Visits the boxes below a node, which stands for `span` boxes from `first` on, that reach the inner set. */
+/* Visits the boxes below a node, which stands for `span` boxes from `first` on, that reach over the inner box. */
 static void node_visit(struct relating *r, size_t node, size_t first, size_t span)
 {
-	if (first >= r->begun || r->tree.largest[node] < r->inner->first || !r->work->left || r->failed)
+	if (first >= r->begun || r->tree.largest[node] < r->inner->last || !r->work->left || r->failed)
 		return;
 	if (span == 1) {
 		candidate_try(r, &r->tree.boxes[first].box, r->tree.boxes[first].set);

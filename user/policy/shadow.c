@@ -19,7 +19,7 @@
 #include "policy/diagnostics.h"
 #include "policy/shadow.h"
 
-#define WORK_MAX	   (256u << 20) /* look-ups; some two seconds */
+#define WORK_MAX	   (128u << 20) /* look-ups; a second or two */
 #define TOGETHER_RULES_MAX 1000		/* of a small policy */
 #define BLOOM_BITS	   (1u << 20)
 #define NAMED_MAX	   3 /* rules that a warning names */
@@ -304,7 +304,6 @@ static int rule_judge(struct search *s, uint32_t rule)
 	bool covered = true, live = false;
 	unsigned int family;
 	size_t i;
-	int r;
 
 	for (i = s->shadow.first_instance[rule]; i < s->shadow.first_instance[rule + 1] && covered; i++) {
 		for (family = 0; family < FAMILIES && covered; family++) {
@@ -319,12 +318,23 @@ static int rule_judge(struct search *s, uint32_t rule)
 		return warn_empty(s, rule);
 	if (covered)
 		return warn_covered(s, rule, &takers);
-	r = s->shadow.policy->rules[rule].audit ? 0 : rule_insert(s, rule);
-	if (!r && !s->shadow.work.left)
-		r = warn(s, s->shadow.policy->rules[rule].place,
-			 "rules from here on were not searched for ones that never match: too many sets of addresses "
-			 "contain one another; the policy is as good as without this warning");
-	return r;
+	return s->shadow.policy->rules[rule].audit ? 0 : rule_insert(s, rule);
+}
+
+/* Says that there may be more to find, if so; rule `end` was the first not to be looked at. */
+static int warn_partial(const struct search *s, size_t end)
+{
+	const struct policy *p = s->shadow.policy;
+
+	if (!s->shadow.work.left && end < p->n_rules)
+		return warn(s, p->rules[end].place,
+			    "from here on no rules that never match were looked for: too many sets of addresses or "
+			    "services contain one another; there is nothing to mend");
+	if (!s->shadow.partial)
+		return 0;
+	return warn(s, p->rules[0].place,
+		    "not all rules that never match were looked for: too many sets of addresses or services contain "
+		    "one another; there is nothing to mend");
 }
 
 int policy_check_shadowed(const struct policy *p, struct policy_diagnostics *d)
@@ -343,5 +353,5 @@ int policy_check_shadowed(const struct policy *p, struct policy_diagnostics *d)
 		return -ENOMEM;
 	for (i = 0; i < p->n_rules && !r && s.shadow.work.left && d->count <= DIAGNOSTICS_MAX; i++)
 		r = rule_judge(&s, (uint32_t)i);
-	return r;
+	return r ? r : warn_partial(&s, i);
 }

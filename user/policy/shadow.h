@@ -21,6 +21,7 @@ struct shadow {
 	const struct policy *policy;
 	struct policy_diagnostics *diagnostics;
 	struct work work;
+	bool partial;	      /* some sets that contain others are not known */
 	uint32_t all_tenants; /* stands for every tenant */
 	struct cover_space addresses[FAMILIES];
 	struct cover_space services;

@@ -267,6 +267,17 @@ static int rule_add(struct seen *seen, uint32_t i)
 	return r;
 }
 
+#define RELATE_STEPS_MAX (32u << 20) /* of one space; some tenths of a second */
+
+static int space_relate(struct shadow *s, struct cover_space *space)
+{
+	struct work work = {RELATE_STEPS_MAX};
+	int r = cover_space_relate(space, &work);
+
+	s->partial |= !work.left;
+	return r;
+}
+
 int shadow_sets_begin(struct shadow *s)
 {
 	_cleanup_(seen_done) struct seen seen = {.shadow = s};
@@ -285,8 +296,8 @@ int shadow_sets_begin(struct shadow *s)
 		s->first_instance[i + 1] = s->n_instances;
 	}
 	for (i = 0; i < FAMILIES && !r; i++)
-		r = cover_space_relate(&s->addresses[i], &s->work);
-	return r ? r : cover_space_relate(&s->services, &s->work);
+		r = space_relate(s, &s->addresses[i]);
+	return r ? r : space_relate(s, &s->services);
 }
 
 void shadow_sets_done(struct shadow *s)
