@@ -40,7 +40,8 @@ static __always_inline bool confirm_end(struct sluice_confirm *c, __u64 generati
 	return true;
 }
 
-/* Ends the trial and goes back. The bank of the previous generation is whole: no apply writes it while this is pending. */
+/* Ends the trial and goes back. The bank of the previous generation is whole: no apply writes it while this is pending.
+ */
 static __always_inline bool confirm_take_back(struct sluice_confirm *c, __u64 generation,
 					      enum sluice_confirm_phase phase)
 {

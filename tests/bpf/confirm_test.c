@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Policies on trial: in force at once, taken back by the kernel's own timer, kept or withdrawn by hand, and exactly one of
- * the three ends a trial. Also what the programs do on interfaces that the live policy does not name, because a trial
- * leaves such interfaces attached.
+ * Policies on trial: in force at once, taken back by the kernel's own timer, kept or withdrawn by hand, and exactly one
+ * of the three ends a trial. Also what the programs do on interfaces that the live policy does not name, because a
+ * trial leaves such interfaces attached.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -20,13 +20,13 @@
 #include "dataplane/dataplane.h"
 #include "judge.h"
 
-#define MSEC 1000000ull
+#define MSEC  1000000ull
 #define RACES 60
 
-#define ALLOW "rules: [{name: web, from: any, to: any, service: tcp/443, action: allow}]\n"
-#define DENY  "rules: [{name: none, from: any, to: any, service: tcp/443, action: deny}]\n"
+#define ALLOW	  "rules: [{name: web, from: any, to: any, service: tcp/443, action: allow}]\n"
+#define DENY	  "rules: [{name: none, from: any, to: any, service: tcp/443, action: deny}]\n"
 #define PEER_ONLY "sluice: 1\nname: peer\ninterfaces: [{name: sj1}]\n" DENY
-#define VLANS "sluice: 1\nname: vlans\ntenants: [red]\ninterfaces: [{name: " JUDGE_DEV ", vlans: {100: red}}]\n" ALLOW
+#define VLANS	  "sluice: 1\nname: vlans\ntenants: [red]\ninterfaces: [{name: " JUDGE_DEV ", vlans: {100: red}}]\n" ALLOW
 
 #define WEB .from = "10.1.0.1", .to = "10.2.0.1", .dport = 443
 static const struct packet web_syn = {WEB, .tcp = TCP_F_SYN};
@@ -124,8 +124,8 @@ static void test_pending_refuses(void)
 		return;
 	tried = generation();
 	r = judge_apply_with(DENY, &none, &err);
-	judge_check("another apply is refused meanwhile", r == -EBUSY && strstr(err.text, "sluice confirm"),
-		    "%d: %s", r, err.text);
+	judge_check("another apply is refused meanwhile", r == -EBUSY && strstr(err.text, "sluice confirm"), "%d: %s",
+		    r, err.text);
 	judge_check("which changes nothing", generation() == tried && tried != before, "generation %llu",
 		    (unsigned long long)generation());
 	judge_check("time left is known", trial().left_ns / NSEC_PER_SEC >= 3590, "%llu ns left",
@@ -206,7 +206,8 @@ static void test_race(void)
 		generation_becomes(before, 5 + 3 * i); /* a timer that was not stopped would strike now */
 		wrong += generation() != now;
 	}
-	judge_check("of confirmation and timer one wins", !wrong, "%u wrong, %u kept, %u expired", wrong, kept, expired);
+	judge_check("of confirmation and timer one wins", !wrong, "%u wrong, %u kept, %u expired", wrong, kept,
+		    expired);
 	judge_check("either won at times", kept > 0 && expired > 0, "%u kept, %u expired", kept, expired);
 	judge_apply(DENY);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What commands with --json share. Every command prints one document, or {"error": ...} and nothing else; docs/json.md. */
+/* What commands with --json share. Every command prints one document, or {"error": ...} and nothing else; docs/json.md.
+ */
 #ifndef SLUICE_CLI_JSON_H
 #define SLUICE_CLI_JSON_H
 

@@ -74,8 +74,7 @@ static void print_flows(const struct plan_cuts *c, const struct policy_tables *t
 	for (i = 0; i < c->n_rules; i++)
 		if (c->by_rule[i])
 			printf("  %s by %s%s\n", number_text(c->by_rule[i]).text,
-			       tables->rules[i].flags & SLUICE_RULE_DEFAULT ? "" : "rule ",
-			       plan_flow_rule(tables, i));
+			       tables->rules[i].flags & SLUICE_RULE_DEFAULT ? "" : "rule ", plan_flow_rule(tables, i));
 	if (c->tenant_gone)
 		printf("  %s whose tenant is gone\n", number_text(c->tenant_gone).text);
 	if (c->n_first)

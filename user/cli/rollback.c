@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice rollback`: a policy of the history, applied again by the normal path; and the end of a trial, which needs none
- * of that, because the policy before it is still loaded.
+ * `sluice rollback`: a policy of the history, applied again by the normal path; and the end of a trial, which needs
+ * none of that, because the policy before it is still loaded.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -78,13 +78,9 @@ static void list_text(const struct rollback *b)
 	struct table t;
 	size_t back;
 
-	table_start(&t, (const struct table_column[]){{"back", 1},
-						      {"applied", 0},
-						      {"policy", 0},
-						      {"rules", 1},
-						      {"digest", 0},
-						      {"from", 0},
-						      {}});
+	table_start(&t,
+		    (const struct table_column[]){
+			    {"back", 1}, {"applied", 0}, {"policy", 0}, {"rules", 1}, {"digest", 0}, {"from", 0}, {}});
 	for (back = 0; back <= HISTORY_KEPT; back++) {
 		e = history_back(&b->past, back);
 		if (!e)

@@ -93,7 +93,8 @@ int cmd_show(int argc, char **argv)
 	if (!r)
 		r = yaml_get(s.policy, &yaml);
 	if (r)
-		return json_fail(json, "show", r == -EINVAL ? -EBADMSG : r, &err); /* no policy of the caller's is wrong */
+		return json_fail(json, "show", r == -EINVAL ? -EBADMSG : r,
+				 &err); /* no policy of the caller's is wrong */
 	if (json)
 		print_json(&s, yaml);
 	else

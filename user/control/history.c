@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Which policies were applied, and which of them count. Called by apply (add, then prune), rollback, show and plan. What
- * always holds: nothing is removed that a list for the live policy would show, so a crash anywhere costs no history.
+ * Which policies were applied, and which of them count. Called by apply (add, then prune), rollback, show and plan.
+ * What always holds: nothing is removed that a list for the live policy would show, so a crash anywhere costs no
+ * history.
  */
 #include "control/history_internal.h"
 
@@ -31,15 +32,18 @@ static void diagnostics_done(struct policy_diagnostics *d)
  * A folder's name from the pinned folder's path, one to one: what follows /sys/fs/bpf/, with slashes (and the percent
  * sign itself, and a leading dot) as percent and two digits; a path elsewhere keeps its leading slash.
  */
-static void root_name(const char *root, char *ret, size_t size)
+static void root_name(const char *path, char *ret, size_t size)
 {
+	char plain[PATH_MAX], *root = plain;
 	size_t n = 0;
 
+	for (; *path && n + 1 < sizeof(plain); path++)
+		if (*path != '/' || (path[1] && path[1] != '/')) /* doubled, or at the end: means nothing */
+			plain[n++] = *path;
+	plain[n] = 0;
 	if (!strncmp(root, BPFFS, strlen(BPFFS)))
 		root += strlen(BPFFS);
-	for (; *root && n + 4 < size; root++) {
-		if (*root == '/' && (root[1] == '/' || !root[1])) /* doubled, or at the end: means nothing */
-			continue;
+	for (n = 0; *root && n + 4 < size; root++) {
 		if (*root == '/' || *root == '%' || (*root == '.' && !n))
 			n += (size_t)snprintf(ret + n, size - n, "%%%02X", (unsigned char)*root);
 		else
@@ -207,9 +211,9 @@ static bool shown_before(const struct history_list *l, const bool *shown, size_t
 }
 
 /*
- * Marks what a list for `live` shows: the live entry and those before it, each policy once, as it was applied last. What
- * comes after it was never flipped or was taken back. Without a live entry all were applied before, and what says the
- * same as the live policy is left out.
+ * Marks what a list for `live` shows: the live entry and those before it, each policy once, as it was applied last.
+ * What comes after it was never flipped or was taken back. Without a live entry all were applied before, and what says
+ * the same as the live policy is left out.
  */
 static void entries_mark(const struct history_list *l, const struct history_live *live, bool *shown)
 {
@@ -312,8 +316,10 @@ int history_add(struct history *h, const struct history_live *live, const struct
 	if (!r)
 		r = entries_clean(h, &all, live);
 	if (r)
-		return error_system(err, -r, "%s: cannot keep the policy for `rollback` and `show`; make the folder "
-				    "writable, then apply again", h->path);
+		return error_system(err, -r,
+				    "%s: cannot keep the policy for `rollback` and `show`; make the folder "
+				    "writable, then apply again",
+				    h->path);
 	return history_file_write(h, all.count ? all.items[0].file + 1 : 1, p, about, err);
 }
 
@@ -334,7 +340,8 @@ int history_prune(struct history *h, const struct history_live *live, struct err
 		r = -ENOMEM;
 	if (!r)
 		entries_mark(&all, live, shown);
-	/* Later than the live one: perhaps written by an apply that is about to flip. Without a live entry: all stay. */
+	/* Later than the live one: perhaps written by an apply that is about to flip. Without a live entry: all stay.
+	 */
 	for (i = live_place(&all, live); !r && i < all.count; i++)
 		if (!shown[i])
 			r = entry_remove(h, &all.items[i], HISTORY_PRUNE);

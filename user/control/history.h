@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The policies that were applied: the live one and the ten before it, as canonical YAML, one file each, in
- * /var/lib/sluice/ROOT (SLUICE_STATE_DIR or an argument overrides the first part). What `rollback`, `show` and `plan` read.
+ * /var/lib/sluice/ROOT (SLUICE_STATE_DIR or an argument overrides the first part). What `rollback`, `show` and `plan`
+ * read.
  *
  * The kernel, not the store, says what is live: an entry is the live one if generation and digest are those of the live
  * bank. So a crash between writing and flipping leaves an entry that nobody asks for, and the next one that is written
@@ -81,8 +82,8 @@ int history_add(struct history *h, const struct history_live *live, const struct
 int history_prune(struct history *h, const struct history_live *live, struct error *err);
 
 /*
- * The stored policy, read and compiled. -EBADMSG: what is stored is not what was applied, by its digest; -EINVAL: it cannot
- * be read as a policy. Both outputs are the caller's.
+ * The stored policy, read and compiled. -EBADMSG: what is stored is not what was applied, by its digest; -EINVAL: it
+ * cannot be read as a policy. Both outputs are the caller's.
  */
 int history_load(const struct history *h, const struct history_entry *entry, struct error *err,
 		 struct policy **ret_policy, struct policy_tables **ret_tables);

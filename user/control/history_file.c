@@ -130,8 +130,10 @@ int history_file_write(const struct history *h, uint64_t number, const struct po
 		r = -errno;
 	if (r) {
 		unlink(fresh.path);
-		return error_system(err, -r, "%s: cannot keep the policy for `rollback` and `show`; make room or the folder "
-				    "writable, then apply again", h->path);
+		return error_system(err, -r,
+				    "%s: cannot keep the policy for `rollback` and `show`; make room or the folder "
+				    "writable, then apply again",
+				    h->path);
 	}
 	r = history_step(HISTORY_SYNC_FOLDER);
 	if (!r)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Asks the live bank, the history and the flow table. A flow is judged as the kernel will when its next packet comes: by
- * the tuple that opened it (bpf/flow.h, flow_decide_again()), in the tenant of the same name. Called by plan, and by
+ * Asks the live bank, the history and the flow table. A flow is judged as the kernel will when its next packet comes:
+ * by the tuple that opened it (bpf/flow.h, flow_decide_again()), in the tenant of the same name. Called by plan, and by
  * rollout.c before every apply.
  */
 #include "control/plan.h"
@@ -151,10 +151,10 @@ static int differences_find(const struct plan_question *question, struct plan *p
 {
 	_cleanup_(policy_freep) struct policy *model = NULL;
 	struct policy_diff_side old = {}, new = {
-		.model = question->policy,
-		.head = &question->tables->head,
-		.rules = question->tables->rules,
-	};
+						  .model = question->policy,
+						  .head = &question->tables->head,
+						  .rules = question->tables->rules,
+					  };
 
 	model_load(question, plan, &model);
 	if (plan->live.generation)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What applying a policy would do to what is live: differences, and live flows that would be cut. Changes nothing. Used by
- * plan, apply and rollback.
+ * What applying a policy would do to what is live: differences, and live flows that would be cut. Changes nothing. Used
+ * by plan, apply and rollback.
  */
 #ifndef SLUICE_CONTROL_PLAN_H
 #define SLUICE_CONTROL_PLAN_H
@@ -43,7 +43,7 @@ struct plan {
 struct plan_question {
 	const struct policy *policy;
 	const struct policy_tables *tables;
-	struct dataplane *dp; /* NULL: nothing is pinned */
+	struct dataplane *dp;	       /* NULL: nothing is pinned */
 	const struct history *history; /* NULL: compare rules only */
 };
 

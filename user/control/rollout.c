@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The order of steps of a rollout. The history is written before the flip, under the lock of the pinned folder, so that
- * whatever is in force was written down before; entries are removed after it, and not while a policy is on trial, because
- * the one before it may come back. Called by apply and rollback.
+ * whatever is in force was written down before; entries are removed after it, and not while a policy is on trial,
+ * because the one before it may come back. Called by apply and rollback.
  */
 #include "control/rollout.h"
 
@@ -93,7 +93,8 @@ static void warn_of_surprises(struct rollout *r, const struct policy *p)
 			"load this one's");
 }
 
-static void plan_try(struct dataplane *dp, const struct policy *p, const struct policy_tables *tables, struct rollout *r)
+static void plan_try(struct dataplane *dp, const struct policy *p, const struct policy_tables *tables,
+		     struct rollout *r)
 {
 	const struct plan_question question = {.policy = p, .tables = tables, .dp = dp};
 	struct error err = {};

@@ -172,7 +172,8 @@ int dataplane_apply_with(struct dataplane *dp, const struct policy *p, struct po
 		return r;
 	fresh = !dp->control->attached_ns; /* no policy was ever in force, nothing is attached */
 	r = apply_locked(&a, err, &applied);
-	if (r && fresh && !dp->control->generation && folder_remove(dp->root)) /* made for this apply: nothing stays of it */
+	if (r && fresh && !dp->control->generation &&
+	    folder_remove(dp->root)) /* made for this apply: nothing stays of it */
 		log_warn("dataplane", "%s: cannot be removed; `sluice --root %s detach` will", dp->root, dp->root);
 	if (r)
 		return r;

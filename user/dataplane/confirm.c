@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Policies on trial, seen from here: asks the program of bpf/confirm.h, which alone writes the map. Called by apply,
- * `sluice confirm`, `sluice rollback` and status. What always holds: while a trial is pending, the bank that it would go
- * back to is not written; so whoever writes a bank has asked trial_refuse() first, under the folder's lock.
+ * `sluice confirm`, `sluice rollback` and status. What always holds: while a trial is pending, the bank that it would
+ * go back to is not written; so whoever writes a bank has asked trial_refuse() first, under the folder's lock.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,8 +35,10 @@ int trial_prepare(struct dataplane *dp, struct error *err)
 		return r;
 	r = confirm_ask(dp, &call);
 	if (r == -ENOMEM)
-		return error_set(err, ENOMEM, "%s: the kernel has no memory for a timer at this moment; nothing has changed, try again",
-				 dp->root);
+		return error_set(
+			err, ENOMEM,
+			"%s: the kernel has no memory for a timer at this moment; nothing has changed, try again",
+			dp->root);
 	return r ? error_system(err, -r, "%s: the kernel gives no timer for --confirm", dp->root) : 0;
 }
 
@@ -107,11 +109,12 @@ int trial_refuse(struct dataplane *dp, struct error *err)
 	if (r)
 		return error_system(err, -r, "%s/confirm: read", dp->root);
 	if (trial.state == DATAPLANE_TRIAL_PENDING)
-		return error_set(err, EBUSY,
-				 "%s: generation %llu is on trial for another %llu s; `sluice confirm` keeps it, `sluice "
-				 "rollback` ends it now",
-				 dp->root, (unsigned long long)trial.generation,
-				 (unsigned long long)(trial.left_ns / NSEC_PER_SEC));
+		return error_set(
+			err, EBUSY,
+			"%s: generation %llu is on trial for another %llu s; `sluice confirm` keeps it, `sluice "
+			"rollback` ends it now",
+			dp->root, (unsigned long long)trial.generation,
+			(unsigned long long)(trial.left_ns / NSEC_PER_SEC));
 	/* The timer moves its word before it moves the generation: once it has returned, both are as they stay. */
 	return bank_settle(dp, err);
 }
@@ -121,11 +124,12 @@ int trial_refuse(struct dataplane *dp, struct error *err)
 static int nothing_on_trial(const struct dataplane *dp, const struct dataplane_trial *trial, struct error *err)
 {
 	if (trial->state == DATAPLANE_TRIAL_EXPIRED)
-		return error_set(err, ESTALE,
-				 "%s: too late: generation %llu was not confirmed in time, and %llu s ago generation %llu "
-				 "came back; apply again",
-				 dp->root, (unsigned long long)trial->generation,
-				 (unsigned long long)(trial->ago_ns / NSEC_PER_SEC), (unsigned long long)trial->previous);
+		return error_set(
+			err, ESTALE,
+			"%s: too late: generation %llu was not confirmed in time, and %llu s ago generation %llu "
+			"came back; apply again",
+			dp->root, (unsigned long long)trial->generation,
+			(unsigned long long)(trial->ago_ns / NSEC_PER_SEC), (unsigned long long)trial->previous);
 	return error_set(err, ESTALE, "%s: no policy is on trial; `sluice apply --confirm TIME` begins one", dp->root);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The live bank as it stands in the kernel, copied: what `plan`, `show` and `rollback` compare with. No counter is read, so
- * that it costs little at 100,000 rules. An apply may flip meanwhile and the next one write into what is being read: a
- * copy counts only if the generation is still the same afterwards.
+ * The live bank as it stands in the kernel, copied: what `plan`, `show` and `rollback` compare with. No counter is
+ * read, so that it costs little at 100,000 rules. An apply may flip meanwhile and the next one write into what is being
+ * read: a copy counts only if the generation is still the same afterwards.
  */
 #include <errno.h>
 #include <stdlib.h>

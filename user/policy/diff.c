@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Differences of rules, and of the whole. Rules are compared by what a bank says of them, name and identity, so that
- * this works without the old model too. Of the rules that both sides have, a longest increasing subsequence has kept its
- * order; the others have moved: no fewer moves lead from one order to the other. Called by plan and apply.
+ * this works without the old model too. Of the rules that both sides have, a longest increasing subsequence has kept
+ * its order; the others have moved: no fewer moves lead from one order to the other. Called by plan and apply.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -257,8 +257,7 @@ static int rules_compare(const struct rules_diff *d)
 	int r = 0;
 
 	for (i = 0; !r && i < d->n_old; i++)
-		if (!d->stays[i] &&
-		    !diff_add(d->list, POLICY_REMOVED, d->old->rules[i].name, i, POLICY_DIFF_NOWHERE))
+		if (!d->stays[i] && !diff_add(d->list, POLICY_REMOVED, d->old->rules[i].name, i, POLICY_DIFF_NOWHERE))
 			r = -ENOMEM;
 	for (i = 0; !r && i < d->n_new; i++)
 		r = rule_compare(d, i);
@@ -401,9 +400,9 @@ bool policy_diff_is_empty(const struct policy_diff *d)
 const char *policy_diff_part_name(enum policy_diff_part part)
 {
 	static const char *const names[] = {
-		[POLICY_DIFF_RULES] = "rules",		 [POLICY_DIFF_SEGMENTS] = "segments",
-		[POLICY_DIFF_SERVICES] = "services",	 [POLICY_DIFF_INTERFACES] = "interfaces",
-		[POLICY_DIFF_TENANTS] = "tenants",	 [POLICY_DIFF_SETTINGS] = "settings",
+		[POLICY_DIFF_RULES] = "rules",	     [POLICY_DIFF_SEGMENTS] = "segments",
+		[POLICY_DIFF_SERVICES] = "services", [POLICY_DIFF_INTERFACES] = "interfaces",
+		[POLICY_DIFF_TENANTS] = "tenants",   [POLICY_DIFF_SETTINGS] = "settings",
 	};
 
 	return names[part];

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one policy changes against another. Pure: two sides in, a list of differences out. Everything is matched by name,
- * tenants too; of the rules that both sides have, as few as possible are called moved.
+ * What one policy changes against another. Pure: two sides in, a list of differences out. Everything is matched by
+ * name, tenants too; of the rules that both sides have, as few as possible are called moved.
  */
 #ifndef SLUICE_POLICY_DIFF_H
 #define SLUICE_POLICY_DIFF_H
 
 #include "policy/policy.h"
 
-#define POLICY_DIFF_NOTES 8    /* lines that say what changed, an entry */
-#define POLICY_DIFF_NOTED 1000 /* rules that get any */
+#define POLICY_DIFF_NOTES   8	 /* lines that say what changed, an entry */
+#define POLICY_DIFF_NOTED   1000 /* rules that get any */
 #define POLICY_DIFF_NOWHERE SIZE_MAX
 
 enum policy_change { POLICY_ADDED, POLICY_REMOVED, POLICY_CHANGED, POLICY_MOVED, POLICY_CHANGES };
 
 struct policy_diff_entry {
 	enum policy_change change;
-	bool moved; /* of a change: it has moved too */
-	char *name; /* owned, like the notes */
+	bool moved;    /* of a change: it has moved too */
+	char *name;    /* owned, like the notes */
 	size_t before; /* place in its list on the old side, from 0, or POLICY_DIFF_NOWHERE */
 	size_t after;
 	size_t prefixes_added; /* of a segment: include and except */

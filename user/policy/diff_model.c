@@ -190,8 +190,8 @@ static int prefixes_compare(struct policy_diff_entry *e, const char *key, const 
 }
 
 /* Notes the members of `from` that `in` lacks. */
-static int members_note(struct policy_diff_entry *e, char sign, const struct policy *from, const struct policy_segment *s,
-			const struct policy *in, const struct policy_segment *other)
+static int members_note(struct policy_diff_entry *e, char sign, const struct policy *from,
+			const struct policy_segment *s, const struct policy *in, const struct policy_segment *other)
 {
 	const char *name;
 	size_t i, k;
@@ -209,7 +209,9 @@ static int members_note(struct policy_diff_entry *e, char sign, const struct pol
 
 static const char *segment_tenant(const struct policy *p, const struct policy_segment *s)
 {
-	return s->tenant == POLICY_TENANT_UNSAID ? "unsaid" : *p->tenants[s->tenant] ? p->tenants[s->tenant] : "the host's";
+	return s->tenant == POLICY_TENANT_UNSAID ? "unsaid"
+	       : *p->tenants[s->tenant]		 ? p->tenants[s->tenant]
+						 : "the host's";
 }
 
 static int segment_compare(const struct policy *old, size_t before, const struct policy *new, size_t after,
