@@ -101,6 +101,18 @@ static __noinline int flow_decide_again(struct pkt *pkt, const struct sluice_flo
 	return SLUICE_R_PASS_FLOW;
 }
 
+/* Of ICMP only echoes are of a flow: every other type has the key of an echo with identifier 0. */
+static __always_inline bool flow_is_possible(const struct pkt *pkt)
+{
+	__u8 type = bpf_ntohs(pkt->tuple.dest_port) >> 8;
+
+	if (pkt->tuple.protocol == IPPROTO_ICMP)
+		return type == ICMP4_ECHO_REQUEST || type == ICMP4_ECHO_REPLY;
+	if (pkt->tuple.protocol == IPPROTO_ICMPV6)
+		return type == ICMP6_ECHO_REQUEST || type == ICMP6_ECHO_REPLY;
+	return true;
+}
+
 /* Stage 6. Global: verified once. */
 __noinline int flow_decide(struct pkt *pkt)
 {
@@ -112,6 +124,8 @@ __noinline int flow_decide(struct pkt *pkt)
 		return SLUICE_R_INTERNAL;
 	if (pkt->icmp_error && pkt->quote_bad)
 		return SLUICE_R_ICMP_UNRELATED;
+	if (!pkt->icmp_error && !flow_is_possible(pkt))
+		return UNDECIDED;
 	key = pkt->key; /* on the stack: before 6.2 the verifier takes no other memory of ours as a key */
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow)

@@ -179,6 +179,22 @@ static void test_echo(const struct ends *e)
 }
 
 /* An error from a router on the way, quoting what the server has sent to the client or the client to the server. */
+/* All that is no echo has no identifier; its key is that of an echo with identifier 0. */
+static void test_echo_of_nothing(const struct ends *e)
+{
+	int request = is6(e) ? ICMP(128, 0) : ICMP(8, 0), reply = is6(e) ? ICMP(129, 0) : ICMP(0, 0);
+	struct packet q = {.from = e->client, .to = e->server, .icmp = request};
+	struct packet a = {.from = e->server, .to = e->client, .icmp = reply};
+	struct packet other = {.from = e->client, .to = e->server, .icmp = is6(e) ? ICMP(137, 0) : ICMP(5, 1)};
+	struct packet other_back = {.from = e->server, .to = e->client, .icmp = other.icmp};
+
+	judge_flows_clear();
+	judge_case(label(e, "echo with identifier 0: request"), XDP, &q, PASSES(PASS_RULE));
+	judge_case(label(e, "echo with identifier 0: reply"), XDP, &a, PASSES(PASS_FLOW));
+	judge_case(label(e, "echo with identifier 0: a redirect is not of it"), XDP, &other, DROPS(DENY_DEFAULT));
+	judge_case(label(e, "echo with identifier 0: nor one back"), XDP, &other_back, DROPS(DENY_DEFAULT));
+}
+
 static void test_icmp_errors(const struct ends *e)
 {
 	const char *router = is6(e) ? "fd0f::1" : "10.15.0.1";
@@ -490,6 +506,7 @@ int main(void)
 		test_tcp_facts(&ends[i]);
 		test_udp(&ends[i]);
 		test_echo(&ends[i]);
+		test_echo_of_nothing(&ends[i]);
 		test_icmp_errors(&ends[i]);
 		test_revocation(&ends[i]);
 		test_pickup(&ends[i]);

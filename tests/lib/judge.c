@@ -132,10 +132,11 @@ int judge_apply_with(const char *yaml, const struct dataplane_apply_options *opt
 	struct policy_tables *tables = NULL;
 	struct dataplane_applied applied;
 	struct policy *policy = NULL;
-	char text[16384];
+	_cleanup_free_ char *text = NULL;
 	int r;
 
-	snprintf(text, sizeof(text), "%s%s", strncmp(yaml, "sluice:", 7) ? head : "", yaml);
+	if (asprintf(&text, "%s%s", strncmp(yaml, "sluice:", 7) ? head : "", yaml) < 0)
+		die("out of memory");
 	if (policy_load_text("judge.yaml", text, strlen(text), &diagnostics, &policy)) {
 		policy_diagnostics_print(&diagnostics, stdout);
 		die("policy rejected");
