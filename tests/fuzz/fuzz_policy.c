@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * libFuzzer: any text as a policy. What loads is compiled and asked; the tables and the rules as written must agree.
- * Tables are kept small, so that a refusal for size is met as well and a run stays fast.
+ * libFuzzer: any text as a policy. What loads is written back, which must load as the same, then compiled and asked:
+ * the tables and the rules as written must agree. Tables are kept small, so that a refusal for size is met as well and
+ * a run stays fast.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -41,6 +42,34 @@ static void ask_all(const struct policy *p, const struct policy_tables *t)
 	}
 }
 
+/* Caller frees. */
+static char *write_text(const struct policy *p, size_t *ret_length)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, ret_length);
+
+	if (!out || policy_write(p, out) || fclose(out))
+		abort();
+	return text;
+}
+
+/* What is written loads, and is written the same again. */
+static void write_back(const struct policy *p)
+{
+	struct policy *again = NULL;
+	size_t length, second_length;
+	char *text = write_text(p, &length), *second;
+
+	if (policy_load_text("written.yaml", text, length, NULL, &again))
+		abort();
+	second = write_text(again, &second_length);
+	if (length != second_length || memcmp(text, second, length))
+		abort();
+	policy_free(again);
+	free(second);
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct policy_diagnostics d = {};
@@ -55,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((r == 0) != (p != NULL) || (r == -EINVAL && !d.errors) || (r == 0 && d.errors))
 		abort();
 	if (!r) {
+		write_back(p);
 		r = policy_compile_limited(p, WORDS_MAX, &err, &t);
 		if (r && !err.text[0])
 			abort();
