@@ -170,7 +170,8 @@ static void key_unknown(struct reader *r, const struct node *key, const struct n
 	size_t n = 0;
 
 	for (f = fields; f->key; f++) {
-		suggestion_try(&s, f->key);
+		if (f->read)
+			suggestion_try(&s, f->key);
 		if (f->read && n < sizeof(known))
 			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", f->key);
 	}
@@ -247,6 +248,34 @@ static void mapping_missing(struct reader *r, const struct node *node, const cha
 		reader_error(r, node, "%s must be a mapping, not a single value; write key: value", what);
 }
 
+/* Whether a key is that of field f, or is so nearly that whoever mends it needs not be told that f is missing. */
+static bool key_stands_for(const struct node *key, const struct field *fields, const struct field *f)
+{
+	struct suggestion s = {.word = key->text};
+	const char *meant;
+
+	if (key->kind != NODE_SCALAR)
+		return false;
+	if (field_find(fields, key->text))
+		return !strcmp(key->text, f->key);
+	meant = synonym_find(key->text, fields);
+	suggestion_try(&s, f->key);
+	return meant ? !strcmp(meant, f->key) : s.best != NULL;
+}
+
+static void required_check(struct reader *r, const struct node *node, const char *what, const struct field *fields,
+			   const struct field *f)
+{
+	size_t i;
+
+	for (i = 0; i < node->n_children; i += 2) {
+		if (key_stands_for(&node->children[i], fields, f))
+			return;
+	}
+	reader_error(r, node, "%s has no '%s'; %s", what, f->key,
+		     !strcmp(f->key, "sluice") ? "begin with 'sluice: 1'" : "add it");
+}
+
 bool reader_mapping(struct reader *r, const struct node *node, const char *what, const struct field *fields, void *at)
 {
 	const struct field *f;
@@ -259,13 +288,8 @@ bool reader_mapping(struct reader *r, const struct node *node, const char *what,
 	for (i = 0; i < node->n_children; i += 2)
 		key_read(r, node, i, what, fields, at);
 	for (f = fields; f->key; f++) {
-		for (i = 0; f->required && i < node->n_children; i += 2) {
-			if (node->children[i].kind == NODE_SCALAR && !strcmp(node->children[i].text, f->key))
-				break;
-		}
-		if (f->required && i >= node->n_children)
-			reader_error(r, node, "%s has no '%s'; %s", what, f->key,
-				     !strcmp(f->key, "sluice") ? "begin with 'sluice: 1'" : "add it");
+		if (f->required)
+			required_check(r, node, what, fields, f);
 	}
 	return true;
 }
