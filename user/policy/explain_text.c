@@ -113,7 +113,9 @@ static const struct policy_prefix *prefix_over(const struct policy_prefix *prefi
 /* The prefix of an `except` that keeps an address out of what segment s itself includes, or NULL. */
 static const struct policy_prefix *exception_over(const struct policy_segment *s, const uint8_t addr[16])
 {
-	return prefix_over(s->include, s->n_include, addr) ? prefix_over(s->except, s->n_except, addr) : NULL;
+	const struct policy_prefix *except = prefix_over(s->except, s->n_except, addr); /* the short list first */
+
+	return except && prefix_over(s->include, s->n_include, addr) ? except : NULL;
 }
 
 /* ", excepted from storage by 10.20.0.99": the likeliest surprise of all. */
