@@ -86,12 +86,15 @@ static void flip_back(const struct apply *a)
 
 static int load_spare(struct apply *a, struct error *err)
 {
+	_cleanup_(numbered_done) struct numbered n = {};
 	unsigned int bank = a->next & 1;
 	int r;
 
 	a->tables->head.generation = a->next;
-	r = bank_load(a->dp, bank, a->tables, err);
-	return r ? r : interfaces_write(a->dp, a->policy, &a->found, bank, err);
+	r = tenants_number(a->dp, a->policy, a->tables, err, &n);
+	if (!r)
+		r = bank_load(a->dp, bank, &n.tables, err);
+	return r ? r : interfaces_write(a->dp, &n.policy, &a->found, bank, err);
 }
 
 /* Everything that can be refused, and the spare bank; nothing has changed for any packet. */

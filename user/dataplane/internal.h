@@ -191,6 +191,18 @@ int trial_take_back(struct dataplane *dp, uint64_t generation, struct error *err
 /* What concerns the generation that is live. */
 int trial_read(const struct dataplane *dp, uint64_t live, struct dataplane_trial *ret);
 
+/* ------------------------------------------------------------------------- tenants.c */
+
+/* A policy and its tables with the tenant numbers that they are loaded with: shallow copies, but for what has numbers. */
+struct numbered {
+	struct policy policy;
+	struct policy_tables tables;
+};
+/* On failure too *ret is to be done with. */
+int tenants_number(const struct dataplane *dp, const struct policy *p, const struct policy_tables *t, struct error *err,
+		   struct numbered *ret);
+void numbered_done(struct numbered *n);
+
 /* ------------------------------------------------------------------------- slots.c */
 
 /* Slots taken over from rules that end with the flip: zeroed after it, since they still count until then. */
