@@ -9,7 +9,7 @@
 
 #include "config.h"
 #include "pkt.h"
-#include "prefix.h"
+#include "words.h"
 #include "replay.h"
 
 static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bool audited)
@@ -97,17 +97,18 @@ static __always_inline void rule_log(const struct pkt *pkt, const struct sluice_
 /* Audit rules that the packet passed on its way to the rule that decided it. */
 static __noinline void audits_account(const struct pkt *pkt)
 {
-	void *words_table = bank_table(words, pkt->tuple.bank);
 	void *rules_table = bank_table(rules, pkt->tuple.bank);
+	struct words w;
 	__u32 count, index;
 
-	if (!words_table || !rules_table || page_word(words_table, pkt->decision.audits, &count))
+	words_open(&w, pkt->tuple.bank);
+	if (!rules_table || words_get(&w, pkt->decision.audits, &count))
 		return;
 	for (__u32 i = 0; i < SLUICE_AUDITS_MAX; i++) {
 		const struct sluice_rule *rule;
 		bool denies;
 
-		if (i >= count || page_word(words_table, pkt->decision.audits + 1 + i, &index))
+		if (i >= count || words_get(&w, pkt->decision.audits + 1 + i, &index))
 			return;
 		if (index >= pkt->decision.rule) /* comes after the rule that decided */
 			return;
@@ -155,10 +156,12 @@ __noinline int account(struct pkt *pkt, int reason)
 		rule_count(pkt, pkt->decision.slot, audited);
 	if (pkt->decision.audits)
 		audits_account(pkt);
-	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE)
-		decision_log(pkt, reason, verdict, audited);
-	else if (verdict != SLUICE_PASS && log_all_drops)
+	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE) {
+		if (pkt->decision.flags & SLUICE_RULE_LOG)
+			decision_log(pkt, reason, verdict, audited);
+	} else if (verdict != SLUICE_PASS && log_all_drops) {
 		event_send(pkt, SLUICE_NO_RULE, reason, verdict, audited);
+	}
 	if (replay)
 		replay_report(pkt, reason, verdict, audited);
 	return verdict != SLUICE_PASS && !audited;

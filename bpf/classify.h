@@ -9,86 +9,94 @@
 
 #include "pkt.h"
 #include "prefix.h"
+#include "words.h"
+
+#define DECISION_STEPS 16 /* levels of a decision at most: user/policy/dag.h */
 
 /* Classes of the packet's ports. */
-static __always_inline int port_classes(const struct tuple *t, __u32 *ret_port, __u32 *ret_source)
+static __always_inline int port_classes(struct words *w, const struct sluice_policy *p, const struct tuple *t,
+					__u32 *ret_port, __u32 *ret_source)
 {
-	void *protocols_table = bank_table(protocols, t->bank);
-	void *words_table = bank_table(words, t->bank);
-	__u32 protocol = t->protocol;
-	const struct sluice_protocol *p;
+	const struct sluice_protocol *protocol;
+	__u32 dports, sports, at = p->protocols_at + t->protocol * (sizeof(*protocol) / 4);
+	const __u32 *part = words_part(w, at);
 
-	if (!protocols_table || !words_table)
+	if (!part)
 		return -1;
-	p = bpf_map_lookup_elem(protocols_table, &protocol);
-	if (!p)
-		return -1;
-	*ret_port = p->port_class;
+	protocol = (const void *)(part + (at & 4)); /* two to a part */
+	dports = protocol->dports;
+	sports = protocol->sports;
+	*ret_port = protocol->port_class;
 	*ret_source = 0;
-	if (p->dports != SLUICE_NO_TABLE && page_word(words_table, p->dports + bpf_ntohs(t->dest_port), ret_port))
+	if (dports != SLUICE_NO_TABLE && words_get(w, dports + bpf_ntohs(t->dest_port), ret_port))
 		return -1;
-	if (p->sports != SLUICE_NO_TABLE && page_word(words_table, p->sports + bpf_ntohs(t->source_port), ret_source))
+	return sports != SLUICE_NO_TABLE && words_get(w, sports + bpf_ntohs(t->source_port), ret_source) ? -1 : 0;
+}
+
+/* Key of the decision: abi.h, "struct sluice_class". */
+static __always_inline int decision_key(struct words *w, const struct sluice_policy *p, const struct tuple *t,
+					__u64 *ret_key)
+{
+	const struct sluice_class *dest = class_find(w, p, t, t->dest);
+	__u32 port, source;
+	__u64 key;
+
+	if (!dest)
 		return -1;
+	key = dest->dest;
+	if (port_classes(w, p, t, &port, &source))
+		return -1;
+	key = (key << p->port_bits | port) << p->source_bits | source;
+	/* In two shifts: all of the bits may be unused, and a shift by 64 is none. */
+	*ret_key = key << 1 << (63 - p->dest_bits - p->port_bits - p->source_bits & 63);
 	return 0;
 }
 
-/* Rows of the source and key of the decision: abi.h, "struct sluice_class". */
-static __always_inline const struct sluice_class *decision_ask(const struct tuple *t, const struct sluice_policy *p,
-							       __u64 *ret_key)
-{
-	const struct sluice_class *source = class_find(t, false), *dest = class_find(t, true);
-	__u32 port, source_port;
-	__u64 key;
-
-	if (!source || !dest || port_classes(t, &port, &source_port))
-		return NULL;
-	key = ((__u64)dest->dest << p->port_bits | port) << p->source_bits | source_port;
-	/* In two shifts: all of the bits may be unused, and a shift by 64 is none. */
-	*ret_key = key << 1 << (63 - p->dest_bits - p->port_bits - p->source_bits & 63);
-	return source;
-}
-
 /* Index of the first matching rule, and the list of the audit rules that match too, 0 if there are none. */
-static __always_inline int decision_find(const struct tuple *t, __u32 *ret_rule, __u32 *ret_audits)
+static __always_inline int decision_find(struct words *w, const struct sluice_policy *p, const struct tuple *t,
+					 __u32 *ret_rule, __u32 *ret_audits)
 {
-	const struct sluice_policy *p = policy_live(t->bank);
 	const struct sluice_class *source;
-	__u32 best, rule;
+	__u32 best = p->rules - 1, rule;
 	__u64 key;
 
-	if (!p)
+	if (decision_key(w, p, t, &key))
 		return -1;
-	source = decision_ask(t, p, &key);
+	source = class_find(w, p, t, t->source);
 	if (!source)
 		return -1;
-	best = p->rules - 1;
 	for (int i = 0; i < SLUICE_PLANE_AUDIT; i++) {
 		if (i >= p->planes)
 			break;
-		rule = trie_leaf(t->bank, source->row[i], key, 0);
+		rule = trie_leaf(w, source->row[i], key, 0, DECISION_STEPS);
 		best = rule < best ? rule : best; /* a broken trie's -1 is no rule */
 	}
 	*ret_rule = best;
 	*ret_audits = 0;
 	if (p->flags & SLUICE_HAS_AUDITS)
-		*ret_audits = trie_leaf(t->bank, source->row[SLUICE_PLANE_AUDIT], key, 0);
+		*ret_audits = trie_leaf(w, source->row[SLUICE_PLANE_AUDIT], key, 0, DECISION_STEPS);
 	return 0;
 }
 
 __noinline int classify(const struct tuple *t, struct decision *ret)
 {
-	const struct sluice_rule *rule;
-	__u32 index, audits;
-	void *rules_table;
+	const struct sluice_policy *p;
+	const struct sluice_rule_head *rule;
+	__u32 index, audits, at;
+	const __u32 *part;
+	struct words w;
 
 	if (!t || !ret)
 		return -1;
-	rules_table = bank_table(rules, t->bank);
-	if (!rules_table || decision_find(t, &index, &audits))
+	p = policy_live(t->bank);
+	words_open(&w, t->bank);
+	if (!p || decision_find(&w, p, t, &index, &audits))
 		return -1;
-	rule = bpf_map_lookup_elem(rules_table, &index);
-	if (!rule)
+	at = p->rules_at + index * (sizeof(*rule) / 4);
+	part = words_part(&w, at);
+	if (!part)
 		return -1;
+	rule = (const void *)(part + (at & 6)); /* four to a part */
 	ret->action = rule->action;
 	ret->flags = rule->flags;
 	ret->slot = rule->slot;

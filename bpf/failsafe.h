@@ -7,28 +7,30 @@
 #define SLUICE_BPF_FAILSAFE_H
 
 #include "pkt.h"
+#include "words.h"
 
 #define AF_INET	 2
 #define AF_INET6 10
 
-/* 1 if a failsafe entry names the protocol and the port (host order). Global: its loop is verified once. */
-__noinline int failsafe_match(__u32 bank, __u32 protocol, __u32 port)
+/* Whether failsafe names the protocol and the port (host order): abi.h, "struct sluice_protocol". */
+static __always_inline bool failsafe_match(__u32 bank, __u32 protocol, __u32 port)
 {
 	const struct sluice_policy *p = policy_live(bank);
+	const __u32 *part;
+	struct words w;
+	__u32 at, ports, word;
 
 	if (!p)
-		return 0;
-	for (__u32 i = 0; i < sizeof(p->failsafe) / sizeof(p->failsafe[0]); i++) {
-		if (i >= p->failsafes)
-			break;
-		if (p->failsafe[i].protocol != protocol)
-			continue;
-		if (p->failsafe[i].any_port)
-			return 1;
-		if (port >= bpf_ntohs(p->failsafe[i].port) && port <= bpf_ntohs(p->failsafe[i].port_last))
-			return 1;
-	}
-	return 0;
+		return false;
+	words_open(&w, bank);
+	at = p->protocols_at + protocol * (sizeof(struct sluice_protocol) / 4);
+	part = words_part(&w, at);
+	if (!part)
+		return false;
+	ports = ((const struct sluice_protocol *)(part + (at & 4)))->failsafe;
+	if (!ports || ports == SLUICE_NO_TABLE)
+		return ports;
+	return !words_get(&w, ports + port / 32, &word) && word >> (port & 31) & 1;
 }
 
 /* A capture does not know whose host it was taken on. Global: its loop is verified once. */

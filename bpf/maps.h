@@ -24,13 +24,13 @@ struct {
 
 /*
  * The policy, twice. Outer maps: one inner array a bank. Writer: dataplane (apply), the spare bank only. Readers:
- * prefix.h, tenant.h, failsafe.h, classify.h, flow.h. The inner map here is the template that the kernel holds real
- * ones against: type, flags and value must match, the number of entries need not (that is what BPF_F_INNER_MAP says).
+ * words.h, classify.h, account.h. The inner map here is the template that the kernel holds real ones against: type, flags
+ * and value must match, the number of entries need not where BPF_F_INNER_MAP says so.
  */
-#define BANK_TABLE(table, value_type)                                                                                  \
+#define BANK_TABLE(table, value_type, entries)                                                                         \
 	struct bank_##table {                                                                                          \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
-		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);                                                   \
+		__uint(map_flags, BPF_F_MMAPABLE | ((entries) ? 0 : BPF_F_INNER_MAP));                                 \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
 		__type(value, value_type);                                                                             \
@@ -50,7 +50,7 @@ SLUICE_BANK_TABLES(BANK_TABLE)
  * template as a forward declaration, and libbpf then says "map 'policy.inner': can't determine value size". Never read.
  */
 union bank_values {
-#define BANK_VALUE(table, value_type) value_type table;
+#define BANK_VALUE(table, value_type, entries) value_type table;
 	SLUICE_BANK_TABLES(BANK_VALUE)
 #undef BANK_VALUE
 };

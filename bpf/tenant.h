@@ -60,8 +60,14 @@ static __always_inline int link_decide(const struct pkt *pkt)
 
 static __always_inline int antispoof_decide(const struct pkt *pkt, __u32 slot)
 {
-	const struct sluice_class *class = class_find(&pkt->tuple, false);
+	const struct sluice_policy *p = policy_live(pkt->tuple.bank);
+	const struct sluice_class *class;
+	struct words w;
 
+	if (!p)
+		return SLUICE_R_INTERNAL;
+	words_open(&w, pkt->tuple.bank);
+	class = class_find(&w, p, &pkt->tuple, pkt->tuple.source);
 	if (!class)
 		return SLUICE_R_INTERNAL;
 	return class->antispoof >> (slot & 63) & 1 ? UNDECIDED : SLUICE_R_ANTISPOOF;

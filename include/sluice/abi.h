@@ -70,18 +70,20 @@ _Static_assert(sizeof(struct sluice_control) == 40, "sluice_control is pinned; r
 /* --------------------------------------------------------------- bank tables */
 
 /*
- * Each table is an ARRAY_OF_MAPS of two, one inner array per bank, sized to the policy. A packet reads
- * control.generation once and uses one bank throughout.
+ * Each table is an ARRAY_OF_MAPS of two, one inner array per bank. A packet reads control.generation once and uses one
+ * bank throughout.
  *
- * Table `words` holds everything that is looked up by position: tries, port tables, services, audit lists. It is an
- * array of __u32 stored in pages of 256, so that an ARRAY map wastes nothing: word i is page i >> 8, entry i & 255.
- * Word 0 is never part of anything.
+ * Table `words` holds everything that a packet is judged with: tries, port tables, classes, the heads of rules. It is one
+ * array of __u32 in pages of 4 MiB: word i is page i >> 20, entry i & 0xfffff. The pages are that large because to the
+ * kernel half a page is a function call and a word in it is a load: most policies fit in one. Word 0 is never part of
+ * anything. struct sluice_policy says where each part begins.
  */
-#define SLUICE_PAGE_WORDS 256
+#define SLUICE_PAGE_SHIFT 20
+#define SLUICE_PAGE_WORDS (1u << SLUICE_PAGE_SHIFT)
 struct sluice_page {
 	__u32 word[SLUICE_PAGE_WORDS];
 };
-_Static_assert(sizeof(struct sluice_page) == 1024, "sluice_page is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_page) == 4 << 20, "sluice_page is a map value; resizing bumps the ABI");
 
 /*
  * Tries: level-compressed and path-compressed (Nilsson and Karlsson, "IP-Address Lookup Using LC-Tries", 1999), over a
@@ -113,6 +115,7 @@ struct sluice_skip {
 };
 _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map value; resizing bumps the ABI");
 
+/* Table `tenants`: read by userspace; the kernel half reads the two roots of each at sluice_policy.tenants_at. */
 struct sluice_tenant {
 	__u32 root4; /* trie word of its IPv4 addresses */
 	__u32 root6;
@@ -121,7 +124,7 @@ struct sluice_tenant {
 _Static_assert(sizeof(struct sluice_tenant) == 72, "sluice_tenant is a map value; resizing bumps the ABI");
 
 /*
- * Table `classes`, indexed by address class (an equivalence class: the set of segments that contain the address).
+ * Classes, at sluice_policy.classes_at, indexed by address class (an equivalence class: the set of segments that contain the address).
  *
  * A decision asks row[plane] of the source's class, for every plane below sluice_policy.planes, with the key
  *
@@ -146,10 +149,10 @@ struct sluice_class {
 	__u32 reserved;	       /* 0 */
 	__u64 antispoof; /* bit i: the source may enter at the interface of slot i (unset only if slot i lists antispoof) */
 };
-_Static_assert(sizeof(struct sluice_class) == 32, "sluice_class is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_class) == 32, "sluice_class is part of a map value; resizing bumps the ABI");
 
 /*
- * Table `protocols`, 256 entries, indexed by IP protocol. A port table is 65536 words: word (table + port in host order)
+ * Protocols, 256 entries at sluice_policy.protocols_at, indexed by IP protocol. A port table is 65536 words: word (table + port in host order)
  * is the port's class. A destination port class says the protocol too: it is numbered over all of them. ICMP and ICMPv6
  * use `dports` with (type << 8 | code) in place of a port. Without `dports` the class is `port_class`, without `sports`
  * it is 0.
@@ -159,9 +162,9 @@ struct sluice_protocol {
 	__u32 dports; /* first word of the table of destination ports */
 	__u32 sports;
 	__u32 port_class;
-	__u32 reserved; /* 0 */
+	__u32 failsafe; /* first word of a bitmap of 65536 failsafe ports, 0: none; SLUICE_NO_TABLE: the whole protocol */
 };
-_Static_assert(sizeof(struct sluice_protocol) == 16, "sluice_protocol is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_protocol) == 16, "sluice_protocol is part of a map value; resizing bumps the ABI");
 
 enum sluice_action {
 	SLUICE_ACTION_DENY = 0,
@@ -173,6 +176,17 @@ enum sluice_action {
 #define SLUICE_RULE_DEFAULT  (1u << 1) /* the pseudo rule at the end */
 #define SLUICE_RULE_LOG	     (1u << 2) /* log_period_ns says how often */
 #define SLUICE_RULE_AUDIT    (1u << 3) /* counts as it would have judged; matching goes on with the next rule */
+
+/*
+ * Table `rules`: all about a rule. What a packet is judged with is the head, at sluice_policy.rules_at, with the same
+ * index.
+ */
+struct sluice_rule_head {
+	__u16 action; /* enum sluice_action */
+	__u16 flags;  /* SLUICE_RULE_* */
+	__u32 slot;   /* as in struct sluice_rule */
+};
+_Static_assert(sizeof(struct sluice_rule_head) == 8, "sluice_rule_head is part of a map value; resizing bumps the ABI");
 
 struct sluice_rule {
 	__u32 action;	     /* enum sluice_action */
@@ -214,31 +228,34 @@ struct sluice_policy {
 	__u8 source_bits;
 	__u8 planes; /* used for deciding, at most SLUICE_PLANE_AUDIT */
 	__u32 failsafes; /* entries used of failsafe[] */
-	__u32 reserved2;
+	__u32 tenants_at;   /* places in `words`, multiples of 8: pairs of roots, see struct sluice_tenant */
+	__u32 protocols_at; /* struct sluice_protocol */
+	__u32 classes_at;   /* struct sluice_class */
+	__u32 rules_at;	    /* struct sluice_rule_head */
+	__u32 reserved;
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
 	struct {
 		__u8 protocol;
 		__u8 any_port;	     /* 1: port is ignored */
-		__be16 port;	     /* destination port at this host; type << 8 | code for ICMP, as __be16 */
+		__be16 port;	     /* of this host; type << 8 | code for ICMP, as __be16 */
 		__be16 port_last;    /* inclusive */
 		__u16 reserved;
 	} failsafe[16];
 	__u8 digest[32];	     /* SHA-256 of the normalised policy */
 	char name[SLUICE_NAME_LEN];
 };
-_Static_assert(sizeof(struct sluice_policy) == 320, "sluice_policy is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_policy) == 336, "sluice_policy is a map value; resizing bumps the ABI");
 
 /*
- * Every banked table: T(map name, value type). bpf/maps.h makes the outer maps of it, user/dataplane/bank.c fills them.
- * All indices are __u32.
+ * Every banked table: T(map name, value type, entries; 0: sized to the policy). bpf/maps.h makes the outer maps of it,
+ * user/dataplane/bank.c fills them. All indices are __u32. A table of fixed size costs a packet no call: the kernel
+ * compiles its lookup into the program.
  */
 #define SLUICE_BANK_TABLES(T)                \
-	T(policy, struct sluice_policy)       \
-	T(tenants, struct sluice_tenant)      \
-	T(words, struct sluice_page)          \
-	T(classes, struct sluice_class)       \
-	T(protocols, struct sluice_protocol)  \
-	T(rules, struct sluice_rule)
+	T(policy, struct sluice_policy, 1)    \
+	T(tenants, struct sluice_tenant, 0)   \
+	T(words, struct sluice_page, 0)       \
+	T(rules, struct sluice_rule, 0)
 
 /* ----------------------------------------------------------------- interfaces */
 

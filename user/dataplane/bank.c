@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "dataplane/image.h"
 #include "dataplane/internal.h"
 
 /* What the kernel must know to create an inner array. A room of up to this many times what is needed is used again. */
@@ -24,40 +25,35 @@ static const struct table_type {
 	const char *name;
 	const char *value_type; /* in the object's BTF, so that bpftool prints fields */
 	size_t value_size;
+	size_t entries; /* 0: sized to the policy */
 } table_types[] = {
-#define T(table, type) [TABLE_##table] = {#table, #type, sizeof(type)},
+#define T(table, type, entries) [TABLE_##table] = {#table, #type, sizeof(type), entries},
 	SLUICE_BANK_TABLES(T)
 #undef T
 };
 
-/* The bytes of one table of a compiled policy. */
+/* The bytes of one table of a compiled policy; those of `words` are written by its image. */
 struct table_source {
 	const void *data;
 	size_t count; /* elements */
+	const struct image *image;
 };
 
-static struct table_source words_source(const struct policy_words *w)
+static struct table_source table_source(const struct image *image, enum bank_table table)
 {
-	return (struct table_source){w->word, w->words / SLUICE_PAGE_WORDS};
-}
+	const struct policy_tables *t = image->tables;
 
-static struct table_source table_source(const struct policy_tables *t, enum bank_table table)
-{
 	switch (table) {
 	case TABLE_policy:
-		return (struct table_source){&t->head, 1};
+		return (struct table_source){&image->head, 1, NULL};
 	case TABLE_tenants:
-		return (struct table_source){t->tenants, t->n_tenants};
+		return (struct table_source){t->tenants, t->n_tenants, NULL};
 	case TABLE_words:
-		return words_source(&t->words);
-	case TABLE_classes:
-		return (struct table_source){t->classes, t->n_classes};
-	case TABLE_protocols:
-		return (struct table_source){t->protocols, ARRAY_SIZE(t->protocols)};
+		return (struct table_source){NULL, (image->words + SLUICE_PAGE_WORDS - 1) / SLUICE_PAGE_WORDS, image};
 	case TABLE_rules:
-		return (struct table_source){t->rules, t->n_rules};
+		return (struct table_source){t->rules, t->n_rules, NULL};
 	default:
-		return (struct table_source){NULL, 0};
+		return (struct table_source){};
 	}
 }
 
@@ -135,7 +131,7 @@ static int type_facts_get(const struct dataplane *dp, struct type_facts *ret)
 static int inner_create(const struct type_facts *types, enum bank_table table, size_t count)
 {
 	const struct table_type *type = &table_types[table];
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | (type->entries ? 0 : BPF_F_INNER_MAP));
 	const char *name = strchr(type->value_type, ' ') + 1; /* past "struct" */
 	int value, key, fd;
 
@@ -178,8 +174,13 @@ static int table_fill(int fd, enum bank_table table, const struct table_source *
 
 	if (r)
 		return r;
-	memcpy(view.address, source->data, used);
-	memset((char *)view.address + used, 0, view.bytes - used);
+	if (source->image) {
+		memset(view.address, 0, view.bytes);
+		image_write(source->image, view.address);
+	} else {
+		memcpy(view.address, source->data, used);
+		memset((char *)view.address + used, 0, view.bytes - used);
+	}
 	table_unview(&view);
 	return 0;
 }
@@ -207,10 +208,12 @@ int bank_load(struct dataplane *dp, unsigned int bank, const struct policy_table
 	_cleanup_(type_facts_done) struct type_facts types = {.fd = -1};
 	struct table_source source;
 	enum bank_table table;
+	struct image image;
 	int r = type_facts_get(dp, &types);
 
+	image_plan(t, &image);
 	for (table = 0; !r && table < TABLE_COUNT; table++) {
-		source = table_source(t, table);
+		source = table_source(&image, table);
 		r = table_load(dp, &types, table, bank, &source);
 		if (r)
 			return error_system(err, -r, "%s: cannot load table %s with %zu entries into bank %u", dp->root,

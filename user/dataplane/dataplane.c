@@ -26,7 +26,7 @@ static const char *const map_names[] = {
 };
 
 static const char *const table_names[] = {
-#define T(name, type) #name,
+#define T(name, type, entries) #name,
 	SLUICE_BANK_TABLES(T)
 #undef T
 };

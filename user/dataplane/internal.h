@@ -41,7 +41,7 @@ enum dataplane_map {
 };
 
 enum bank_table {
-#define T(name, type) TABLE_##name,
+#define T(name, type, entries) TABLE_##name,
 	SLUICE_BANK_TABLES(T)
 #undef T
 	TABLE_COUNT

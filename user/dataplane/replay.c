@@ -80,7 +80,7 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 #define M(name) r->dp.map[MAP_##name] = bpf_map__fd(r->skel->maps.name);
 	DATAPLANE_MAPS(M)
 #undef M
-#define T(name, type) r->dp.table[TABLE_##name] = bpf_map__fd(r->skel->maps.name);
+#define T(name, type, entries) r->dp.table[TABLE_##name] = bpf_map__fd(r->skel->maps.name);
 	SLUICE_BANK_TABLES(T)
 #undef T
 	snprintf(r->dp.root, sizeof(r->dp.root), "replay");

@@ -43,17 +43,10 @@ int words_node(struct compiler *c, size_t more, size_t *ret_first)
 	return r;
 }
 
-/* Pads to whole pages and moves the words into the tables. */
-static int words_finish(struct compiler *c)
+static void words_finish(struct compiler *c)
 {
-	size_t first;
-	int r = words_add(c, -c->words.count % SLUICE_PAGE_WORDS, &first);
-
-	if (r)
-		return r;
 	c->tables->words.words = c->words.count;
 	c->tables->words.word = TAKE_PTR(c->words.items);
-	return 0;
 }
 
 /* ------------------------------------------------------------------------ limits */
@@ -244,7 +237,9 @@ static int steps_run(struct compiler *c)
 		return r;
 	rules_fill(c);
 	r = head_fill(c);
-	return r ? r : words_finish(c);
+	if (!r)
+		words_finish(c);
+	return r;
 }
 
 static void compiler_done(struct compiler *c)

@@ -185,9 +185,9 @@ void policy_freep(struct policy **p);
 /* --------------------------------------------------------------------- tables */
 
 /*
- * A compiled policy: exactly what a bank holds, see abi.h for the meaning of each table. Table `words` is padded with
- * zeroes to whole pages (words is a multiple of SLUICE_PAGE_WORDS, at least one page). Deterministic: the same
- * policy gives the same bytes on every machine. rules[i].slot is i until the dataplane assigns slots.
+ * A compiled policy: what a bank holds, see abi.h for the meaning of each table. The dataplane adds the parts after
+ * `words` to it and says in the head where they are. Deterministic: the same policy gives the same bytes on every
+ * machine. rules[i].slot is i until the dataplane assigns slots.
  */
 struct policy_words {
 	uint32_t *word;
