@@ -413,8 +413,8 @@ Test(policy_compile, limits_say_which_and_by_how_much)
 	size_t length, i;
 	FILE *out = open_memstream(&text, &length);
 
-	cr_assert_eq(policy_compile_limited(p, 20, &err, &t), -E2BIG);
-	cr_assert(strstr(err.text, "words of table space or more, of at most 20"), "%s", err.text);
+	cr_assert_eq(policy_compile_limited(p, 10, &err, &t), -E2BIG);
+	cr_assert(strstr(err.text, "words of table space or more, of at most 10"), "%s", err.text);
 	fprintf(out, "sluice: 1\ninterfaces:\n");
 	for (i = 0; i < SLUICE_MAX_INTERFACES + 3; i++)
 		fprintf(out, "  - {name: eth%zu}\n", i);
