@@ -47,6 +47,11 @@ static const char *const reason_names[] = {
 #undef R
 };
 
+const char *judge_root(void)
+{
+	return judge.root;
+}
+
 const char *judge_reason(enum sluice_reason reason)
 {
 	if ((int)reason < 0)

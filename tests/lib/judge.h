@@ -71,6 +71,7 @@ void judge_check(const char *name, bool good, const char *why_format, ...) __att
 /* ------------------------------------------------------------------- maps */
 
 uint32_t judge_ifindex(void);
+const char *judge_root(void); /* the pinned folder */
 const char *judge_reason(enum sluice_reason reason);
 int judge_map(const char *name); /* descriptor, the judge's */
 bool judge_flow(const struct packet *p, uint16_t tenant,
