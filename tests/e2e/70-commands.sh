@@ -114,6 +114,14 @@ json_is "plan --json has its fields" '
 	and (.flows.first | length) == 1 and (.flows.first[0] | .source == "10.10.1.10" and .source_port == 45678
 		and .dest == "10.20.0.5" and .dest_port == 5000 and .protocol == "tcp" and .tenant == "" and .rule == "closed")'
 case_ok "plan has changed nothing" line_returns second
+chmod 755 "$tmp"
+install -m 755 "$SLUICE" "$tmp/sluice"
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$tmp/sluice" --root "$(topology_root dpu)" "$@" >"$tmp/out" 2>"$tmp/err"; }
+as_nobody plan "$tmp/closed.yaml"
+status=$?
+case_if "without root, plan cannot compare" "status $status: $(head -c 300 "$tmp/out" "$tmp/err")" test "$status" = 3
+said "but says that the policy is fine" "policy closed is fine, 2 rules"
+said "and why it cannot" "are you root"
 status_is "apply says what plan said" 0 apply "$tmp/closed.yaml"
 said "in short" "rules: 1 added, 1 removed; 1 of [0-9]+ live flows cut"
 case_if "the connection is cut as planned" "it still echoes" not line_returns third 500ms

@@ -178,7 +178,8 @@ static int entries_read(const struct history *h, struct history_list *ret)
 		history_list_done(&l);
 		return r;
 	}
-	qsort(l.items, l.count, sizeof(*l.items), later_first);
+	if (l.count)
+		qsort(l.items, l.count, sizeof(*l.items), later_first);
 	*ret = l;
 	return 0;
 }
