@@ -11,6 +11,7 @@ CFLAGS	  ?= -O2 -g
 SANITIZE  ?=
 T	  ?=
 FUZZ_SECONDS ?= 20
+PACKETS	  ?= 1000000
 VERSION	  := 0.1.0
 PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
@@ -46,7 +47,7 @@ FUZZERS	  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests deps test check check-root asan fuzz bench demo clean help
+.PHONY: all tests deps test check check-root asan fuzz differential bench demo clean help
 
 all: $(BUILD)/sluice ## the binary, at build/sluice
 
@@ -118,6 +119,10 @@ asan: ## unit tests under ASan and UBSan
 
 fuzz: $(FUZZERS) ## long fuzzing: FUZZ_SECONDS=600 a harness
 	$(Q)tests/run.sh --build $(BUILD) --fuzz-seconds $(if $(filter 20,$(FUZZ_SECONDS)),600,$(FUZZ_SECONDS)) fuzz
+
+differential: tests ## random policies and packets against the reference, in userspace and in the kernel: PACKETS=1000000 each
+	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/unit/policy_differential_test
+	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/differential_test
 
 bench: deps ## figures, as ratios within one run
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
