@@ -71,6 +71,20 @@ static __always_inline void flow_tuple(const struct pkt *pkt, const struct sluic
 }
 
 /*
+ * Removes a flow that the packet's policy ends, unless that policy has itself been replaced while the packet was under
+ * way: then the flow may have been decided under the newer one, and the next packet asks that.
+ */
+static __always_inline void flow_end(const struct pkt *pkt, const struct sluice_flow_key *key)
+{
+	const struct sluice_control *c;
+	__u32 zero = 0;
+
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (c && *(volatile __u64 *)&c->generation == pkt->generation)
+		flow_remove(key);
+}
+
+/*
  * The policy has changed since the flow was decided. Allowed again: the flow goes on. Allowed statelessly: the flow
  * ends and each packet is judged alone from now on. Denied: the flow ends, in audit mode it is only marked.
  */
@@ -83,11 +97,11 @@ static __noinline int flow_decide_again(struct pkt *pkt, const struct sluice_flo
 	if (classify(&t, &d))
 		return SLUICE_R_INTERNAL;
 	if (d.action == SLUICE_ACTION_ALLOW && !(d.flags & SLUICE_RULE_STATEFUL)) {
-		flow_remove(key);
+		flow_end(pkt, key);
 		return UNDECIDED;
 	}
 	if (d.action != SLUICE_ACTION_ALLOW && !(pkt->policy_flags & SLUICE_MODE_AUDIT)) {
-		flow_remove(key);
+		flow_end(pkt, key);
 		pkt->decision = d;
 		return SLUICE_R_STALE_DENY;
 	}
