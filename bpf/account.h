@@ -43,7 +43,7 @@ static __always_inline void event_lose(void)
 		*lost += 1;
 }
 
-static __noinline void event_send(const struct pkt *pkt, __u32 slot, __u32 reason, __u32 verdict, bool audited)
+static __noinline void event_send(struct pkt *pkt, __u32 slot, __u32 reason, __u32 verdict, bool audited)
 {
 	struct sluice_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
@@ -51,7 +51,7 @@ static __noinline void event_send(const struct pkt *pkt, __u32 slot, __u32 reaso
 		event_lose();
 		return;
 	}
-	e->time_ns = pkt->now;
+	e->time_ns = pkt_now(pkt);
 	e->generation = pkt->generation;
 	addr_copy(e->source, pkt->tuple.source);
 	addr_copy(e->dest, pkt->tuple.dest);
@@ -72,7 +72,7 @@ static __noinline void event_send(const struct pkt *pkt, __u32 slot, __u32 reaso
 }
 
 /* Whether the rule's period has passed; of several CPUs that ask at once one gets a yes. */
-static __always_inline bool log_is_due(const struct pkt *pkt, const struct sluice_rule *rule)
+static __always_inline bool log_is_due(struct pkt *pkt, const struct sluice_rule *rule)
 {
 	__u32 slot = rule->slot;
 	__u64 *last = bpf_map_lookup_elem(&rule_logs, &slot);
@@ -81,13 +81,13 @@ static __always_inline bool log_is_due(const struct pkt *pkt, const struct sluic
 	if (!last)
 		return false;
 	before = *(volatile __u64 *)last;
-	if (before && pkt->now - before < rule->log_period_ns)
+	if (before && pkt_now(pkt) - before < rule->log_period_ns)
 		return false;
-	return __sync_val_compare_and_swap(last, before, pkt->now) == before;
+	return __sync_val_compare_and_swap(last, before, pkt_now(pkt)) == before;
 }
 
 /* Logs a rule by its index in `rules`, if it wants that now. */
-static __always_inline void rule_log(const struct pkt *pkt, const struct sluice_rule *rule, __u32 reason, __u32 verdict,
+static __always_inline void rule_log(struct pkt *pkt, const struct sluice_rule *rule, __u32 reason, __u32 verdict,
 				     bool audited)
 {
 	if ((rule->flags & SLUICE_RULE_LOG) && log_is_due(pkt, rule))
@@ -95,7 +95,7 @@ static __always_inline void rule_log(const struct pkt *pkt, const struct sluice_
 }
 
 /* Audit rules that the packet passed on its way to the rule that decided it. */
-static __noinline void audits_account(const struct pkt *pkt)
+static __noinline void audits_account(struct pkt *pkt)
 {
 	void *rules_table = bank_table(rules, pkt->tuple.bank);
 	struct words w;
@@ -124,7 +124,7 @@ static __noinline void audits_account(const struct pkt *pkt)
 	}
 }
 
-static __always_inline void decision_log(const struct pkt *pkt, __u32 reason, __u32 verdict, bool audited)
+static __always_inline void decision_log(struct pkt *pkt, __u32 reason, __u32 verdict, bool audited)
 {
 	void *rules_table = bank_table(rules, pkt->tuple.bank);
 	__u32 index = pkt->decision.rule;

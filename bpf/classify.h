@@ -111,14 +111,14 @@ static __always_inline bool decision_keeps_flow(const struct decision *d)
 }
 
 /* Whether so little time has passed since the first attach that a TCP stray may belong to an older connection. */
-static __always_inline bool pickup_is_open(const struct pkt *pkt)
+static __always_inline bool pickup_is_open(struct pkt *pkt)
 {
 	const struct sluice_policy *p = policy_live(pkt->tuple.bank);
 	const struct sluice_control *c;
 	__u32 zero = 0;
 
 	c = bpf_map_lookup_elem(&control, &zero);
-	return p && c && pkt->now < c->attached_ns + p->timeout_ns[SLUICE_T_PICKUP];
+	return p && c && pkt_now(pkt) < c->attached_ns + p->timeout_ns[SLUICE_T_PICKUP];
 }
 
 /* The rules deny a stray in its own direction: would they allow the connection opened from the other end? */

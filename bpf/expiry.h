@@ -63,10 +63,28 @@ static __always_inline void flow_count_add(__s64 n)
 		*count += n;
 }
 
+#define MARK_MADE  1ull
+#define MARK_ENDED (1ull << 32)
+
+/* abi.h, map `flow_marks`. With the old value used, the addition is also a barrier on every architecture. */
+static __always_inline void flow_mark_add(const struct sluice_flow_key *key, __u64 what)
+{
+	__u32 number = sluice_flow_mark(key) & (SLUICE_FLOW_MARKS - 1);
+	__u64 *mark = bpf_map_lookup_elem(&flow_marks, &number);
+	__u64 old;
+
+	if (!mark)
+		return;
+	old = __sync_fetch_and_add(mark, what);
+	barrier_var(old);
+}
+
 static __always_inline void flow_remove(const struct sluice_flow_key *key)
 {
-	if (!bpf_map_delete_elem(&flows, key))
-		flow_count_add(-1);
+	if (bpf_map_delete_elem(&flows, key))
+		return;
+	flow_mark_add(key, MARK_ENDED);
+	flow_count_add(-1);
 }
 
 /* CLOCK_MONOTONIC ns after which the flow is dead. Asks for the live bank itself: timers run without a packet. */

@@ -72,7 +72,7 @@ static __noinline bool packet_is_for_host(void *ctx, const struct pkt *pkt)
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
-static __always_inline int failsafe_decide(void *ctx, const struct pkt *pkt)
+static __always_inline int failsafe_decide(void *ctx, struct pkt *pkt)
 {
 	bool egress = pkt->hook == SLUICE_HOOK_TC_EGRESS;
 	bool icmp = pkt->tuple.protocol == IPPROTO_ICMP || pkt->tuple.protocol == IPPROTO_ICMPV6;
@@ -82,6 +82,7 @@ static __always_inline int failsafe_decide(void *ctx, const struct pkt *pkt)
 		return UNDECIDED;
 	if (!failsafe_match(pkt->tuple.bank, pkt->tuple.protocol, bpf_ntohs(port)))
 		return UNDECIDED;
+	pkt->failsafe = 1;
 	if (egress ? !pkt->from_here : !packet_is_for_host(ctx, pkt))
 		return UNDECIDED;
 	return SLUICE_R_PASS_FAILSAFE;

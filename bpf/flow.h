@@ -29,7 +29,7 @@ static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
 }
 
 /* Counts the packet for its flow and notes what it shows. Stores shared words only when they change. */
-static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow *flow)
+static __always_inline void flow_touch(struct pkt *pkt, struct sluice_flow *flow)
 {
 	__u32 dir = pkt->from != flow->originator, facts, seen;
 	struct sluice_flow_side *side = dir ? &flow->side[1] : &flow->side[0];
@@ -37,7 +37,7 @@ static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow
 
 	__sync_fetch_and_add(&side->packets, 1);
 	__sync_fetch_and_add(&side->bytes, pkt->length);
-	if (pkt->now > flow->last_seen_ns + flow_touch_ns)
+	if (pkt_now(pkt) > flow->last_seen_ns + flow_touch_ns)
 		flow->last_seen_ns = pkt->now;
 	facts = flow_facts(pkt, dir);
 	if ((flow->seen & facts) == facts)
@@ -46,7 +46,7 @@ static __always_inline void flow_touch(const struct pkt *pkt, struct sluice_flow
 	before = flow_timeout(pkt->key.protocol, seen, pkt->tuple.bank);
 	after = flow_timeout(pkt->key.protocol, seen | facts, pkt->tuple.bank);
 	if (after < before && replay)
-		replay_arm(&pkt->key, pkt->now + after);
+		replay_arm(&pkt->key, pkt_now(pkt) + after);
 	else if (after < before) /* mostly a FIN or RST */
 		bpf_timer_start(&flow->timer, after, 0);
 }
@@ -127,8 +127,24 @@ static __always_inline bool flow_is_possible(const struct pkt *pkt)
 	return true;
 }
 
-/* Stage 6. Global: verified once. */
-__noinline int flow_decide(struct pkt *pkt)
+/*
+ * Whether there may be a flow with that key: most packets that are denied learn here that there is none. Also notes how
+ * many flows of the mark were ever made, for door.h.
+ */
+static __always_inline bool flow_may_be(struct pkt *pkt)
+{
+	__u32 number = sluice_flow_mark(&pkt->key) & (SLUICE_FLOW_MARKS - 1);
+	__u64 *mark = bpf_map_lookup_elem(&flow_marks, &number), now;
+
+	if (!mark)
+		return true;
+	now = *(volatile __u64 *)mark;
+	pkt->flows_made = now;
+	return pkt->flows_made != now >> 32;
+}
+
+/* Stage 6, of a packet for which there may be a flow. Global: verified once. */
+__noinline int flow_find(struct pkt *pkt)
 {
 	struct sluice_flow_key key;
 	struct sluice_flow *flow;
@@ -136,10 +152,6 @@ __noinline int flow_decide(struct pkt *pkt)
 
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	if (pkt->icmp_error && pkt->quote_bad)
-		return SLUICE_R_ICMP_UNRELATED;
-	if (!pkt->icmp_error && !flow_is_possible(pkt))
-		return UNDECIDED;
 	key = pkt->key; /* on the stack: before 6.2 the verifier takes no other memory of ours as a key */
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow)
@@ -164,6 +176,18 @@ __noinline int flow_decide(struct pkt *pkt)
 	return SLUICE_R_PASS_FLOW;
 }
 
+/* Stage 6. */
+static __always_inline int flow_decide(struct pkt *pkt)
+{
+	if (pkt->icmp_error && pkt->quote_bad)
+		return SLUICE_R_ICMP_UNRELATED;
+	if (!pkt->icmp_error && !flow_is_possible(pkt))
+		return UNDECIDED;
+	if (flow_may_be(pkt))
+		return flow_find(pkt);
+	return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
+}
+
 static __always_inline bool flow_is_kept(const struct pkt *pkt)
 {
 	__u8 protocol = pkt->tuple.protocol;
@@ -185,12 +209,15 @@ static __noinline int flow_insert(struct pkt *pkt)
 	long r;
 
 	fresh.generation = pkt->generation;
-	fresh.created_ns = pkt->now;
+	fresh.created_ns = pkt_now(pkt);
 	fresh.last_seen_ns = pkt->now;
 	fresh.rule = pkt->decision.slot;
 	fresh.originator = pkt->from ^ reverse;
 	fresh.seen = pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
+	flow_mark_add(&key, MARK_MADE);
 	r = bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
+	if (r)
+		flow_mark_add(&key, MARK_ENDED);
 	if (r && r != -17) /* -EEXIST: the same connection on another CPU */
 		return -1;
 	flow = bpf_map_lookup_elem(&flows, &key);

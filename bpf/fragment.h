@@ -16,29 +16,31 @@ static __always_inline void fragment_key(const struct pkt *pkt, struct sluice_fr
 }
 
 /*
- * Both functions of this stage keep a frame of their own: their keys do not fit beside struct pkt in 512 bytes of
- * stack.
+ * Both halves of this stage keep a frame of their own: their keys do not fit beside struct pkt in 512 bytes of stack.
  */
-static __noinline int fragment_decide(struct pkt *pkt)
+static __noinline int fragment_later(struct pkt *pkt)
 {
 	const struct sluice_fragment *first;
 	struct sluice_fragment_key key;
 
-	if (pkt->fragment != FRAGMENT_LATER)
-		return UNDECIDED;
 	fragment_key(pkt, &key);
 	first = bpf_map_lookup_elem(&fragments, &key);
-	if (!first || first->generation != pkt->generation || pkt->now - first->seen_ns > SLUICE_FRAGMENT_NS)
+	if (!first || first->generation != pkt->generation || pkt_now(pkt) - first->seen_ns > SLUICE_FRAGMENT_NS)
 		return SLUICE_R_FRAGMENT_UNKNOWN;
 	pkt->decision.slot = first->rule;
 	return first->verdict == SLUICE_PASS ? SLUICE_R_PASS_FRAGMENT : first->reason;
 }
 
+static __always_inline int fragment_decide(struct pkt *pkt)
+{
+	return pkt->fragment == FRAGMENT_LATER ? fragment_later(pkt) : UNDECIDED;
+}
+
 /* Keeps what a first fragment got. */
-static __noinline void fragment_remember(const struct pkt *pkt, int reason)
+static __noinline void fragment_keep(struct pkt *pkt, int reason)
 {
 	struct sluice_fragment first = {
-		.seen_ns = pkt->now,
+		.seen_ns = pkt_now(pkt),
 		.generation = pkt->generation,
 		.verdict = reason_drops(reason) ? SLUICE_DROP : SLUICE_PASS,
 		.reason = reason,
@@ -46,10 +48,14 @@ static __noinline void fragment_remember(const struct pkt *pkt, int reason)
 	};
 	struct sluice_fragment_key key;
 
-	if (pkt->fragment != FRAGMENT_FIRST)
-		return;
 	fragment_key(pkt, &key);
 	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+}
+
+static __always_inline void fragment_remember(struct pkt *pkt, int reason)
+{
+	if (pkt->fragment == FRAGMENT_FIRST)
+		fragment_keep(pkt, reason);
 }
 
 #endif

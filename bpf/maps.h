@@ -68,6 +68,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } interfaces SEC(".maps");
 
+/* See abi.h. Writer: dataplane (apply). Reader: tenant.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLUICE_UNTAGGED * 2);
+	__type(key, __u32);
+	__type(value, struct sluice_interface);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} untagged SEC(".maps");
+
 /* A policy on trial. Writer: confirm.h. Reader: dataplane (apply, status). One entry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -89,6 +98,15 @@ struct {
 	__type(value, struct sluice_flow);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flows SEC(".maps");
+
+/* See abi.h. Writer: expiry.h, flow.h. Readers: flow.h, door.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLUICE_FLOW_MARKS);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flow_marks SEC(".maps");
 
 /*
  * Number of live flows: the sum over CPUs, single CPUs may be negative. Writer: flow.h; whoever else deletes a flow

@@ -66,7 +66,7 @@ struct pkt {
 	struct sluice_flow_key key; /* of its flow; for an ICMP error, of the flow that it quotes */
 	struct decision decision;
 	__u64 generation; /* read once; the bank is its lowest bit */
-	__u64 now;	  /* CLOCK_MONOTONIC ns */
+	__u64 now;	  /* CLOCK_MONOTONIC ns, a tick old; 0: not asked yet, see pkt_now() */
 	__u32 length;	  /* frame bytes */
 	__u32 ifindex;
 	__be32 fragment_id;
@@ -86,8 +86,11 @@ struct pkt {
 	__u8 for_group;	 /* 1: destination IP is multicast or broadcast */
 	__u8 quote_bad;	 /* 1: the quotation is unreadable or not from the packet's destination */
 	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
+	__u32 flows_made; /* low half of its flow mark, read before the flow was looked for */
+	__u8 failsafe;	  /* 1: names a failsafe service, though not of this host */
+	__u8 reserved[3];
 };
-_Static_assert(sizeof(struct pkt) == 152, "pkt has no padding: the verifier wants every byte written");
+_Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier wants every byte written");
 
 #define IPPROTO_ICMPV6 58 /* the kernel's BTF has no in6.h */
 
@@ -153,8 +156,15 @@ static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 if
 		return SLUICE_R_INTERNAL;
 	pkt->policy_flags = p->flags;
 	pkt->policy_action = p->default_action;
-	pkt->now = replay ? replay_state.now_ns : bpf_ktime_get_ns();
 	return UNDECIDED;
+}
+
+/* The time of the packet, asked for once, and only by packets that need it: reading a clock costs some 20 ns. */
+static __always_inline __u64 pkt_now(struct pkt *pkt)
+{
+	if (!pkt->now)
+		pkt->now = replay ? replay_state.now_ns : bpf_ktime_get_coarse_ns();
+	return pkt->now;
 }
 
 /*

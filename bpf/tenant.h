@@ -31,8 +31,13 @@ static __always_inline bool link_is_control(const struct pkt *pkt)
 static __always_inline struct sluice_interface *interface_find(__u32 ifindex, __u16 vlan, __u32 bank)
 {
 	struct sluice_interface_key key = {.ifindex = ifindex, .vlan = vlan, .bank = bank};
+	__u32 number = ifindex << 1 | bank;
+	struct sluice_interface *interface;
 
-	return bpf_map_lookup_elem(&interfaces, &key);
+	if (vlan != SLUICE_VLAN_NONE || ifindex >= SLUICE_UNTAGGED)
+		return bpf_map_lookup_elem(&interfaces, &key);
+	interface = bpf_map_lookup_elem(&untagged, &number);
+	return interface && (interface->flags & SLUICE_IF_NAMED) ? interface : NULL;
 }
 
 /*

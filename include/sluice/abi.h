@@ -279,7 +279,14 @@ struct sluice_interface {
 };
 #define SLUICE_IF_ANTISPOOF (1u << 0)
 #define SLUICE_IF_TUNNELS   (1u << 1) /* lists VNIs: what VXLAN and Geneve carry here is judged too, map `tunnels` */
+#define SLUICE_IF_NAMED	    (1u << 2) /* the entry is one: those of `untagged` are zero where there is none */
 _Static_assert(sizeof(struct sluice_interface) == 8, "sluice_interface is a map value; resizing bumps the ABI");
+
+/*
+ * Map `untagged`: ARRAY, the entries of `interfaces` for untagged traffic once more, at ifindex << 1 | bank. A shortcut
+ * for what nearly every packet asks; interfaces numbered SLUICE_UNTAGGED and above are in the hash only.
+ */
+#define SLUICE_UNTAGGED 4096
 
 /*
  * Map `tunnels`: HASH, one for both banks. The tenant of a VNI on an interface; VXLAN and Geneve share the numbers.
@@ -357,6 +364,26 @@ struct sluice_flow_key {
 	__u8 reserved; /* 0 */
 };
 _Static_assert(sizeof(struct sluice_flow_key) == 40, "flow_key is the map key; resizing bumps the ABI");
+
+/*
+ * Map `flow_marks`: ARRAY of __u64 by sluice_flow_mark(). Bits 0 to 31 count flows made, bits 32 to 63 flows that have
+ * ended: equal, no flow of that mark is alive; bits 0 to 31 unchanged, none was made. Read and written as one word. Who
+ * makes a flow adds 1 before, who removes one adds 1 << 32 afterwards.
+ */
+#define SLUICE_FLOW_MARKS 65536
+static inline __attribute__((always_inline)) __u32 sluice_flow_mark_of(__u32 addresses, __be16 a, __be16 b)
+{
+	return ((addresses ^ ((__u32)a + (__u32)b) * 0x85ebca6bu) * 0x9e3779b1u) >> 16;
+}
+
+/* The same for both directions, and one word of mixing for both families. */
+static inline __attribute__((always_inline)) __u32 sluice_flow_mark(const struct sluice_flow_key *key)
+{
+	const __u32 *word = (const __u32 *)(const void *)key->addr;
+
+	return sluice_flow_mark_of(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7],
+				   key->port[0], key->port[1]);
+}
 
 /* Facts seen, only ever added (by atomic or): the TCP state is derived from them. Direction 0 is the originator's. */
 #define SLUICE_FLOW_SYN(dir)	(1u << (0 + (dir)))

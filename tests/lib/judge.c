@@ -280,9 +280,16 @@ void judge_flow_in_arrears(const struct packet *p, uint16_t tenant, uint32_t see
 	struct sluice_flow flow = {.seen = seen | SLUICE_FLOW_ARREARS, .generation = UINT64_MAX};
 	_cleanup_free_ int64_t *count = calloc((size_t)judge.n_cpus, 8);
 	struct sluice_flow_key key;
-	uint32_t zero = 0;
+	uint32_t zero = 0, number;
+	uint64_t mark;
 
 	flow_key(p, tenant, &key);
+	number = sluice_flow_mark(&key);
+	if (bpf_map_lookup_elem(judge_map("flow_marks"), &number, &mark))
+		die("flow_marks: %s", strerror(errno));
+	mark++; /* one more made */
+	if (bpf_map_update_elem(judge_map("flow_marks"), &number, &mark, BPF_ANY))
+		die("flow_marks: %s", strerror(errno));
 	flow.created_ns = flow.last_seen_ns = time_now_ns();
 	if (!count || bpf_map_lookup_elem(judge_map("flow_count"), &zero, count))
 		die("flow_count: %s", strerror(errno));

@@ -150,6 +150,21 @@ static int collect_keys(const struct dataplane *dp, unsigned int bank, struct sl
 	return 0;
 }
 
+/* Writes an entry, or with NULL removes it, in `interfaces` and, where it is of untagged traffic, in `untagged`. */
+static int entry_write(const struct dataplane *dp, const struct sluice_interface_key *key,
+		       const struct sluice_interface *value)
+{
+	static const struct sluice_interface none;
+	__u32 number = key->ifindex << 1 | key->bank;
+
+	if (value ? bpf_map_update_elem(dp->map[MAP_interfaces], key, value, BPF_ANY)
+		  : bpf_map_delete_elem(dp->map[MAP_interfaces], key) && errno != ENOENT)
+		return -errno;
+	if (key->vlan != SLUICE_VLAN_NONE || key->ifindex >= SLUICE_UNTAGGED)
+		return 0;
+	return bpf_map_update_elem(dp->map[MAP_untagged], &number, value ? value : &none, BPF_ANY) ? -errno : 0;
+}
+
 static int interfaces_purge(const struct dataplane *dp, unsigned int bank)
 {
 	_cleanup_free_ struct sluice_interface_key *keys = NULL;
@@ -157,8 +172,7 @@ static int interfaces_purge(const struct dataplane *dp, unsigned int bank)
 	int r = collect_keys(dp, bank, &keys, &count);
 
 	for (i = 0; !r && i < count; i++)
-		if (bpf_map_delete_elem(dp->map[MAP_interfaces], &keys[i]) && errno != ENOENT)
-			r = -errno;
+		r = entry_write(dp, &keys[i], NULL);
 	return r;
 }
 
@@ -169,19 +183,17 @@ static int interface_write(const struct dataplane *dp, uint32_t ifindex, size_t 
 	struct sluice_interface value = {
 		.slot = (__u32)slot,
 		.tenant = i->tenant,
-		.flags = i->antispoof ? SLUICE_IF_ANTISPOOF : 0,
+		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0),
 	};
 	size_t v;
+	int r = entry_write(dp, &key, &value);
 
-	if (bpf_map_update_elem(dp->map[MAP_interfaces], &key, &value, BPF_ANY))
-		return -errno;
-	for (v = 0; v < i->n_vlans; v++) {
+	for (v = 0; v < i->n_vlans && !r; v++) {
 		key.vlan = i->vlans[v].id;
 		value.tenant = i->vlans[v].tenant;
-		if (bpf_map_update_elem(dp->map[MAP_interfaces], &key, &value, BPF_ANY))
-			return -errno;
+		r = entry_write(dp, &key, &value);
 	}
-	return 0;
+	return r;
 }
 
 int interfaces_write(const struct dataplane *dp, const struct policy *p, const struct resolved *r, unsigned int bank,

@@ -19,6 +19,8 @@
 #define DATAPLANE_MAPS(M)  \
 	M(control)         \
 	M(interfaces)      \
+	M(untagged)        \
+	M(flow_marks)      \
 	M(confirm)         \
 	M(flows)           \
 	M(flow_count)      \
