@@ -20,6 +20,7 @@
 #include "base/util.h"
 #include "dataplane/dataplane.h"
 #include "judge.h"
+#include "policy/compile.h"
 #include "reference_host.h"
 #include "shrink.h"
 
@@ -50,6 +51,7 @@ struct totals {
 struct trial {
 	uint64_t seed;
 	struct reference_policy policy;
+	unsigned int layout; /* of planes */
 	uint32_t *slots; /* of each rule, the default last */
 	uint32_t n_rules;
 	uint32_t n_slots; /* above all of them */
@@ -57,6 +59,7 @@ struct trial {
 };
 
 static bool failed;
+static unsigned int planes_met; /* one bit a number of them */
 
 /* ------------------------------------------------------------------------ counters */
 
@@ -208,9 +211,12 @@ static bool trial_apply(struct trial *t, struct reference_host *host)
 	_cleanup_free_ char *yaml = reference_yaml(&t->policy);
 	struct error err = {};
 
-	if (policy_load_text("random.yaml", yaml, strlen(yaml), &d, &p) || policy_compile(p, &err, &tables))
+	if (policy_load_text("random.yaml", yaml, strlen(yaml), &d, &p) ||
+	    policy_compile_layout(p, t->layout, &err, &tables))
 		return false;
+	judge_use_layout(t->layout);
 	judge_apply(yaml);
+	planes_met |= 1u << tables->head.planes;
 	host->policy = &t->policy;
 	if (!slots_get(t, &host->generation)) {
 		printf("not ok - differential: more counter slots than expected\n");
@@ -256,6 +262,7 @@ static const char *packet_differs(struct trial *t, struct reference_host *host, 
 /* The same packet, alone, with no flow live. */
 struct lone {
 	const struct reference_packet *packet;
+	unsigned int layout;
 	bool tc;
 };
 
@@ -268,7 +275,7 @@ static bool lone_fails(void *arg, const struct reference_policy *p, const struct
 	struct reference_verdict expected;
 	bool differs = false;
 
-	t = (struct trial){.policy = *p};
+	t = (struct trial){.policy = *p, .layout = lone->layout};
 	packet.query = *q;
 	if (!reference_packet_exists(&packet))
 		return false;
@@ -281,7 +288,7 @@ static bool lone_fails(void *arg, const struct reference_policy *p, const struct
 
 static void failure_print(struct trial *t, const struct reference_packet *p, bool tc, const char *why)
 {
-	struct lone lone = {p, tc};
+	struct lone lone = {p, t->layout, tc};
 	struct policy_query q = p->query;
 	_cleanup_free_ char *yaml = NULL, *command = NULL, *first = strdup(why);
 	bool alone = lone_fails(&lone, &t->policy, &q);
@@ -355,8 +362,26 @@ static void policy_draw(struct reference_policy *p, uint64_t *state)
 	}
 }
 
+static unsigned int layouts_count(void)
+{
+	static const char text[] = "sluice: 1\n";
+	struct policy_diagnostics d = {};
+	struct policy_tables *tables = NULL;
+	struct policy *p = NULL;
+	struct error err = {};
+	unsigned int n = 0;
+
+	if (policy_load_text("empty.yaml", text, sizeof(text) - 1, &d, &p))
+		abort();
+	for (; !policy_compile_layout(p, n, &err, &tables); n++)
+		policy_tables_free(tables);
+	policy_free(p);
+	policy_diagnostics_done(&d);
+	return n;
+}
+
 /* A few policies in turn over the same connections. */
-static void chain_run(uint64_t seed, struct totals *totals)
+static void chain_run(uint64_t seed, unsigned int layouts, struct totals *totals)
 {
 	static struct trial t;
 	struct chain c = {};
@@ -365,7 +390,7 @@ static void chain_run(uint64_t seed, struct totals *totals)
 
 	judge_flows_clear();
 	for (i = 0; i < CHAIN && !failed; i++) {
-		t = (struct trial){.seed = seed};
+		t = (struct trial){.seed = seed, .layout = reference_below(&state, layouts)};
 		policy_draw(&t.policy, &state);
 		if (trial_apply(&t, &c.host)) {
 			trial_run(&t, &c, 150 + reference_below(&state, 400), &state, totals);
@@ -398,6 +423,7 @@ static void reasons_check(const struct totals *t)
 int main(void)
 {
 	uint64_t first = reference_seed(), wanted = reference_packets(), seed, start;
+	unsigned int layouts = layouts_count();
 	struct totals t = {};
 	double seconds;
 
@@ -411,7 +437,7 @@ int main(void)
 	wanted = wanted ? wanted : PACKETS;
 	start = time_now_ns();
 	for (seed = first; t.packets < wanted && !failed; seed++)
-		chain_run(seed, &t);
+		chain_run(seed, layouts, &t);
 	seconds = (double)(time_now_ns() - start) / 1e9;
 	fprintf(stderr, "# seed %llu: %llu policies, %llu packets (%llu by rules) in %.1f s, %.0f a second\n",
 		(unsigned long long)first, (unsigned long long)t.policies, (unsigned long long)t.packets,
@@ -419,6 +445,8 @@ int main(void)
 	if (!failed) {
 		judge_check("kernel agrees with the reference", t.policies >= 30, "only %llu policies",
 			    (unsigned long long)t.policies);
+		judge_check("policies of one plane and of all", planes_met >> 1 & planes_met >> SLUICE_PLANE_AUDIT & 1,
+			    "numbers of planes: 0x%x", planes_met);
 		judge_check("rules decide", t.by_rule * 5 > t.packets, "only %llu packets",
 			    (unsigned long long)t.by_rule);
 		reasons_check(&t);

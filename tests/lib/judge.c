@@ -21,7 +21,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "dataplane/dataplane.h"
-#include "policy/policy.h"
+#include "policy/compile.h"
 
 #include "judge.h"
 
@@ -32,6 +32,7 @@ static struct {
 	char root[128];
 	uint32_t max_flows;
 	uint32_t ifindex;
+	unsigned int layout;
 	int n_cpus;
 	int failures;
 	struct dataplane *dp;
@@ -131,6 +132,11 @@ int judge_end(void)
 
 static const char head[] = "sluice: 1\nname: judge\ninterfaces: [{name: " JUDGE_DEV "}]\n";
 
+void judge_use_layout(unsigned int layout)
+{
+	judge.layout = layout;
+}
+
 int judge_apply_with(const char *yaml, const struct dataplane_apply_options *options, struct error *err)
 {
 	struct policy_diagnostics diagnostics = {};
@@ -146,7 +152,7 @@ int judge_apply_with(const char *yaml, const struct dataplane_apply_options *opt
 		policy_diagnostics_print(&diagnostics, stdout);
 		die("policy rejected");
 	}
-	if (policy_compile(policy, err, &tables))
+	if (policy_compile_layout(policy, judge.layout, err, &tables))
 		die("policy does not compile: %s", err->text);
 	if (!judge.dp && dataplane_open_or_load(judge.root, judge.max_flows, err, &judge.dp))
 		die("%s", err->text);
