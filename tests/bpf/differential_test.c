@@ -51,7 +51,7 @@ struct totals {
 struct trial {
 	uint64_t seed;
 	struct reference_policy policy;
-	unsigned int layout; /* of planes */
+	struct compile_shape shape;
 	uint32_t *slots; /* of each rule, the default last */
 	uint32_t n_rules;
 	uint32_t n_slots; /* above all of them */
@@ -60,6 +60,7 @@ struct trial {
 
 static bool failed;
 static unsigned int planes_met; /* one bit a number of them */
+static uint64_t straddling;	/* policies */
 
 /* ------------------------------------------------------------------------ counters */
 
@@ -212,11 +213,12 @@ static bool trial_apply(struct trial *t, struct reference_host *host)
 	struct error err = {};
 
 	if (policy_load_text("random.yaml", yaml, strlen(yaml), &d, &p) ||
-	    policy_compile_layout(p, t->layout, &err, &tables))
+	    policy_compile_shaped(p, &t->shape, &err, &tables))
 		return false;
-	judge_use_layout(t->layout);
+	judge_use_shape(&t->shape);
 	judge_apply(yaml);
 	planes_met |= 1u << tables->head.planes;
+	straddling += tables->words.words > SLUICE_PAGE_WORDS;
 	host->policy = &t->policy;
 	if (!slots_get(t, &host->generation)) {
 		printf("not ok - differential: more counter slots than expected\n");
@@ -262,7 +264,7 @@ static const char *packet_differs(struct trial *t, struct reference_host *host, 
 /* The same packet, alone, with no flow live. */
 struct lone {
 	const struct reference_packet *packet;
-	unsigned int layout;
+	struct compile_shape shape;
 	bool tc;
 };
 
@@ -275,7 +277,7 @@ static bool lone_fails(void *arg, const struct reference_policy *p, const struct
 	struct reference_verdict expected;
 	bool differs = false;
 
-	t = (struct trial){.policy = *p, .layout = lone->layout};
+	t = (struct trial){.policy = *p, .shape = lone->shape};
 	packet.query = *q;
 	if (!reference_packet_exists(&packet))
 		return false;
@@ -288,7 +290,7 @@ static bool lone_fails(void *arg, const struct reference_policy *p, const struct
 
 static void failure_print(struct trial *t, const struct reference_packet *p, bool tc, const char *why)
 {
-	struct lone lone = {p, t->layout, tc};
+	struct lone lone = {p, t->shape, tc};
 	struct policy_query q = p->query;
 	_cleanup_free_ char *yaml = NULL, *command = NULL, *first = strdup(why);
 	bool alone = lone_fails(&lone, &t->policy, &q);
@@ -373,7 +375,7 @@ static unsigned int layouts_count(void)
 
 	if (policy_load_text("empty.yaml", text, sizeof(text) - 1, &d, &p))
 		abort();
-	for (; !policy_compile_layout(p, n, &err, &tables); n++)
+	for (; !policy_compile_shaped(p, &(struct compile_shape){.layout = n}, &err, &tables); n++)
 		policy_tables_free(tables);
 	policy_free(p);
 	policy_diagnostics_done(&d);
@@ -390,7 +392,8 @@ static void chain_run(uint64_t seed, unsigned int layouts, struct totals *totals
 
 	judge_flows_clear();
 	for (i = 0; i < CHAIN && !failed; i++) {
-		t = (struct trial){.seed = seed, .layout = reference_below(&state, layouts)};
+		t = (struct trial){.seed = seed, .shape.layout = reference_below(&state, layouts)};
+		t.shape.padding = reference_padding(&state);
 		policy_draw(&t.policy, &state);
 		if (trial_apply(&t, &c.host)) {
 			trial_run(&t, &c, 150 + reference_below(&state, 400), &state, totals);
@@ -447,6 +450,7 @@ int main(void)
 			    (unsigned long long)t.policies);
 		judge_check("policies of one plane and of all", planes_met >> 1 & planes_met >> SLUICE_PLANE_AUDIT & 1,
 			    "numbers of planes: 0x%x", planes_met);
+		judge_check("policies across the end of a page", straddling, "none");
 		judge_check("rules decide", t.by_rule * 5 > t.packets, "only %llu packets",
 			    (unsigned long long)t.by_rule);
 		reasons_check(&t);

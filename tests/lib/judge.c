@@ -32,7 +32,7 @@ static struct {
 	char root[128];
 	uint32_t max_flows;
 	uint32_t ifindex;
-	unsigned int layout;
+	struct compile_shape shape;
 	int n_cpus;
 	int failures;
 	struct dataplane *dp;
@@ -132,9 +132,9 @@ int judge_end(void)
 
 static const char head[] = "sluice: 1\nname: judge\ninterfaces: [{name: " JUDGE_DEV "}]\n";
 
-void judge_use_layout(unsigned int layout)
+void judge_use_shape(const struct compile_shape *shape)
 {
-	judge.layout = layout;
+	judge.shape = *shape;
 }
 
 int judge_apply_with(const char *yaml, const struct dataplane_apply_options *options, struct error *err)
@@ -152,7 +152,7 @@ int judge_apply_with(const char *yaml, const struct dataplane_apply_options *opt
 		policy_diagnostics_print(&diagnostics, stdout);
 		die("policy rejected");
 	}
-	if (policy_compile_layout(policy, judge.layout, err, &tables))
+	if (policy_compile_shaped(policy, &judge.shape, err, &tables))
 		die("policy does not compile: %s", err->text);
 	if (!judge.dp && dataplane_open_or_load(judge.root, judge.max_flows, err, &judge.dp))
 		die("%s", err->text);

@@ -37,8 +37,9 @@ int judge_end(void);
  */
 void judge_apply(const char *yaml);
 
-/* Policies are laid out over planes like this from now on: policy/compile.h, policy_compile_layout(). At first 0. */
-void judge_use_layout(unsigned int layout);
+/* Policies are compiled in this shape from now on: policy/compile.h. */
+struct compile_shape;
+void judge_use_shape(const struct compile_shape *shape);
 
 /* The same with options; a refusal is the caller's to look at: -errno and `err`. */
 struct dataplane_apply_options;

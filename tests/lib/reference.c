@@ -142,7 +142,7 @@ static unsigned int side_tenants(const struct reference_policy *p, const struct 
 	unsigned int i, tenants = 0;
 	int tenant;
 
-	for (i = 0; i < side->segments.count; i++) {
+	for (i = 0; i < side->segments.count && !side->any; i++) { /* beside `any` nothing is written */
 		if (side->segments.items[i].off || p->segments[side->segments.items[i].number].off)
 			continue;
 		tenant = reference_segment_tenant(p, side->segments.items[i].number);

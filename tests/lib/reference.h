@@ -130,6 +130,9 @@ void reference_done(struct reference_policy *p);
 /* Zeroed, and gone with the policy. */
 void *reference_alloc(struct reference_policy *p, size_t count, size_t size);
 
+/* Words before the tables: mostly none, else so many that they lie across the end of a page. */
+size_t reference_padding(uint64_t *state);
+
 struct reference_prefix reference_prefix_random(uint64_t *state);
 struct reference_item reference_item_random(uint64_t *state);
 

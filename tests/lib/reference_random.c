@@ -360,6 +360,15 @@ static void interface_draw(struct maker *m, unsigned int i)
 	interface->antispoof = interface->segments.count;
 }
 
+size_t reference_padding(uint64_t *state)
+{
+	static const unsigned int most[] = {400, 20000, 600000}; /* words that stay on the first page */
+
+	if (!one_in(state, 6))
+		return 0;
+	return SLUICE_PAGE_WORDS - 8 * (1 + below(state, most[below(state, ARRAY_SIZE(most))] / 8));
+}
+
 static bool language_has_reject(void)
 {
 	static const char text[] = "sluice: 1\nrules: [{name: a, from: any, to: any, action: reject}]\n";

@@ -22,6 +22,7 @@ struct trial {
 	struct policy *policy;
 	struct policy_tables *tables[LAYOUTS];
 	unsigned int layouts;
+	size_t padding;
 };
 
 static void trial_end(struct trial *t)
@@ -36,10 +37,12 @@ static void trial_end(struct trial *t)
 /* -EINVAL: refused, and said in `d`; else what the compiler says. */
 static int trial_begin(struct trial *t, const char *yaml, struct policy_diagnostics *d, struct error *err)
 {
+	struct compile_shape shape = {.padding = t->padding};
 	int r = policy_load_text("random.yaml", yaml, strlen(yaml), d, &t->policy);
 
 	while (!r && t->layouts < LAYOUTS) {
-		r = policy_compile_layout(t->policy, t->layouts, err, &t->tables[t->layouts]);
+		shape.layout = t->layouts;
+		r = policy_compile_shaped(t->policy, &shape, err, &t->tables[t->layouts]);
 		t->layouts += !r;
 	}
 	return r == -ERANGE && t->layouts ? 0 : r;
@@ -124,7 +127,8 @@ static const char *trial_differs(const struct trial *t, const struct reference_p
 static bool case_fails(void *arg, const struct reference_policy *p, const struct policy_query *q)
 {
 	_cleanup_(policy_diagnostics_done) struct policy_diagnostics d = {};
-	_cleanup_(trial_end) struct trial t = {};
+	const size_t *padding = arg;
+	_cleanup_(trial_end) struct trial t = {.padding = padding ? *padding : 0};
 	_cleanup_free_ char *yaml = reference_yaml(p);
 	struct reference_answer expected;
 	struct error err = {};
@@ -132,9 +136,10 @@ static bool case_fails(void *arg, const struct reference_policy *p, const struct
 	return !trial_begin(&t, yaml, &d, &err) && trial_differs(&t, p, q, &expected);
 }
 
-static void failure_print(struct reference_policy *p, struct policy_query q, uint64_t seed, const char *why)
+static void failure_print(struct reference_policy *p, struct policy_query q, size_t padding, uint64_t seed,
+			  const char *why)
 {
-	unsigned int asked = shrink(p, &q, case_fails, NULL);
+	unsigned int asked = shrink(p, &q, case_fails, &padding);
 	_cleanup_free_ char *yaml = reference_yaml(p), *command = reference_command(&q);
 
 	cr_assert(false, "seed %llu: %s; the same after %u steps of shrinking:\n%s\n%s", (unsigned long long)seed, why,
@@ -144,7 +149,7 @@ static void failure_print(struct reference_policy *p, struct policy_query q, uin
 /* ----------------------------------------------------------------------- the tests */
 
 struct totals {
-	uint64_t policies, packets, by_rule, by_audits, refused, kinds[REFERENCE_KINDS], planes[SLUICE_PLANES];
+	uint64_t policies, packets, by_rule, by_audits, paged, kinds[REFERENCE_KINDS], planes[SLUICE_PLANES];
 };
 
 /* How many questions a policy is worth: compiling a large one takes long. */
@@ -168,17 +173,19 @@ static void trial_run(uint64_t seed, struct totals *totals)
 	unsigned int i;
 
 	yaml = reference_yaml(&p);
+	t.padding = reference_padding(&state);
 	if (trial_begin(&t, yaml, &d, &err)) {
 		policy_diagnostics_print(&d, stderr);
 		cr_assert(false, "seed %llu: refused: %s\n%s", (unsigned long long)seed, err.text, yaml);
 	}
 	for (i = 0; i < t.layouts; i++)
 		totals->planes[t.tables[i]->head.planes]++;
+	totals->paged += t.tables[0]->words.words > SLUICE_PAGE_WORDS;
 	for (i = questions_of(&p, kind); i; i--) {
 		reference_query(&p, &state, &q);
 		why = trial_differs(&t, &p, &q, &expected);
 		if (why)
-			failure_print(&p, q, seed, why);
+			failure_print(&p, q, t.padding, seed, why);
 		totals->packets++;
 		totals->by_rule += !!expected.decides;
 		totals->by_audits += expected.n_audits > 0;
@@ -195,13 +202,15 @@ Test(policy_differential, tables_and_explain_agree_with_the_reference)
 
 	for (seed = first; wanted ? t.packets < wanted : time_now_ns() < end || seed == first; seed++)
 		trial_run(seed, &t);
-	fprintf(stderr, "policy_differential: seed %llu: %llu policies, %llu packets, no difference; by rules %llu\n",
+	fprintf(stderr, "policy_differential: seed %llu: %llu policies, %llu packets, no difference; by rules %llu, "
+		"%llu policies over several pages\n",
 		(unsigned long long)first, (unsigned long long)t.policies, (unsigned long long)t.packets,
-		(unsigned long long)t.by_rule);
+		(unsigned long long)t.by_rule, (unsigned long long)t.paged);
 	cr_assert_gt(t.by_rule * 5, t.packets, "defaults decide nearly all: the test is blind");
 	cr_assert_gt(t.by_audits * 200, t.packets, "hardly any audit rule is met");
 	for (i = 0; i < REFERENCE_KINDS; i++)
 		cr_assert(t.policies < 200 || t.kinds[i], "no policy of kind %u", i);
+	cr_assert(t.policies < 100 || t.paged, "no policy lies across the end of a page");
 	cr_assert(t.planes[1] && t.planes[SLUICE_PLANE_AUDIT], "not every layout was tried");
 }
 

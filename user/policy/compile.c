@@ -221,7 +221,7 @@ static int steps_run(struct compiler *c)
 	if (!r)
 		r = tables_allocate(c);
 	if (!r)
-		r = words_add(c, WORDS_NODE, &none); /* word 0 is part of nothing */
+		r = words_add(c, WORDS_NODE + c->shape.padding, &none); /* word 0 is part of nothing */
 	if (r)
 		return r;
 	digest_policy(c->digest, c->policy);
@@ -256,7 +256,9 @@ static void compiler_done(struct compiler *c)
 	digest_free(c->digest);
 }
 
-static int compile(const struct policy *p, size_t words_max, unsigned int layout, struct error *err,
+static const struct compile_shape usual_shape;
+
+static int compile(const struct policy *p, size_t words_max, const struct compile_shape *shape, struct error *err,
 		   struct policy_tables **ret_tables)
 {
 	_cleanup_(policy_tables_freep) struct policy_tables *tables = calloc(1, sizeof(*tables));
@@ -264,7 +266,7 @@ static int compile(const struct policy *p, size_t words_max, unsigned int layout
 		.policy = p,
 		.err = err,
 		.words_max = words_max,
-		.layout = layout,
+		.shape = *shape,
 		.tables = tables,
 	};
 	int r = tables ? steps_run(&c) : -ENOMEM;
@@ -279,18 +281,18 @@ static int compile(const struct policy *p, size_t words_max, unsigned int layout
 int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
 			   struct policy_tables **ret_tables)
 {
-	return compile(p, words_max, 0, err, ret_tables);
+	return compile(p, words_max, &usual_shape, err, ret_tables);
 }
 
-int policy_compile_layout(const struct policy *p, unsigned int layout, struct error *err,
+int policy_compile_shaped(const struct policy *p, const struct compile_shape *shape, struct error *err,
 			  struct policy_tables **ret_tables)
 {
-	return compile(p, COMPILE_WORDS_MAX, layout, err, ret_tables);
+	return compile(p, COMPILE_WORDS_MAX, shape, err, ret_tables);
 }
 
 int policy_compile(const struct policy *p, struct error *err, struct policy_tables **ret_tables)
 {
-	return compile(p, COMPILE_WORDS_MAX, 0, err, ret_tables);
+	return compile(p, COMPILE_WORDS_MAX, &usual_shape, err, ret_tables);
 }
 
 void policy_tables_free(struct policy_tables *t)

@@ -98,11 +98,17 @@ struct words {
 
 struct digest;
 
+/* Where things come to lie; all 0 but in tests, which want to see the rare places too. */
+struct compile_shape {
+	unsigned int layout; /* of planes: the first that is tried, decide.c */
+	size_t padding;	     /* words before all others, a multiple of WORDS_NODE: tables lie in, and across, later pages */
+};
+
 struct compiler {
 	const struct policy *policy;
 	struct error *err;
 	size_t words_max;
-	unsigned int layout; /* of planes: the first that is tried */
+	struct compile_shape shape;
 	struct policy_tables *tables;
 	struct address_sets addresses;
 	struct service_sets services;
@@ -123,11 +129,8 @@ struct compiler {
 int policy_compile_limited(const struct policy *p, size_t words_max, struct error *err,
 			   struct policy_tables **ret_tables);
 
-/*
- * The same with planes laid out as if no layout before number `layout` fitted (decide.c), so that tests see every one of
- * them. -ERANGE: there is no such layout.
- */
-int policy_compile_layout(const struct policy *p, unsigned int layout, struct error *err,
+/* policy_compile() in another shape, for tests. -ERANGE: there is no such layout. */
+int policy_compile_shaped(const struct policy *p, const struct compile_shape *shape, struct error *err,
 			  struct policy_tables **ret_tables);
 
 /* Appends `more` zero words; *ret_first is the first. -E2BIG with c->err, -ENOMEM. */

@@ -360,9 +360,9 @@ static int decisions_build(struct decide *d)
 	size_t i, before = c->words.count;
 	int r = -E2BIG;
 
-	if (c->layout >= ARRAY_SIZE(layouts))
+	if (c->shape.layout >= ARRAY_SIZE(layouts))
 		return -ERANGE;
-	for (i = c->layout; i < ARRAY_SIZE(layouts) && r == -E2BIG; i++) {
+	for (i = c->shape.layout; i < ARRAY_SIZE(layouts) && r == -E2BIG; i++) {
 		c->words.count = before;
 		c->err->text[0] = '\0';
 		c->tables->head.planes = (uint8_t)layouts[i].planes;
