@@ -12,25 +12,25 @@
 #include "words.h"
 #include "replay.h"
 
-static __always_inline void reason_count(const struct pkt *pkt, __u32 reason, bool audited)
+static __always_inline void reason_add(__u32 reason, __u32 length, bool audited)
 {
 	struct sluice_reason_counter *c = bpf_map_lookup_elem(&reason_counters, &reason);
 
 	if (!c)
 		return;
 	c->packets++;
-	c->bytes += pkt->length;
+	c->bytes += length;
 	c->audit_packets += audited;
 }
 
-static __always_inline void rule_count(const struct pkt *pkt, __u32 slot, bool audited)
+static __always_inline void rule_add(__u32 slot, __u32 length, bool audited)
 {
 	struct sluice_rule_counter *c = bpf_map_lookup_elem(&rule_counters, &slot);
 
 	if (!c)
 		return;
 	c->packets++;
-	c->bytes += pkt->length;
+	c->bytes += length;
 	c->audit_packets += audited;
 }
 
@@ -116,7 +116,7 @@ static __noinline void audits_account(struct pkt *pkt)
 		if (!rule)
 			return;
 		denies = rule->action != SLUICE_ACTION_ALLOW;
-		rule_count(pkt, rule->slot, denies);
+		rule_add(rule->slot, pkt->length, denies);
 		if (replay)
 			replay_audit(rule->slot);
 		rule_log(pkt, rule, denies ? SLUICE_R_DENY_RULE : SLUICE_R_PASS_RULE,
@@ -151,9 +151,9 @@ __noinline int account(struct pkt *pkt, int reason)
 		verdict = pkt->decision.action == SLUICE_ACTION_REJECT ? SLUICE_REJECT : SLUICE_DROP;
 		audited = pkt->policy_flags & SLUICE_MODE_AUDIT;
 	}
-	reason_count(pkt, reason, audited);
+	reason_add(reason, pkt->length, audited);
 	if (pkt->decision.slot != SLUICE_NO_RULE)
-		rule_count(pkt, pkt->decision.slot, audited);
+		rule_add(pkt->decision.slot, pkt->length, audited);
 	if (pkt->decision.audits)
 		audits_account(pkt);
 	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE) {

@@ -10,7 +10,8 @@
  *
  * A fifth, sluice_replay_visit, is loaded by `sluice replay` only, which runs them on captured frames.
  *
- * Each reads as a table of contents: start, parse, judge, account, act. What a packet gets, and in which order, is
+ * Each reads as a table of contents: start, parse, judge, account, act. Before it, sluice_xdp asks door.h whether just such
+ * a packet was denied a moment ago. What a packet gets, and in which order, is
  * the policy language's "What a packet gets"; judge() is that list.
  */
 #include <vmlinux.h>
@@ -21,6 +22,7 @@
 #include "classify.h"
 #include "config.h"
 #include "confirm.h"
+#include "door.h"
 #include "failsafe.h"
 #include "flow.h"
 #include "fragment.h"
@@ -78,12 +80,16 @@ int sluice_xdp(struct xdp_md *ctx)
 	struct pkt pkt;
 	int reason;
 
+	if (door_denies(ctx))
+		return XDP_DROP;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
-	if (account(&pkt, reason))
+	if (account(&pkt, reason)) {
+		door_keep(ctx, &pkt, reason);
 		return XDP_DROP;
+	}
 	return steer_move(&pkt);
 }
 

@@ -381,6 +381,25 @@ static void test_fragments_after_apply(void)
 		   &(struct packet){LATER4(1)}, SLUICE_DROP, SLUICE_R_FRAGMENT_UNKNOWN);
 }
 
+/* The sound frame has just been denied, and the denial is kept: what is malformed is still dropped for what it is. */
+static void test_malformed_after_denial(void)
+{
+	char name[160];
+
+	judge_apply("default: deny\nfailsafe: []\n");
+	for (size_t i = 0; i < ARRAY_SIZE(malformed); i++) {
+		struct packet sound = malformed[i].packet;
+
+		if (malformed[i].verdict == SLUICE_PASS)
+			continue;
+		sound.mutate = NULL;
+		judge_run(SLUICE_HOOK_XDP, &sound);
+		judge_run(SLUICE_HOOK_XDP, &sound);
+		snprintf(name, sizeof(name), "malformed after a denial: %s", malformed[i].name);
+		judge_case(name, SLUICE_HOOK_XDP, &malformed[i].packet, malformed[i].verdict, malformed[i].reason);
+	}
+}
+
 int main(void)
 {
 	static const enum sluice_hook hooks[] = {SLUICE_HOOK_XDP, SLUICE_HOOK_TC_INGRESS};
@@ -404,5 +423,6 @@ int main(void)
 		ROWS_RUN("fragments", hooks[i], fragments);
 	}
 	test_fragments_after_apply();
+	test_malformed_after_denial();
 	return judge_end();
 }
