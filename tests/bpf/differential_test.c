@@ -4,8 +4,8 @@
  * audit rules of every packet are those of the reference, flows and their decision anew after a change of policy
  * included. All counters are compared after each packet, so that one that moves without need is found too.
  *
- * A difference is cut down to a minimal policy and packet, if one packet shows it, and printed. Run a failure again with
- * the SLUICE_SEED that is printed; ask for more with SLUICE_DIFFERENTIAL=PACKETS.
+ * A difference is cut down to a minimal policy and packet, if one packet shows it, and printed. Run a failure again
+ * with the SLUICE_SEED that is printed; ask for more with SLUICE_DIFFERENTIAL=PACKETS.
  */
 #include <errno.h>
 #include <linux/if_link.h>
@@ -90,7 +90,8 @@ static void counts_read(uint32_t n_slots, struct counts *ret)
 	}
 	for (i = 0; i < SLUICE_REASON_COUNT; i++) {
 		for (cpu = 0; cpu < bench.n_cpus; cpu++) {
-			ret->reason[i].packets += bench.reason_values[i * (uint32_t)bench.n_cpus + (uint32_t)cpu].packets;
+			ret->reason[i].packets +=
+				bench.reason_values[i * (uint32_t)bench.n_cpus + (uint32_t)cpu].packets;
 			ret->reason[i].audited +=
 				bench.reason_values[i * (uint32_t)bench.n_cpus + (uint32_t)cpu].audit_packets;
 		}
@@ -148,7 +149,7 @@ static const char *counts_differ(const struct trial *t, const struct counts *see
 		}
 	}
 	return memcmp(t->counts.rule, seen->rule, t->n_slots * sizeof(seen->rule[0])) ? "the counter of no rule moved"
-										       : NULL;
+										      : NULL;
 }
 
 /* ------------------------------------------------------------------------- programs */
@@ -238,8 +239,8 @@ static void trial_end(struct trial *t)
 /* -------------------------------------------------------------------------- packets */
 
 /* What differs for one packet; NULL: nothing. */
-static const char *packet_differs(struct trial *t, struct reference_host *host, const struct reference_packet *p, bool tc,
-				  struct reference_verdict *ret_expected)
+static const char *packet_differs(struct trial *t, struct reference_host *host, const struct reference_packet *p,
+				  bool tc, struct reference_verdict *ret_expected)
 {
 	static struct counts seen;
 	static struct frame frame;
@@ -413,9 +414,9 @@ static void chain_run(uint64_t seed, unsigned int layouts, struct totals *totals
 static void reasons_check(const struct totals *t)
 {
 	static const enum sluice_reason met[] = {
-		SLUICE_R_PASS_FLOW,  SLUICE_R_PASS_RULE, SLUICE_R_PASS_DEFAULT,	 SLUICE_R_DENY_RULE,
-		SLUICE_R_DENY_DEFAULT, SLUICE_R_ANTISPOOF, SLUICE_R_UNKNOWN_TENANT, SLUICE_R_ICMP_UNRELATED,
-		SLUICE_R_TCP_NO_FLOW, SLUICE_R_STALE_DENY,
+		SLUICE_R_PASS_FLOW,    SLUICE_R_PASS_RULE,  SLUICE_R_PASS_DEFAULT,   SLUICE_R_DENY_RULE,
+		SLUICE_R_DENY_DEFAULT, SLUICE_R_ANTISPOOF,  SLUICE_R_UNKNOWN_TENANT, SLUICE_R_ICMP_UNRELATED,
+		SLUICE_R_TCP_NO_FLOW,  SLUICE_R_STALE_DENY,
 	};
 	size_t i;
 

@@ -95,9 +95,9 @@ struct reference_policy {
 	unsigned int n_interfaces;
 	unsigned int n_tenants; /* the host's included */
 	bool default_allow;
-	bool audit;	    /* mode: audit */
-	const char *device; /* name of interface 0 */
-	bool reversed;	    /* a fault, for tests of tests: the last rule that matches decides */
+	bool audit;			/* mode: audit */
+	const char *device;		/* name of interface 0 */
+	bool reversed;			/* a fault, for tests of tests: the last rule that matches decides */
 	struct reference_block *blocks; /* what everything above lies in */
 };
 
@@ -146,10 +146,10 @@ void reference_query(const struct reference_policy *p, uint64_t *state, struct p
 
 /* The numbers of rules below are those of the rules that are not off, in order. */
 struct reference_answer {
-	unsigned int rule; /* that decides; the number of rules: default */
+	unsigned int rule;		      /* that decides; the number of rules: default */
 	const struct reference_rule *decides; /* NULL: default */
 	enum sluice_action action;
-	bool stateful; /* allowed with a flow */
+	bool stateful;	      /* allowed with a flow */
 	uint32_t audits[256]; /* rules that only count, passed on the way */
 	size_t n_audits;
 };

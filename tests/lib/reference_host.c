@@ -60,7 +60,8 @@ bool reference_packet_exists(const struct reference_packet *p)
 {
 	static const uint8_t extensions[] = {0, 43, 44, 51, 59, 60, 135, 139, 140, 253, 254};
 
-	if (packet_is_ipv4(p) != reference_is_ipv4(p->query.dest) || !p->query.protocol) /* packet.h has no protocol 0 */
+	if (packet_is_ipv4(p) != reference_is_ipv4(p->query.dest) ||
+	    !p->query.protocol) /* packet.h has no protocol 0 */
 		return false;
 	return packet_is_ipv4(p) || !memchr(extensions, p->query.protocol, sizeof(extensions));
 }
@@ -114,8 +115,8 @@ static struct reference_packet packet_back(const struct reference_packet *p)
 
 static void packet_draw(const struct reference_policy *p, uint64_t *state, struct reference_packet *ret)
 {
-	static const uint16_t flags[] = {TCP_F_SYN, TCP_F_SYN, TCP_F_SYN, TCP_F_ACK, TCP_F_SYN | TCP_F_ACK,
-					 TCP_F_PSH | TCP_F_ACK};
+	static const uint16_t flags[] = {
+		TCP_F_SYN, TCP_F_SYN, TCP_F_SYN, TCP_F_ACK, TCP_F_SYN | TCP_F_ACK, TCP_F_PSH | TCP_F_ACK};
 
 	do {
 		*ret = (struct reference_packet){.tcp = flags[below(state, ARRAY_SIZE(flags))]};

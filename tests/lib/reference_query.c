@@ -107,7 +107,7 @@ static void address_of_side(const struct reference_policy *p, const struct refer
 
 static uint16_t port_near(unsigned int first, unsigned int last, uint64_t *state)
 {
-	unsigned int port = one_in(state, 3) ? first + below(state, last - first + 1)
+	unsigned int port = one_in(state, 3)   ? first + below(state, last - first + 1)
 			    : one_in(state, 2) ? first + below(state, 3) - 1
 					       : last + below(state, 3) - 1;
 
@@ -156,9 +156,12 @@ static uint16_t tenant_pick(const struct reference_policy *p, const struct refer
 
 void reference_query(const struct reference_policy *p, uint64_t *state, struct policy_query *ret_query)
 {
-	const struct reference_rule *rule = p->n_rules && !one_in(state, 4) ? &p->rules[below(state, p->n_rules)] : NULL;
+	const struct reference_rule *rule =
+		p->n_rules && !one_in(state, 4) ? &p->rules[below(state, p->n_rules)] : NULL;
 	struct reference_item item = item_pick(p, rule, state);
-	bool ipv4 = item.protocol == 1 ? !one_in(state, 16) : item.protocol == 58 ? one_in(state, 16) : one_in(state, 2);
+	bool ipv4 = item.protocol == 1	  ? !one_in(state, 16)
+		    : item.protocol == 58 ? one_in(state, 16)
+					  : one_in(state, 2);
 
 	*ret_query = (struct policy_query){.tenant = tenant_pick(p, one_in(state, 8) ? NULL : rule, state)};
 	if (rule) {

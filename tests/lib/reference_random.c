@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Random policies for the reference; see reference.h. Called by tests. Small alphabets, so that prefixes nest, touch and
- * repeat, ports meet at their edges, and rules stand in one another's way.
+ * Random policies for the reference; see reference.h. Called by tests. Small alphabets, so that prefixes nest, touch
+ * and repeat, ports meet at their edges, and rules stand in one another's way.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -212,9 +212,8 @@ static void type_random(uint64_t *state, struct reference_item *item)
 struct reference_item reference_item_random(uint64_t *state)
 {
 	static const int protocols[] = {6, 6, 6, 17, 17, 132, 1, 58, 47, 50, 99, -1};
-	struct reference_item item = {.protocol = protocols[below(state, ARRAY_SIZE(protocols))],
-				      .dest_last = 65535,
-				      .source_last = 65535};
+	struct reference_item item = {
+		.protocol = protocols[below(state, ARRAY_SIZE(protocols))], .dest_last = 65535, .source_last = 65535};
 	bool ports = item.protocol == 6 || item.protocol == 17 || item.protocol == 132;
 
 	if (ports && !one_in(state, 8))
@@ -299,7 +298,8 @@ static void tenants_draw(struct maker *m, struct reference_rule *rule)
 
 	rule->tenant = REFERENCE_UNSAID;
 	sides_draw(m, rule, 1u << tenant | (one_in(m->state, 6) ? 1u << other : 0));
-	from = reference_rule_tenants(m->policy, &(struct reference_rule){.tenant = REFERENCE_UNSAID, .from = rule->from});
+	from = reference_rule_tenants(m->policy,
+				      &(struct reference_rule){.tenant = REFERENCE_UNSAID, .from = rule->from});
 	to = reference_rule_tenants(m->policy, &(struct reference_rule){.tenant = REFERENCE_UNSAID, .to = rule->to});
 	if (from > 1 && to > 1 && from != to) { /* would cross: literals in place of the segments */
 		for (i = 0; i < ARRAY_SIZE(sides); i++) {

@@ -251,8 +251,8 @@ char *reference_command(const struct policy_query *q)
 		snprintf(service, sizeof(service), ports ? "%u/%u" : "%u", q->protocol, q->dest_port);
 	if (q->tenant)
 		snprintf(tenant, sizeof(tenant), " --tenant t%u", q->tenant);
-	if (asprintf(&text, "sluice explain POLICY --from %s --to %s --service %s --source-port %u%s", from, to, service,
-		     q->source_port, tenant) < 0)
+	if (asprintf(&text, "sluice explain POLICY --from %s --to %s --service %s --source-port %u%s", from, to,
+		     service, q->source_port, tenant) < 0)
 		abort();
 	return text;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Random policies and packets: the naive reference, the compiled tables in every layout of planes, and explain must agree
- * on every one. A difference is cut down to a minimal policy and packet and printed. Run a failure again with the
+ * Random policies and packets: the naive reference, the compiled tables in every layout of planes, and explain must
+ * agree on every one. A difference is cut down to a minimal policy and packet and printed. Run a failure again with the
  * SLUICE_SEED that is printed; ask for more with SLUICE_DIFFERENTIAL=PACKETS.
  */
 #include <criterion/criterion.h>
@@ -14,7 +14,7 @@
 #include "policy/compile.h"
 #include "shrink.h"
 
-#define SECONDS	4
+#define SECONDS 4
 #define LAYOUTS 8 /* at most */
 
 /* A policy, and its tables in every layout. */
@@ -61,7 +61,8 @@ static const char *tables_differ(const struct policy_tables *tables, const struc
 
 	if (rules[n] != expected->rule || n != expected->n_audits ||
 	    memcmp(rules, expected->audits, n * sizeof(*rules))) {
-		snprintf(why, sizeof(why), "tables of %u planes say rule number %u after %zu audit rules, not %u after %zu",
+		snprintf(why, sizeof(why),
+			 "tables of %u planes say rule number %u after %zu audit rules, not %u after %zu",
 			 tables->head.planes, rules[n], n, expected->rule, expected->n_audits);
 		return why;
 	}
@@ -196,13 +197,15 @@ static void trial_run(uint64_t seed, struct totals *totals)
 
 Test(policy_differential, tables_and_explain_agree_with_the_reference)
 {
-	uint64_t first = reference_seed(), wanted = reference_packets(), seed, end = time_now_ns() + SECONDS * NSEC_PER_SEC;
+	uint64_t first = reference_seed(), wanted = reference_packets(), seed,
+		 end = time_now_ns() + SECONDS * NSEC_PER_SEC;
 	struct totals t = {};
 	unsigned int i;
 
 	for (seed = first; wanted ? t.packets < wanted : time_now_ns() < end || seed == first; seed++)
 		trial_run(seed, &t);
-	fprintf(stderr, "policy_differential: seed %llu: %llu policies, %llu packets, no difference; by rules %llu, "
+	fprintf(stderr,
+		"policy_differential: seed %llu: %llu policies, %llu packets, no difference; by rules %llu, "
 		"%llu policies over several pages\n",
 		(unsigned long long)first, (unsigned long long)t.policies, (unsigned long long)t.packets,
 		(unsigned long long)t.by_rule, (unsigned long long)t.paged);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * user/policy/trie.c and lists.c by themselves: random intervals against a walk over all of them, every node against the
- * description in abi.h, the bound of steps, and memory that stays linear.
+ * user/policy/trie.c and lists.c by themselves: random intervals against a walk over all of them, every node against
+ * the description in abi.h, the bound of steps, and memory that stays linear.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
