@@ -23,11 +23,10 @@
 #include "dataplane/dataplane.h"
 #include "judge.h"
 
-#define PROBES	  8
-#define AUDIT	  PROBES /* the audit rule's number among the rules of a policy */
-#define BURST	  8
-#define SPORT_OWN 7 /* of witness_ask(); the thread's are above 1024 */
-#define SLOTS	  8192
+#define PROBES 8
+#define AUDIT  PROBES /* the audit rule's number among the rules of a policy */
+#define BURST  8
+#define SLOTS  8192
 
 static const unsigned int paddings[WITNESS_POLICIES] = {150, 900};
 
@@ -99,6 +98,9 @@ void witness_policy_write(enum witness_policy policy, const char *path)
 			"  - {name: %c-%u, from: 10.1.0.%u, to: 10.2.0.9, service: udp/%u, action: %s, log: true}\n",
 			letter, probe, probe + 1, 1000 + probe,
 			allows((int)policy, probe) ? "allow, stateful: false" : "deny");
+		fprintf(out, "  - {name: %c-ask-%u, from: 10.4.0.%u, to: 10.2.0.9, service: udp/%u, action: %s}\n",
+			letter, probe, probe + 1, 1000 + probe,
+			allows((int)policy, probe) ? "allow, stateful: false" : "deny");
 	}
 }
 
@@ -142,12 +144,13 @@ int witness_policy_live(bool learn)
 
 /* ---------------------------------------------------------------------------- packets */
 
-static void probe_frame(unsigned int probe, uint16_t sport, struct frame *ret)
+/* `network`: 1 for the thread's, which are logged; 4 for those of witness_ask(), which must not stand in their way. */
+static void probe_frame(unsigned int network, unsigned int probe, uint16_t sport, struct frame *ret)
 {
 	char from[32];
 	struct packet p = {.from = from, .to = "10.2.0.9", .sport = sport, .dport = (uint16_t)(1000 + probe)};
 
-	snprintf(from, sizeof(from), "10.1.0.%u", probe + 1);
+	snprintf(from, sizeof(from), "10.%u.0.%u", network, probe + 1);
 	packet_build(ret, &p);
 }
 
@@ -170,7 +173,7 @@ int witness_ask(void)
 	unsigned int i, passed = 0;
 
 	for (i = 0; i < PROBES; i++) {
-		probe_frame(i, SPORT_OWN, &f);
+		probe_frame(4, i, 1025, &f);
 		passed |= (unsigned int)frame_run(&f, 1) << i;
 	}
 	return passed == 0x55 ? WITNESS_A : passed == 0xaa ? WITNESS_B : -1;
@@ -228,7 +231,7 @@ static void probes_send(struct ring_buffer *ring, uint64_t turn)
 	witness.probe = (unsigned int)(turn % PROBES);
 	witness.sport = (uint16_t)(1025 + turn % 60000);
 	witness.events = 0;
-	probe_frame(witness.probe, witness.sport, &f);
+	probe_frame(1, witness.probe, witness.sport, &f);
 	frame_run(&f, BURST);
 	ring_buffer__consume(ring);
 	witness.account.packets += BURST;

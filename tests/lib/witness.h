@@ -36,7 +36,7 @@ struct witness_account {
 	uint64_t packets;
 	uint64_t changes;		 /* how often the policy was another one than before */
 	uint64_t mixtures;		 /* packets that got a third verdict, or that of no one policy */
-	uint64_t unseen;		 /* events that should have come and have not: two CPUs at one rule at once */
+	uint64_t unseen;		 /* events that should have come and have not */
 	char first[200];		 /* the first mixture, in words */
 	uint64_t common, common_counted; /* packets for a rule that both policies have, and its counter */
 	uint64_t flow, flow_counted;	 /* of a flow that both allow */
