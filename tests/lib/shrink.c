@@ -260,10 +260,12 @@ static bool address_simplify(struct shrinker *s, uint8_t addr[16])
 
 static bool query_simplify(struct shrinker *s)
 {
-	bool some = VALUE_TRY(s, &s->query->tenant, 0);
+	bool some = VALUE_TRY(s, &s->query->tenant, 0), ports;
 
+	some |= VALUE_TRY(s, &s->query->protocol, 47); /* no ports, no types */
+	ports = s->query->protocol == 6 || s->query->protocol == 17 || s->query->protocol == 132;
 	some |= VALUE_TRY(s, &s->query->source_port, 0);
-	some |= VALUE_TRY(s, &s->query->dest_port, 0);
+	some |= VALUE_TRY(s, &s->query->dest_port, ports); /* nobody can ask about port 0 */
 	some |= address_simplify(s, s->query->source);
 	return some | address_simplify(s, s->query->dest);
 }
@@ -275,6 +277,8 @@ static bool values_shrink(struct shrinker *s)
 	unsigned int i;
 
 	some |= VALUE_TRY(s, &p->audit, false);
+	some |= VALUE_TRY(s, &p->n_interfaces, 1);
+	some |= VALUE_TRY(s, &p->n_tenants, 1);
 	for (i = 0; i < p->n_interfaces; i++)
 		some |= VALUE_TRY(s, &p->interfaces[i].antispoof, false);
 	for (i = 0; i < p->n_rules; i++)

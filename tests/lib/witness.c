@@ -41,6 +41,7 @@ static struct witness {
 	uint64_t strange; /* before */
 	atomic_bool stop;
 	pthread_t thread;
+	struct ring_buffer *ring;
 	/* The burst under way. */
 	uint16_t sport;
 	unsigned int probe;
@@ -224,7 +225,7 @@ static int event_take(void *arg, void *data, size_t size)
 
 /* ---------------------------------------------------------------------------- traffic */
 
-static void probes_send(struct ring_buffer *ring, uint64_t turn)
+static void probes_send(uint64_t turn)
 {
 	static struct frame f;
 
@@ -233,7 +234,7 @@ static void probes_send(struct ring_buffer *ring, uint64_t turn)
 	witness.events = 0;
 	probe_frame(1, witness.probe, witness.sport, &f);
 	frame_run(&f, BURST);
-	ring_buffer__consume(ring);
+	ring_buffer__consume(witness.ring);
 	witness.account.packets += BURST;
 	witness.account.unseen += 2 * BURST - min(witness.events, 2u * BURST);
 }
@@ -260,14 +261,13 @@ static void *traffic_run(void *arg)
 	static const struct packet common = {.from = "10.3.0.1", .to = "10.2.0.9", .dport = 99};
 	static const struct packet data = {.from = "10.3.0.2", .to = "10.2.0.9", .dport = 99, .tcp = TCP_F_ACK};
 	static struct frame common_frame, data_frame;
-	struct ring_buffer *ring = arg;
 	uint64_t turn;
 
 	cpu_take(1);
 	packet_build(&common_frame, &common);
 	packet_build(&data_frame, &data);
 	for (turn = 0; !atomic_load(&witness.stop); turn++) {
-		probes_send(ring, turn);
+		probes_send(turn);
 		common_send(&common_frame, &witness.account.common, "dropped, and both policies allow it");
 		common_send(&data_frame, &witness.account.flow, "dropped, and both policies allow its flow");
 	}
@@ -321,14 +321,13 @@ void witness_start(void)
 {
 	static const struct packet syn = {.from = "10.3.0.2", .to = "10.2.0.9", .dport = 99, .tcp = TCP_F_SYN};
 	static struct frame f;
-	struct ring_buffer *ring;
 
 	witness.strange = strange_packets();
 	packet_build(&f, &syn);
 	common_send(&f, &witness.account.flow, "the flow does not open");
-	ring = ring_buffer__new(judge_map("events"), event_take, NULL, NULL);
+	witness.ring = ring_buffer__new(judge_map("events"), event_take, NULL, NULL);
 	cpu_take(0);
-	if (!ring || pthread_create(&witness.thread, NULL, traffic_run, ring))
+	if (!witness.ring || pthread_create(&witness.thread, NULL, traffic_run, NULL))
 		abort();
 }
 
@@ -338,6 +337,7 @@ void witness_stop(struct witness_account *ret)
 
 	atomic_store(&witness.stop, true);
 	pthread_join(witness.thread, NULL);
+	ring_buffer__free(witness.ring);
 	witness.account.common_counted = counter_packets("rule_counters", witness.common_slot, size);
 	witness.account.flow_counted = counter_packets("rule_counters", witness.flow_slot, size);
 	witness.account.strange = strange_packets() - witness.strange;
