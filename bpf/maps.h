@@ -77,6 +77,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } untagged SEC(".maps");
 
+/* See abi.h. Writer: dataplane (apply). Reader: tunnel.h. 65536: interfaces times VNIs, both banks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sluice_tunnel_key);
+	__type(value, struct sluice_tunnel);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} tunnels SEC(".maps");
+
 /* A policy on trial. Writer: confirm.h. Reader: dataplane (apply, status). One entry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

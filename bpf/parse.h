@@ -504,10 +504,14 @@ __noinline int parse_quote_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 off
 	return pkt ? parse_quote(ctx, SLUICE_HOOK_TC_INGRESS, offset, pkt) : -1;
 }
 
-/* The whole of stage 1, for all hooks. `data`, `end`: the linear part; `hook` is a constant at each call. */
-static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *data, void *end, struct pkt *pkt)
+/*
+ * The whole of stage 1, for all hooks, of the frame that begins `offset` bytes from `data` and is pkt->length bytes long.
+ * `data`, `end`: the linear part; `hook` is a constant at each call.
+ */
+static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *data, __u32 offset, void *end,
+				       struct pkt *pkt)
 {
-	struct cursor c = {data, end};
+	struct cursor c = {data + offset, end};
 	__u32 left = 0, room;
 	int reason;
 
@@ -516,7 +520,7 @@ static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *d
 		reason = parse_vlans(&c, pkt);
 	if (reason != UNDECIDED)
 		return reason;
-	room = pkt->length - (__u32)(c.pos - data);
+	room = offset + pkt->length - (__u32)(c.pos - data);
 	if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV4))
 		reason = parse_ipv4(&c, pkt, room, &left);
 	else if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV6))
@@ -527,6 +531,7 @@ static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *d
 		reason = parse_transport(&c, pkt, left);
 	if (reason != UNDECIDED)
 		return reason;
+	pkt->payload = c.pos - data;
 	if (!pkt->icmp_error)
 		pkt_fill_key(pkt);
 	else if (hook == SLUICE_HOOK_XDP)

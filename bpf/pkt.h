@@ -88,7 +88,8 @@ struct pkt {
 	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
 	__u32 flows_made; /* low half of its flow mark, read before the flow was looked for */
 	__u8 failsafe;	  /* 1: names a failsafe service, though not of this host */
-	__u8 reserved[3];
+	__u8 tunnels;	  /* 1: its interface lists VNIs */
+	__u16 payload;	  /* offset of what follows the transport header, from the start of the frame */
 };
 _Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier wants every byte written");
 

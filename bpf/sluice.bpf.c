@@ -32,23 +32,44 @@
 #include "replay.h"
 #include "steer.h"
 #include "tenant.h"
+#include "tunnel.h"
 
 #define TC_ACT_UNSPEC (-1) /* next program, if any; TCX_NEXT under tcx */
 #define TC_ACT_SHOT   2
 
-/* Step 1 of the list, once a context type. Global: verified once, not once a caller. */
-__noinline int parse_xdp(struct xdp_md *ctx, struct pkt *pkt)
+#define OFFSET_MASK 0x7ff /* no header that is looked at begins later: for the verifier */
+
+/*
+ * Step 1 of the list, once a context type, of the frame that begins at `offset`. Global: verified once, not once a
+ * caller.
+ */
+__noinline int parse_xdp(struct xdp_md *ctx, struct pkt *pkt, __u32 offset)
 {
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	return parse_frame(ctx, SLUICE_HOOK_XDP, (void *)(long)ctx->data, (void *)(long)ctx->data_end, pkt);
+	return parse_frame(ctx, SLUICE_HOOK_XDP, (void *)(long)ctx->data, offset & OFFSET_MASK, (void *)(long)ctx->data_end, pkt);
 }
 
-__noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt)
+__noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
 {
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	return parse_frame(ctx, SLUICE_HOOK_TC_INGRESS, (void *)(long)ctx->data, (void *)(long)ctx->data_end, pkt);
+	return parse_frame(ctx, SLUICE_HOOK_TC_INGRESS, (void *)(long)ctx->data, offset & OFFSET_MASK, (void *)(long)ctx->data_end, pkt);
+}
+
+/* Steps 5 to 7, of a packet whose tenant is known. */
+static __always_inline int judge_in_tenant(struct pkt *pkt)
+{
+	int reason = fragment_decide(pkt);
+
+	if (reason == UNDECIDED)
+		reason = flow_decide(pkt);
+	if (reason == UNDECIDED)
+		reason = classify_decide(pkt);
+	if (reason == UNDECIDED)
+		reason = flow_create(pkt);
+	fragment_remember(pkt, reason);
+	return reason;
 }
 
 /* Steps 2 to 7. `ctx` serves the route lookup of the failsafe only. */
@@ -58,20 +79,38 @@ static __always_inline int judge(void *ctx, struct pkt *pkt)
 
 	if (reason == UNDECIDED)
 		reason = tenant_decide(pkt);
-	if (reason != UNDECIDED)
-		return reason;
+	if (reason == UNDECIDED)
+		reason = failsafe_decide(ctx, pkt);
+	return reason == UNDECIDED ? judge_in_tenant(pkt) : reason;
+}
 
-	reason = failsafe_decide(ctx, pkt);
+/* All of it for what a tunnel carries, which takes the place of the outer packet in `pkt`. 1: drop, 0: pass. */
+static __always_inline int tunnel_judge(struct pkt *pkt, int reason)
+{
+	pkt->key.tenant = pkt->tuple.tenant;
 	if (reason == UNDECIDED)
-		reason = fragment_decide(pkt);
+		reason = link_decide(pkt);
 	if (reason == UNDECIDED)
-		reason = flow_decide(pkt);
-	if (reason == UNDECIDED)
-		reason = classify_decide(pkt);
-	if (reason == UNDECIDED)
-		reason = flow_create(pkt);
-	fragment_remember(pkt, reason);
-	return reason;
+		reason = judge_in_tenant(pkt);
+	return account(pkt, reason);
+}
+
+static __always_inline int tunnel_xdp(struct xdp_md *ctx, struct pkt *pkt)
+{
+	int reason = tunnel_open_xdp(ctx, pkt);
+
+	if (reason == UNDECIDED && pkt->payload)
+		reason = parse_xdp(ctx, pkt, pkt->payload);
+	return tunnel_judge(pkt, reason);
+}
+
+static __always_inline int tunnel_skb(struct __sk_buff *ctx, struct pkt *pkt)
+{
+	int reason = tunnel_open_skb(ctx, pkt);
+
+	if (reason == UNDECIDED && pkt->payload)
+		reason = parse_skb(ctx, pkt, pkt->payload);
+	return tunnel_judge(pkt, reason);
 }
 
 SEC("xdp.frags")
@@ -84,12 +123,14 @@ int sluice_xdp(struct xdp_md *ctx)
 		return XDP_DROP;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
-		reason = parse_xdp(ctx, &pkt);
+		reason = parse_xdp(ctx, &pkt, 0);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
 	if (account(&pkt, reason)) {
 		door_keep(ctx, &pkt, reason);
 		return XDP_DROP;
 	}
+	if (tunnel_carries(&pkt))
+		return tunnel_xdp(ctx, &pkt) ? XDP_DROP : XDP_PASS;
 	return steer_move(&pkt);
 }
 
@@ -102,7 +143,7 @@ int sluice_cpumap(struct xdp_md *ctx)
 
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
-		reason = parse_xdp(ctx, &pkt);
+		reason = parse_xdp(ctx, &pkt, 0);
 	if (reason == UNDECIDED)
 		steer_stay(&pkt);
 	return XDP_PASS;
@@ -126,13 +167,13 @@ static __always_inline int skb_start(struct __sk_buff *ctx, struct pkt *pkt, enu
 static __always_inline int skb_parse(struct __sk_buff *ctx, struct pkt *pkt)
 {
 	__u32 linear = ctx->data_end - ctx->data;
-	int reason = parse_skb(ctx, pkt);
+	int reason = parse_skb(ctx, pkt, 0);
 
 	if ((reason != SLUICE_R_SHORT && reason != SLUICE_R_FRAGMENT_TINY) || linear >= ctx->len)
 		return reason;
 	if (bpf_skb_pull_data(ctx, ctx->len < 2048 ? ctx->len : 2048))
 		return reason;
-	return parse_skb(ctx, pkt);
+	return parse_skb(ctx, pkt, 0);
 }
 
 SEC("tc")
@@ -147,6 +188,8 @@ int sluice_tc_ingress(struct __sk_buff *ctx)
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
 	if (account(&pkt, reason))
 		return TC_ACT_SHOT;
+	if (tunnel_carries(&pkt))
+		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	steer_stay(&pkt);
 	return TC_ACT_UNSPEC;
 }
@@ -167,7 +210,11 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
-	return account(&pkt, reason) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (account(&pkt, reason))
+		return TC_ACT_SHOT;
+	if (tunnel_carries(&pkt))
+		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return TC_ACT_UNSPEC;
 }
 
 /* A flow's timer, in a replay; bpf/replay.h. */

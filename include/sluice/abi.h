@@ -290,7 +290,7 @@ _Static_assert(sizeof(struct sluice_interface) == 8, "sluice_interface is a map 
 
 /*
  * Map `tunnels`: HASH, one for both banks. The tenant of a VNI on an interface; VXLAN and Geneve share the numbers.
- * Writer: dataplane. Reader: tenant.h. A VNI that an interface does not list has no entry: reason unknown-tenant.
+ * Writer: dataplane. Reader: tunnel.h. A VNI that an interface does not list has no entry: reason unknown-tenant.
  */
 struct sluice_tunnel_key {
 	__u32 ifindex;

@@ -215,12 +215,7 @@ static void percpu_sum(const char *map, uint32_t key, size_t size, size_t n_word
 			ret_words[i] += values[(size_t)cpu * size / 8 + i];
 }
 
-struct reason_counts {
-	uint64_t packets[SLUICE_REASON_COUNT];
-	uint64_t audited[SLUICE_REASON_COUNT];
-};
-
-static void reasons_read(struct reason_counts *ret)
+void judge_reasons(struct judge_reasons *ret)
 {
 	uint64_t words[3];
 
@@ -362,12 +357,12 @@ void judge_set_attached(uint64_t attached_ns)
 
 /* ------------------------------------------------------------------- frames */
 
-static struct judge_outcome outcome(int action, int drop_action, const struct reason_counts *before)
+static struct judge_outcome outcome(int action, int drop_action, const struct judge_reasons *before)
 {
 	struct judge_outcome o = {.action = action, .dropped = action == drop_action, .reason = SLUICE_REASON_COUNT};
-	struct reason_counts after;
+	struct judge_reasons after;
 
-	reasons_read(&after);
+	judge_reasons(&after);
 	for (int i = 0; i < SLUICE_REASON_COUNT; i++) {
 		if (after.packets[i] == before->packets[i])
 			continue;
@@ -380,11 +375,11 @@ static struct judge_outcome outcome(int action, int drop_action, const struct re
 struct judge_outcome judge_run(enum sluice_hook hook, const struct packet *p)
 {
 	static struct frame frame;
-	struct reason_counts before;
+	struct judge_reasons before;
 	int action, r;
 
 	packet_build(&frame, p);
-	reasons_read(&before);
+	judge_reasons(&before);
 	r = dataplane_test_run(judge.dp, hook, judge.ifindex, frame.byte, frame.length, &action);
 	if (r)
 		die("test run of %zu bytes: %s", frame.length, strerror(-r));
@@ -396,14 +391,14 @@ struct judge_outcome judge_run_forwarded(uint32_t ingress_ifindex, const struct 
 	struct __sk_buff skb = {.ifindex = judge.ifindex, .ingress_ifindex = ingress_ifindex};
 	static uint8_t out[PACKET_MAX + 256];
 	static struct frame frame;
-	struct reason_counts before;
+	struct judge_reasons before;
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &skb, .ctx_size_in = sizeof(skb), .data_out = out,
 		    .data_size_out = sizeof(out));
 
 	packet_build(&frame, p);
 	opts.data_in = frame.byte;
 	opts.data_size_in = (uint32_t)frame.length;
-	reasons_read(&before);
+	judge_reasons(&before);
 	if (bpf_prog_test_run_opts(judge_map("programs/sluice_tc_egress"), &opts))
 		die("test run of %zu bytes: %s", frame.length, strerror(errno));
 	return outcome((int)opts.retval, 2, &before);

@@ -74,6 +74,13 @@ void judge_check(const char *name, bool good, const char *why_format, ...) __att
 
 /* ------------------------------------------------------------------- maps */
 
+/* Packets and audited packets of every reason so far. */
+struct judge_reasons {
+	uint64_t packets[SLUICE_REASON_COUNT];
+	uint64_t audited[SLUICE_REASON_COUNT];
+};
+void judge_reasons(struct judge_reasons *ret);
+
 uint32_t judge_ifindex(void);
 const char *judge_root(void); /* the pinned folder */
 const char *judge_reason(enum sluice_reason reason);

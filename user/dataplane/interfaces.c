@@ -165,6 +165,40 @@ static int entry_write(const struct dataplane *dp, const struct sluice_interface
 	return bpf_map_update_elem(dp->map[MAP_untagged], &number, value ? value : &none, BPF_ANY) ? -errno : 0;
 }
 
+/* Removes the VNIs of a bank. */
+static int tunnels_purge(const struct dataplane *dp, unsigned int bank)
+{
+	struct sluice_tunnel_key key, next, *last = NULL;
+	bool more;
+
+	/* A key is removed only when its successor is known: a removed one has none. */
+	for (more = !bpf_map_get_next_key(dp->map[MAP_tunnels], NULL, &key); more; key = next) {
+		last = &key;
+		more = !bpf_map_get_next_key(dp->map[MAP_tunnels], last, &next);
+		if (!more && errno != ENOENT)
+			return -errno;
+		if ((key.vni_bank & 0xff) == bank && bpf_map_delete_elem(dp->map[MAP_tunnels], &key) && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+static int tunnels_write(const struct dataplane *dp, uint32_t ifindex, const struct policy_interface *i,
+			 unsigned int bank)
+{
+	struct sluice_tunnel_key key = {.ifindex = ifindex};
+	struct sluice_tunnel value = {};
+	size_t v;
+
+	for (v = 0; v < i->n_vnis; v++) {
+		key.vni_bank = i->vnis[v].id << 8 | bank;
+		value.tenant = i->vnis[v].tenant;
+		if (bpf_map_update_elem(dp->map[MAP_tunnels], &key, &value, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
 static int interfaces_purge(const struct dataplane *dp, unsigned int bank)
 {
 	_cleanup_free_ struct sluice_interface_key *keys = NULL;
@@ -183,7 +217,8 @@ static int interface_write(const struct dataplane *dp, uint32_t ifindex, size_t 
 	struct sluice_interface value = {
 		.slot = (__u32)slot,
 		.tenant = i->tenant,
-		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0),
+		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0) |
+			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0),
 	};
 	size_t v;
 	int r = entry_write(dp, &key, &value);
@@ -193,7 +228,7 @@ static int interface_write(const struct dataplane *dp, uint32_t ifindex, size_t 
 		value.tenant = i->vlans[v].tenant;
 		r = entry_write(dp, &key, &value);
 	}
-	return r;
+	return r ? r : tunnels_write(dp, ifindex, i, bank);
 }
 
 int interfaces_write(const struct dataplane *dp, const struct policy *p, const struct resolved *r, unsigned int bank,
@@ -202,12 +237,14 @@ int interfaces_write(const struct dataplane *dp, const struct policy *p, const s
 	size_t i;
 	int s = interfaces_purge(dp, bank);
 
+	if (!s)
+		s = tunnels_purge(dp, bank);
 	for (i = 0; !s && i < r->count; i++)
 		s = interface_write(dp, r->items[i].ifindex, r->items[i].entry, &p->interfaces[r->items[i].entry],
 				    bank);
 	if (s == -E2BIG)
 		return error_set(err, E2BIG,
-				 "interfaces: too many interfaces and VLANs for the kernel table; name fewer");
+				 "interfaces: too many interfaces, VLANs and VNIs for the kernel tables; name fewer");
 	return s ? error_system(err, -s, "interfaces: cannot write the kernel table") : 0;
 }
 

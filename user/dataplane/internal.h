@@ -20,6 +20,7 @@
 	M(control)         \
 	M(interfaces)      \
 	M(untagged)        \
+	M(tunnels)         \
 	M(flow_marks)      \
 	M(confirm)         \
 	M(flows)           \
