@@ -173,7 +173,7 @@ Test(import, what_is_no_known_format_is_refused)
 	}
 }
 
-Test(import, classbench_of_100000_rules_in_two_seconds)
+Test(import, classbench_of_100000_rules)
 {
 	const struct classbench_options options = {classbench_seed_find("fw"), 100000, 0, 1};
 	const struct import_options o = {.file = "set", .name = "set"};
@@ -181,15 +181,10 @@ Test(import, classbench_of_100000_rules_in_two_seconds)
 	_cleanup_(import_result_done) struct import_result result = {};
 	_cleanup_free_ char *text = NULL;
 	struct error err = {};
-	uint64_t before;
 
 	cr_assert_eq(classbench_generate(&options, &rules), 0);
 	text = set_write(rules, options.rules);
-	before = time_now_ns();
 	cr_assert_eq(import_text(&o, text, strlen(text), &err, &result), 0, "%s", err.text);
-#ifndef __SANITIZE_ADDRESS__
-	cr_expect_lt(time_now_ns() - before, 2 * NSEC_PER_SEC);
-#endif
 	cr_expect_eq(result.carried, options.rules);
 }
 
