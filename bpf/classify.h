@@ -11,7 +11,7 @@
 #include "prefix.h"
 #include "words.h"
 
-#define DECISION_STEPS 16 /* levels of a decision at most: user/policy/dag.h */
+#define DECISION_STEPS 18 /* levels of a decision and exceptions before it: user/policy/decide.c */
 
 /* Classes of the packet's ports. */
 static __always_inline int port_classes(struct words *w, const struct sluice_policy *p, const struct tuple *t,

@@ -258,9 +258,7 @@ static void tuples_from_rules(struct bench *b, const struct classbench_rule *rul
 
 	for (i = 0; i < LOOKUP_TUPLES; i++) {
 		do {
-			const struct classbench_rule *rule = &rules[reference_random(&b->random) % count];
-
-			classbench_header(rule, 1, &b->random, &h);
+			classbench_header(rules, count, &b->random, &h);
 		} while (!header_is_usual(&h));
 		tuple_set(&b->tuples[i], &h);
 		if (rules[0].first[0] == 0) /* source ports of their own, or flows would meet */

@@ -160,7 +160,7 @@ static void emitted_check(struct bench *b, const uint32_t *leaf_word)
 	size_t key;
 
 	for (n = 0; n < FUNCTIONS; n++)
-		cr_assert_eq(dag_emit(&b->dag, &b->compiler, leaf_word, b->refs[n], &roots[n]), 0);
+		cr_assert_eq(dag_emit(&b->dag, &b->compiler, leaf_word, 0, b->refs[n], &roots[n]), 0);
 	t.words = b->compiler.words.items;
 	t.n_words = b->compiler.words.count;
 	for (n = 0; n < FUNCTIONS; n++) {
@@ -179,7 +179,7 @@ static void emitted_once_check(struct bench *b)
 	uint32_t word, n;
 
 	for (n = 0; n < FUNCTIONS; n++)
-		cr_assert_eq(dag_emit(&b->dag, &b->compiler, NULL, b->refs[n], &word), 0);
+		cr_assert_eq(dag_emit(&b->dag, &b->compiler, NULL, 0, b->refs[n], &word), 0);
 	cr_assert_eq(b->compiler.words.count, before, "what is there already is written again");
 }
 

@@ -263,6 +263,17 @@ int dag_apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_
 	return apply_is_trivial(d, level, a, b, ret_ref) ? 0 : apply(d, level, a, b, ret_ref);
 }
 
+uint32_t dag_at(const struct dag *d, unsigned int end, uint32_t ref, uint32_t key)
+{
+	unsigned int level, below = bits_between(d, 0, end);
+
+	for (level = 0; level < end && ref & DAG_NODE; level++) {
+		below -= d->level[level].stride;
+		ref = node_refs(&d->level[level], ref)[key >> below & ((1u << d->level[level].stride) - 1)];
+	}
+	return ref;
+}
+
 /* -------------------------------------------------------------------------- emit */
 
 struct emitter {
@@ -362,7 +373,8 @@ static int ref_emit(struct emitter *e, unsigned int level, uint32_t ref, uint32_
 	return 0;
 }
 
-int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, uint32_t ref, uint32_t *ret_word)
+int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, unsigned int level, uint32_t ref,
+	     uint32_t *ret_word)
 {
 	struct emitter e = {d, c, leaf_word};
 	unsigned int i;
@@ -373,5 +385,5 @@ int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, uint3
 		if (!d->level[i].words)
 			return -ENOMEM;
 	}
-	return ref_emit(&e, 0, ref, ret_word);
+	return ref_emit(&e, level, ref, ret_word);
 }

@@ -66,10 +66,14 @@ int dag_keys(struct dag *d, unsigned int level, unsigned int end, const struct d
 /* Leaf by leaf combination of two functions of the levels from `level`. */
 int dag_apply(struct dag *d, unsigned int level, uint32_t a, uint32_t b, uint32_t *ret_ref);
 
+/* What a function of level 0 becomes when the levels before `end` have taken `key`. */
+uint32_t dag_at(const struct dag *d, unsigned int end, uint32_t ref, uint32_t key);
+
 /*
- * Writes what `ref` reaches into c->words, in the form of abi.h, "Tries"; what is there already is shared. `leaf_word`
+ * Writes what `ref`, a function of the levels from `level`, reaches into c->words, in the form of abi.h, "Tries"; what is there already is shared. `leaf_word`
  * gives the word of a leaf; NULL: itself.
  */
-int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, uint32_t ref, uint32_t *ret_word);
+int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, unsigned int level, uint32_t ref,
+	     uint32_t *ret_word);
 
 #endif

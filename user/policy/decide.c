@@ -42,6 +42,25 @@ struct decide {
 	struct hash_index by_audits;
 };
 
+#define EXCEPTIONS_MAX 2
+
+/*
+ * A row under construction: the diagram of a few other classes too, and before it, as skips, what differs for single
+ * destinations. Most classes of many are one host that one rule names: a skip is a quarter of the nodes of a path, and
+ * one step instead of three.
+ */
+struct row {
+	uint32_t base;
+	unsigned int n_exceptions;
+	struct exception {
+		uint32_t dest;
+		uint32_t ref; /* of the levels from first_port */
+	} exceptions[EXCEPTIONS_MAX];
+};
+
+#define DEST_NONE UINT32_MAX
+#define DEST_MANY (UINT32_MAX - 1)
+
 /* One tenant in one plane. */
 struct pass {
 	struct decide *decide;
@@ -51,6 +70,7 @@ struct pass {
 	const struct tenant_classes *tenant;
 	const struct lists *dests; /* of each element of `to`: its destination classes */
 	uint32_t *element_row;	   /* of each element of `from`: what its own rules say */
+	uint32_t *element_dest;	   /* the one destination class that they name, or DEST_NONE, DEST_MANY */
 	uint32_t any_row;
 };
 
@@ -233,16 +253,34 @@ static int rule_row(const struct pass *p, size_t k, uint32_t *ret_row)
 	return r ? r : dag_keys(p->dag, 0, p->decide->first_port, &dests, inside, ret_row);
 }
 
+/* The one destination class that a rule and those before it of its element name. */
+static uint32_t dest_narrow(const struct pass *p, size_t k, uint32_t dest)
+{
+	uint32_t element = p->tenant->to.element[k], only;
+	const struct list_span *span;
+
+	if (element == SET_ANY || dest == DEST_MANY)
+		return DEST_MANY;
+	span = &p->dests->spans[element];
+	if (!span->count)
+		return dest;
+	only = p->dests->members[span->first];
+	return span->count == 1 && (dest == DEST_NONE || dest == only) ? only : DEST_MANY;
+}
+
 static int rules_fold(struct pass *p)
 {
-	uint32_t row, *to;
+	uint32_t row, element, *to;
 	size_t k;
 	int r = 0;
 
 	for (k = 0; k < p->tenant->n_rules && !r; k++) {
 		if (!pass_has_rule(p, k))
 			continue;
-		to = p->tenant->from.element[k] == SET_ANY ? &p->any_row : &p->element_row[p->tenant->from.element[k]];
+		element = p->tenant->from.element[k];
+		to = element == SET_ANY ? &p->any_row : &p->element_row[element];
+		if (element != SET_ANY)
+			p->element_dest[element] = dest_narrow(p, k, p->element_dest[element]);
 		r = rule_row(p, k, &row);
 		if (!r)
 			r = dag_apply(p->dag, 0, *to, row, to);
@@ -275,33 +313,63 @@ static int members_sort(struct tenant_classes *t)
 	return r;
 }
 
-static int class_row(const struct pass *p, size_t class, uint32_t *ret_row)
+/* Makes what the rules of an element say of its one destination part of a row. */
+static int exception_add(const struct pass *p, struct row *row, uint32_t element)
+{
+	uint32_t dest = p->element_dest[element], first = p->decide->first_port, before, after;
+	struct exception *e = row->exceptions;
+	int r;
+
+	while (e < row->exceptions + row->n_exceptions && e->dest != dest)
+		e++;
+	before = e < row->exceptions + row->n_exceptions ? e->ref : dag_at(p->dag, first, row->base, dest);
+	r = dag_apply(p->dag, first, before, dag_at(p->dag, first, p->element_row[element], dest), &after);
+	if (r || after == before)
+		return r;
+	*e = (struct exception){dest, after};
+	row->n_exceptions = max(row->n_exceptions, (unsigned int)(e - row->exceptions) + 1);
+	return 0;
+}
+
+static int class_row(const struct pass *p, size_t class, struct row *row)
 {
 	const struct list_span *span = &p->tenant->from.classes.spans[class];
-	uint32_t row = p->any_row;
-	size_t i;
+	const uint32_t *members = p->tenant->from.classes.members + span->first;
+	size_t i, folded = span->count;
 	int r = 0;
 
-	for (i = span->first; i < span->first + span->count && !r; i++)
-		r = dag_apply(p->dag, 0, row, p->element_row[p->tenant->from.classes.members[i]], &row);
-	*ret_row = row;
+	/* The narrowest come last. */
+	while (p->decide->first_port && folded && span->count - folded < EXCEPTIONS_MAX &&
+	       p->element_dest[members[folded - 1]] != DEST_MANY)
+		folded--;
+	*row = (struct row){.base = p->any_row};
+	for (i = 0; i < folded && !r; i++)
+		r = dag_apply(p->dag, 0, row->base, p->element_row[members[i]], &row->base);
+	for (; i < span->count && !r; i++) {
+		if (p->element_dest[members[i]] != DEST_NONE)
+			r = exception_add(p, row, members[i]);
+	}
 	return r;
 }
 
-static int tenant_rows(struct pass *p, uint32_t *rows)
+static int tenant_rows(struct pass *p, struct row *rows)
 {
 	_cleanup_free_ uint32_t *element_row = calloc(p->tenant->from.n_elements + 1, sizeof(*element_row));
+	_cleanup_free_ uint32_t *element_dest = calloc(p->tenant->from.n_elements + 1, sizeof(*element_dest));
 	_cleanup_(lists_done) struct lists dests = {};
 	size_t i;
 	int r;
 
-	if (!element_row)
+	if (!element_row || !element_dest)
 		return -ENOMEM;
 	p->element_row = element_row;
+	p->element_dest = element_dest;
 	p->dests = &dests;
 	p->any_row = p->dag->none;
-	for (i = 0; i < p->tenant->from.n_elements; i++)
+	for (i = 0; i < p->tenant->from.n_elements; i++) {
 		element_row[i] = p->dag->none;
+		element_dest[i] = DEST_NONE;
+	}
 	r = lists_invert(&p->tenant->to.classes, p->tenant->to.n_elements, &dests);
 	if (!r)
 		r = rules_fold(p);
@@ -312,22 +380,42 @@ static int tenant_rows(struct pass *p, uint32_t *rows)
 
 /* ------------------------------------------------------------------------- planes */
 
+/* The trie word of a row: its diagram, and a skip before it for each exception. */
+static int row_emit(struct decide *d, struct dag *dag, const uint32_t *leaves, const struct row *row,
+		    uint32_t *ret_word)
+{
+	unsigned int bits = d->compiler->tables->head.dest_bits, i;
+	struct sluice_skip skip = {.bits = bits};
+	int r = dag_emit(dag, d->compiler, leaves, 0, row->base, ret_word);
+
+	for (i = 0; i < row->n_exceptions && !r; i++) {
+		r = dag_emit(dag, d->compiler, leaves, d->first_port, row->exceptions[i].ref, &skip.equal);
+		if (r)
+			return r;
+		skip.other = *ret_word;
+		skip.value = (uint64_t)row->exceptions[i].dest << (64 - bits);
+		*ret_word = trie_skip_add(d->compiler, &skip, &r);
+	}
+	return r;
+}
+
 static int plane_build(struct decide *d, struct dag *dag, const struct layout *layout, unsigned int plane)
 {
 	struct pass p = {.decide = d, .dag = dag, .layout = layout, .plane = plane};
 	struct compiler *c = d->compiler;
+	_cleanup_free_ struct row *rows = calloc(c->n_sources + 1, sizeof(*rows));
 	_cleanup_free_ uint32_t *leaves = NULL;
 	size_t i;
-	int r = 0;
+	int r = rows ? 0 : -ENOMEM;
 
 	for (i = 0; i < c->policy->n_tenants && !r; i++) {
 		p.tenant = &c->tenants[i];
-		r = tenant_rows(&p, d->rows[plane]);
+		r = tenant_rows(&p, rows);
 	}
 	if (!r && !layout)
 		r = audits_emit(d, &leaves);
 	for (i = 0; i < c->n_sources && !r; i++)
-		r = dag_emit(dag, c, leaves, d->rows[plane][i], &d->rows[plane][i]);
+		r = row_emit(d, dag, leaves, &rows[i], &d->rows[plane][i]);
 	return r;
 }
 
