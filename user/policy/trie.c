@@ -3,7 +3,7 @@
  * Intervals of addresses → level- and path-compressed trie; the nodes are those of abi.h, "Tries". Called by classes.c
  * once a tenant and family.
  *
- * A branch gets as many bits as the number of intervals below it can fill to a quarter, so that the first node of many
+ * A branch gets as many bits as the number of intervals below it can fill to a half, so that the first node of many
  * prefixes is wide and takes most of the way in one step; a stretch of bits in which nothing happens becomes a skip.
  * Hence a lookup takes some two or three steps however many prefixes there are, and memory is linear in them.
  */
@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "policy/compile.h"
 
-#define BRANCH_FILL 4 /* words of a branch for each interval below it */
+#define BRANCH_FILL 2 /* words of a branch for each interval below it */
 
 struct builder {
 	struct compiler *compiler;
