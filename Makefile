@@ -127,6 +127,7 @@ differential: tests ## random policies and packets against the reference, in use
 bench: deps ## figures, as ratios within one run
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
 	$(Q)tests/bench/run.sh --build $(BUILD)
+	$(Q)tests/bench/report.sh $(BUILD)
 
 demo: deps ## the main job: four hosts, policies, NVMe/TCP, an intruder
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all

@@ -40,7 +40,8 @@ int generate(struct xdp_md *ctx)
 {
 	struct live_frame *f = (void *)(long)ctx->data;
 	__u32 n = next++;
-	__be32 source = bpf_htonl(shape.source + (n & shape.source_mask));
+	__u32 number = n * 0x9e3779b1u >> 12;
+	__be32 source = bpf_htonl(shape.scatter ? LIVE_SCATTERED(number) : shape.source + (n & shape.source_mask));
 
 	if ((void *)(f + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;

@@ -47,6 +47,7 @@ struct live_options {
 	unsigned int port;	     /* destination port */
 	double seconds;
 	bool sink;  /* a UDP socket at the destination, which throws away all it gets */
+	bool scatter; /* sources drawn over all prefixes */
 	bool reply; /* it answers once to each flow, so that a connection tracker takes them for established */
 	int cpu;
 };
@@ -165,6 +166,7 @@ static void config_fill(const struct live_options *o, unsigned int ifindex, cons
 	c->port = 1024;
 	c->port_mask = o->ports - 1;
 	c->ifindex = ifindex;
+	c->scatter = o->scatter;
 }
 
 /* Returns what the kernel says a frame took, in ns: only good for calibration, as it leaves out work done by ksoftirqd. */
@@ -294,6 +296,7 @@ static const struct option long_options[] = {
 	{"cpu", required_argument, NULL, 'c'},
 	{"sink", no_argument, NULL, 'k'},
 	{"reply", no_argument, NULL, 'r'},
+	{"scatter", no_argument, NULL, 'x'},
 	{},
 };
 
@@ -313,6 +316,7 @@ static int option_take(struct live_options *o, int option)
 	case 'c': o->cpu = atoi(optarg); return 0;
 	case 'k': o->sink = true; return 0;
 	case 'r': o->reply = true; return 0;
+	case 'x': o->scatter = true; return 0;
 	default: return -EINVAL;
 	}
 }
@@ -341,7 +345,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: live drop --to-namespace NS --to-device DEV\n"
 				"       live send --from-namespace NS --from-device DEV --to-namespace NS --to-device DEV\n"
 				"                 --source ADDRESS --dest ADDRESS --port N [--sources 2^N] [--ports 2^N]\n"
-				"                 [--seconds S] [--cpu N] [--sink [--reply]]\n");
+				"                 [--seconds S] [--cpu N] [--sink [--reply]] [--scatter]\n");
 		return 2;
 	}
 	CPU_ZERO(&cpus);

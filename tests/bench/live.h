@@ -3,6 +3,9 @@
 #ifndef SLUICE_BENCH_LIVE_H
 #define SLUICE_BENCH_LIVE_H
 
+/* Source number n of 1 << 20, one in every /24 from 16.0.0.0 on; run.sh's policy of 1,000,000 prefixes has them all. */
+#define LIVE_SCATTERED(n) (0x10000000u + (n) * 256 + ((n) * 7 & 255))
+
 #define LIVE_FRAME 64 /* bytes: Ethernet 14, IPv4 20, UDP 8, payload 22 */
 
 struct live_config {
@@ -13,6 +16,7 @@ struct live_config {
 	__u32 port_mask;	/* number of source ports - 1, likewise */
 	__u32 checksum;		/* unfolded sum of the IPv4 header with source address 0, network order words */
 	__u32 ifindex;		/* where to send, in the namespace of the test run */
+	__u32 scatter;		/* 1: sources are LIVE_SCATTERED() of random numbers instead */
 };
 
 #endif

@@ -14,10 +14,13 @@
 #       +--------------+                  +-------------------+
 #
 #   io             sluice target and sluice io over loopback, and fio on the file that the target serves
+#   prefix         an address in 1 to 1,000,000 prefixes, beside the LPM trie, by test run
+#   classify       a new packet under 1 to 100,000 rules in the manner of ClassBench, by test run
+#   policies       check, apply, load and memory of 1 to 100,000 ACL rules
 #   policy         check and apply of 100, 1,000 and 10,000 rules
 #
 # Candidates are measured in interleaved rounds, so that whatever else the machine does falls on all of them; a ratio is
-# the median of the rounds' ratios. Raw figures go to DIR/bench/*.tsv. --only takes sections (packets, io, policy) or candidates.
+# the median of the rounds' ratios. Raw figures go to DIR/bench/*.tsv. --only takes sections or candidates.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=scripts/topology.sh
@@ -130,6 +133,38 @@ nft_door() { # at the earliest hook there is, which is also nftables' fastest
 	printf 'ip saddr 10.99.0.0/16 drop\n}\n}\n'
 }
 
+# The best that nftables has for many sources: an interval set.
+nft_set() {
+	local i
+	echo 'table netdev bench { set sources { type ipv4_addr; flags interval; elements = {'
+	for ((i = 0; i < $1; i++)); do
+		echo "16.$((i / 65536)).$((i / 256 % 256)).$((i * 7 % 256)),"
+	done
+	echo '10.99.0.0/16 } }'
+	echo 'chain door { type filter hook ingress device eth0 priority 0; policy accept; ip saddr @sources drop'
+	printf '}\n}\n'
+}
+
+# 1,000,000 prefixes and more in four segments, the sources of `live --scatter` among them (live.h), and 1,000 rules.
+policy_prefixes() {
+	local i
+	policy_rules 1000
+	for ((i = 0; i < 4; i++)); do
+		echo "  - {name: many-$i, from: many-$i, to: 10.98.0.0/16, service: tcp/$((80 + i)), action: allow}"
+	done
+	awk 'BEGIN {
+		print "segments:"
+		for (s = 0; s < 4; s++) {
+			printf "  many-%d: [", s
+			for (n = s; n < 1048576; n += 4) {
+				a = 268435456 + n * 256 + n * 7 % 256
+				printf "%d.%d.%d.%d, ", a / 16777216, a / 65536 % 256, a / 256 % 256, a % 256
+			}
+			print "10.99.64.0/24]"
+		}
+	}'
+}
+
 nft_conntrack() {
 	cat <<-NFT
 		table inet bench { chain input { type filter hook input priority 0; policy drop;
@@ -142,10 +177,15 @@ nft_conntrack() {
 
 candidate_prepare() {
 	case $1 in
-	floor) "$live" drop --to-namespace "$topology_prefix-floor" --to-device eth0 ;;
+	floor*) "$live" drop --to-namespace "$topology_prefix-$1" --to-device eth0 ;;
 	nft-1) nft_door 1 | topology_in "$1" nft -f - ;;
 	nft-1000) nft_door 1000 | topology_in "$1" nft -f - ;;
 	nft-ct) nft_conntrack | topology_in "$1" nft -f - ;;
+	nft-set-10000) nft_set 10000 | topology_in "$1" nft -f - ;;
+	sluice-1m*)
+		[[ -s $out/policy-1m.yaml ]] || policy_prefixes >"$out/policy-1m.yaml"
+		sluice_in "$1" apply "$out/policy-1m.yaml" >/dev/null
+		;;
 	sluice-*)
 		policy_rules 1000 >"$out/policy-1000.yaml"
 		sluice_in "$1" apply "$out/policy-1000.yaml" >/dev/null
@@ -157,7 +197,8 @@ candidate_prepare() {
 candidate_measure() {
 	local traffic
 	case $1 in
-	floor | *-deny | nft-1 | nft-1000) traffic=(--source 10.99.64.0 --sources 1024 --port 4420) ;;
+	floor-all | sluice-1m-all | nft-set-10000) traffic=(--source 10.99.64.0 --scatter --port 4420) ;;
+	floor | *-deny | sluice-1m | nft-1 | nft-1000) traffic=(--source 10.99.64.0 --sources 1024 --port 4420) ;;
 	*) traffic=(--source 10.99.1.1 --ports 1024 --port 4420 --sink --reply) ;;
 	esac
 	"$live" send --from-namespace "$topology_prefix-generator" --from-device "$1" --to-namespace "$topology_prefix-$1" \
@@ -182,7 +223,7 @@ candidate_verify() {
 
 bench_packets() {
 	local candidate round candidates=()
-	for candidate in floor sluice-deny nft-1 nft-1000 open sluice-pass nft-ct; do
+	for candidate in floor sluice-deny sluice-1m floor-all sluice-1m-all nft-1 nft-1000 nft-set-10000 open sluice-pass nft-ct; do
 		if wanted packets || wanted "$candidate"; then candidates+=("$candidate"); fi
 	done
 	((${#candidates[@]})) || return 0
@@ -203,6 +244,9 @@ bench_packets() {
 	local f=$out/packets.tsv
 	row "$f" floor "bare XDP_DROP" - -
 	row "$f" sluice-deny "sluice drops, 1,000 rules, 1,024 sources" floor 0.7
+	row "$f" sluice-1m "sluice drops, 1,000,000 prefixes, 1,024 sources" floor 0.7
+	row "$f" sluice-1m-all "the same, sources drawn over all prefixes" floor-all 0.5
+	row "$f" nft-set-10000 "nftables, a set of 10,000, such sources" floor-all -
 	row "$f" nft-1 "nftables drops at ingress, 1 rule" floor -
 	row "$f" nft-1000 "nftables drops at ingress, 1,000 linear rules" floor -
 	row "$f" sluice-deny "sluice drops, beside nftables with 1 rule" nft-1 -
@@ -312,12 +356,84 @@ bench_policy() {
 	say "  budget: apply of 100,000 rules under 1,000 (measured from its own issue on)"
 }
 
+# --------------------------------------------------------------------------------------------------------- lookups
+
+# tests/bench/lookup prints the rows of these tables.
+bench_prefix() {
+	local family count
+	wanted prefix || return 0
+	title "prefix lookup, ns: family, prefixes, empty program, sluice over it, LPM trie over it"
+	: >"$out/prefix.tsv"
+	for family in 4 6; do
+		for count in 1 10 100 1000 10000 100000 1000000; do
+			"$build/tests/bench/lookup" prefix "$family" "$count" | tee -a "$out/prefix.tsv" | sed 's/^/  /'
+		done
+	done
+	awk -F '\t' '$2 == 1000000 { printf "  IPv%s: %s ns, budget 50 %s; LPM trie %.1f times that, budget 10 %s\n", $1, $4,
+		($4 <= 50 ? "met" : "MISSED"), $5 / $4, ($5 / $4 >= 10 ? "met" : "MISSED") }' "$out/prefix.tsv"
+}
+
+bench_classify() {
+	local seed count
+	wanted classify || return 0
+	title "a new packet, ns: set, rules, empty program, decision over it, new flow over it, denied over it"
+	: >"$out/classify.tsv"
+	for seed in acl fw ipc; do
+		for count in 1 10 100 1000 10000 100000; do
+			"$build/tests/bench/lookup" classify "$seed" "$count" | tee -a "$out/classify.tsv" | sed 's/^/  /'
+		done
+	done
+	awk -F '\t' '$2 == 100 { few[$1] = $5 } $2 == 100000 { printf "  %s: a new flow at 100,000 rules costs %.2f times that at 100, budget 1.5 %s\n",
+		$1, $5 / few[$1], ($5 <= 1.5 * few[$1] ? "met" : "MISSED") }' "$out/classify.tsv"
+}
+
+# Bytes of the kernel's memory that the maps of both banks lock, as the kernel says.
+banks_bytes() {
+	local table id total=0
+	for table in policy tenants words rules; do
+		for id in $(bpftool map dump pinned "$(topology_root policies)/$table" 2>/dev/null | awk '/inner_map_id/ { print $NF }'); do
+			total=$((total + $(bpftool -j map show id "$id" | jq .bytes_memlock)))
+		done
+	done
+	echo "$total"
+}
+
+bench_policies() {
+	local count started check apply load
+	wanted policies || return 0
+	title "policies of ACL rules: rules, check ms, apply ms, load ms, peak MiB of apply, kernel MiB of both banks"
+	ip netns list | grep "^$topology_prefix-generator" >/dev/null || ip netns add "$topology_prefix-generator"
+	candidate_up policies
+	: >"$out/policies.tsv"
+	for count in 1 10 100 1000 10000 100000; do
+		{
+			"$build/tests/bench/classbench" --seed acl --rules "$count" --format policy
+			echo 'interfaces: [{name: eth0}]'
+		} >"$out/policy-acl.yaml"
+		started=${EPOCHREALTIME/./}
+		"$SLUICE" check "$out/policy-acl.yaml" >/dev/null 2>&1
+		check=$((${EPOCHREALTIME/./} - started))
+		sluice_in policies apply "$out/policy-acl.yaml" >/dev/null 2>&1 # the other bank, too
+		started=${EPOCHREALTIME/./}
+		topology_in policies "$build/tests/bench/peak" "$out/peak" "$SLUICE" --root "$(topology_root policies)" apply \
+			--json "$out/policy-acl.yaml" 2>/dev/null >"$out/apply.json"
+		apply=$((${EPOCHREALTIME/./} - started))
+		load=$(jq .load_ns "$out/apply.json")
+		awk -v n="$count" -v c="$check" -v a="$apply" -v l="$load" -v p="$(cat "$out/peak")" -v k="$(banks_bytes)" 'BEGIN {
+			printf "%d\t%.1f\t%.1f\t%.2f\t%.0f\t%.1f\n", n, c / 1e3, a / 1e3, l / 1e6, p / 1024, k / 1048576 }' |
+			tee -a "$out/policies.tsv" | sed 's/^/  /'
+	done
+}
+
 # ------------------------------------------------------------------------------------------------------------- all
 
 title "machine"
 say "  $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p), kernel $(uname -r), load $(cut -d' ' -f1 /proc/loadavg)"
 say "  $(df --output=fstype,source "$out" | tail -1 | awk '{ print "files on " $1 " of " $2 }'), nftables $(nft --version | awk '{ print $2 }')"
 bench_packets
+bench_prefix
+bench_classify
+bench_policies
 bench_io
 bench_policy
 title "raw figures in $out/"
