@@ -23,7 +23,7 @@ static __always_inline void reason_add(__u32 reason, __u32 length, bool audited)
 	c->audit_packets += audited;
 }
 
-static __always_inline void rule_add(__u32 slot, __u32 length, bool audited)
+static __always_inline void rule_add(__u32 slot, __u32 length, bool audited, bool limited)
 {
 	struct sluice_rule_counter *c = bpf_map_lookup_elem(&rule_counters, &slot);
 
@@ -32,6 +32,7 @@ static __always_inline void rule_add(__u32 slot, __u32 length, bool audited)
 	c->packets++;
 	c->bytes += length;
 	c->audit_packets += audited;
+	c->limited_packets += limited;
 }
 
 static __always_inline void event_lose(void)
@@ -116,7 +117,7 @@ static __noinline void audits_account(struct pkt *pkt)
 		if (!rule)
 			return;
 		denies = rule->action != SLUICE_ACTION_ALLOW;
-		rule_add(rule->slot, pkt->length, denies);
+		rule_add(rule->slot, pkt->length, denies, false);
 		if (replay)
 			replay_audit(rule->slot);
 		rule_log(pkt, rule, denies ? SLUICE_R_DENY_RULE : SLUICE_R_PASS_RULE,
@@ -153,7 +154,7 @@ __noinline int account(struct pkt *pkt, int reason)
 	}
 	reason_add(reason, pkt->length, audited);
 	if (pkt->decision.slot != SLUICE_NO_RULE)
-		rule_add(pkt->decision.slot, pkt->length, audited);
+		rule_add(pkt->decision.slot, pkt->length, audited, reason == SLUICE_R_RATE_LIMITED);
 	if (pkt->decision.audits)
 		audits_account(pkt);
 	if (pkt->decision.slot != SLUICE_NO_RULE && pkt->decision.rule != SLUICE_NO_RULE) {

@@ -138,7 +138,7 @@ static __always_inline bool denial_fits(const struct denial *d, const struct doo
 static __always_inline bool door_drops(const struct denial *d, __u32 length)
 {
 	reason_add(d->reason, length, false);
-	rule_add(d->slot, length, false);
+	rule_add(d->slot, length, false, false);
 	return true;
 }
 

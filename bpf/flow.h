@@ -168,6 +168,8 @@ __noinline int flow_find(struct pkt *pkt)
 			return reason;
 	}
 	pkt->decision.slot = flow->rule;
+	if (flow->originator)
+		pkt->decision.flags |= DECISION_SECOND;
 	if (flow->seen & SLUICE_FLOW_AUDIT_DENY)
 		return SLUICE_R_STALE_DENY;
 	if (pkt->icmp_error)

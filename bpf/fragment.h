@@ -28,6 +28,8 @@ static __noinline int fragment_later(struct pkt *pkt)
 	if (!first || first->generation != pkt->generation || pkt_now(pkt) - first->seen_ns > SLUICE_FRAGMENT_NS)
 		return SLUICE_R_FRAGMENT_UNKNOWN;
 	pkt->decision.slot = first->rule;
+	if (first->opener)
+		pkt->decision.flags |= DECISION_SECOND;
 	return first->verdict == SLUICE_PASS ? SLUICE_R_PASS_FRAGMENT : first->reason;
 }
 
@@ -43,6 +45,7 @@ static __noinline void fragment_keep(struct pkt *pkt, int reason)
 		.seen_ns = pkt_now(pkt),
 		.generation = pkt->generation,
 		.verdict = reason_drops(reason) ? SLUICE_DROP : SLUICE_PASS,
+		.opener = pkt_opener(pkt),
 		.reason = reason,
 		.rule = pkt->decision.slot,
 	};

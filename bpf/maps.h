@@ -163,6 +163,36 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fragments SEC(".maps");
 
+/* See abi.h. Writer: dataplane (apply). Reader: limit.h. 4 MiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * SLUICE_MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct sluice_limit);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} limits SEC(".maps");
+
+/* See abi.h. Writers: limit.h, dataplane (apply: full buckets for new rules). 1 MiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_MAX_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} limit_buckets SEC(".maps");
+
+/* See abi.h. Writer, reader: limit.h. 2 MiB; mmapable so that sets begin with cache lines. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_LIMIT_SETS);
+	__type(key, __u32);
+	__type(value, struct sluice_limit_set);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} limit_sources SEC(".maps");
+
 /* By counter slot. Writer: account.h. Reader: dataplane (status). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -42,11 +42,14 @@ _Static_assert(sizeof(struct tuple) == 44, "tuple has no padding: the verifier w
 /* What the rules said of a tuple. */
 struct decision {
 	__u16 action; /* enum sluice_action */
-	__u16 flags;  /* SLUICE_RULE_* */
+	__u16 flags;  /* SLUICE_RULE_*, DECISION_SECOND */
 	__u32 slot;   /* counter slot of the rule that the packet counts for, or SLUICE_NO_RULE */
 	__u32 rule;   /* index in `rules` of the bank; SLUICE_NO_RULE: no rule was asked */
 	__u32 audits; /* place in `words` of the list of audit rules that match too, or 0 */
 };
+
+/* No rule was asked, since the flow was: key.addr[1], not key.addr[0], is the end that opened it. */
+#define DECISION_SECOND (1u << 15)
 
 enum fragment {
 	FRAGMENT_NONE,
@@ -158,6 +161,14 @@ static __noinline int pkt_start(struct pkt *pkt, enum sluice_hook hook, __u32 if
 	pkt->policy_flags = p->flags;
 	pkt->policy_action = p->default_action;
 	return UNDECIDED;
+}
+
+/* Index in key.addr of the end that opened the conversation. */
+static __always_inline __u8 pkt_opener(const struct pkt *pkt)
+{
+	if (pkt->decision.rule == SLUICE_NO_RULE)
+		return !!(pkt->decision.flags & DECISION_SECOND);
+	return pkt->from ^ (pkt->pickup == PICKUP_REVERSE);
 }
 
 /* The time of the packet, asked for once, and only by packets that need it: reading a clock costs some 20 ns. */

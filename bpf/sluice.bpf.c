@@ -26,6 +26,7 @@
 #include "failsafe.h"
 #include "flow.h"
 #include "fragment.h"
+#include "limit.h"
 #include "maps.h"
 #include "parse.h"
 #include "pkt.h"
@@ -57,22 +58,31 @@ __noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
 	return parse_frame(ctx, SLUICE_HOOK_TC_INGRESS, (void *)(long)ctx->data, offset & OFFSET_MASK, (void *)(long)ctx->data_end, pkt);
 }
 
-/* Steps 5 to 7, of a packet whose tenant is known. */
+/*
+ * Steps 5 to 8, of a packet whose tenant is known. A packet over the limit makes no flow, unless it passes all the same:
+ * in audit mode, where what follows it must find its flow.
+ */
 static __always_inline int judge_in_tenant(struct pkt *pkt)
 {
-	int reason = fragment_decide(pkt);
+	int reason = fragment_decide(pkt), limit = UNDECIDED;
 
 	if (reason == UNDECIDED)
 		reason = flow_decide(pkt);
 	if (reason == UNDECIDED)
 		reason = classify_decide(pkt);
+	if (pkt->policy_flags & SLUICE_HAS_LIMITS)
+		limit = limit_decide(pkt, reason);
+	if (limit != UNDECIDED && !(pkt->policy_flags & SLUICE_MODE_AUDIT))
+		reason = limit;
 	if (reason == UNDECIDED)
 		reason = flow_create(pkt);
+	if (limit != UNDECIDED && !reason_drops(reason))
+		reason = limit;
 	fragment_remember(pkt, reason);
 	return reason;
 }
 
-/* Steps 2 to 7. `ctx` serves the route lookup of the failsafe only. */
+/* Steps 2 to 8. `ctx` serves the route lookup of the failsafe only. */
 static __always_inline int judge(void *ctx, struct pkt *pkt)
 {
 	int reason = link_decide(pkt);

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #endif
 
-#define SLUICE_ABI_VERSION 2
+#define SLUICE_ABI_VERSION 3
 #define SLUICE_ABI_MAGIC   0x43554c53 /* "SLUC" little endian */
 
 #define SLUICE_NAME_LEN	      64     /* names of rules, tenants, policies, NUL included */
@@ -64,8 +64,9 @@ struct sluice_control {
 	__u32 key_size;	   /* sizeof(struct sluice_flow_key), checked before adoption */
 	__u32 flow_size;   /* sizeof(struct sluice_flow), likewise */
 	__u64 build;	   /* hash of the kernel object that the maps and programs came from */
+	__u64 seed[2];	   /* random, made with the folder: what strangers can choose is hashed with it (limit.h) */
 };
-_Static_assert(sizeof(struct sluice_control) == 40, "sluice_control is pinned; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_control) == 56, "sluice_control is pinned; resizing bumps the ABI");
 
 /* --------------------------------------------------------------- bank tables */
 
@@ -176,6 +177,9 @@ enum sluice_action {
 #define SLUICE_RULE_DEFAULT  (1u << 1) /* the pseudo rule at the end */
 #define SLUICE_RULE_LOG	     (1u << 2) /* log_period_ns says how often */
 #define SLUICE_RULE_AUDIT    (1u << 3) /* counts as it would have judged; matching goes on with the next rule */
+#define SLUICE_RULE_LIMIT	 (1u << 4) /* of what it allows, limit_rate passes */
+#define SLUICE_RULE_LIMIT_BITS	 (1u << 5) /* counted in bits of frames; else in packets */
+#define SLUICE_RULE_LIMIT_SOURCE (1u << 6) /* for each source address by itself; else for all together */
 
 /*
  * Table `rules`: all about a rule. What a packet is judged with is the head, at sluice_policy.rules_at, with the same
@@ -195,15 +199,18 @@ struct sluice_rule {
 	__u32 reserved;	     /* 0 */
 	__u64 log_period_ns; /* least time between two events of the rule; 0: every packet that is judged anew */
 	__u64 identity;	     /* hash of what the rule says; same name and identity: same rule, slot and counters */
+	__u64 limit_rate;    /* packets or bits a second; 0: no limit */
+	__u64 limit_burst;   /* packets or bits at once */
 	char name[SLUICE_NAME_LEN];
 };
-_Static_assert(sizeof(struct sluice_rule) == 96, "sluice_rule is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_rule) == 112, "sluice_rule is a map value; resizing bumps the ABI");
 
 #define SLUICE_NO_RULE 0xffffffffu
 
 #define SLUICE_MODE_AUDIT	 (1u << 0) /* sluice_policy.flags */
 #define SLUICE_ON_FULL_STATELESS (1u << 1)
 #define SLUICE_HAS_AUDITS	 (1u << 2) /* some rule has mode: audit */
+#define SLUICE_HAS_LIMITS	 (1u << 4) /* some rule has a limit */
 
 enum sluice_timeout {
 	SLUICE_T_TCP_OPENING,	  /* SYN seen, handshake unfinished */
@@ -427,13 +434,72 @@ _Static_assert(sizeof(struct sluice_fragment_key) == 40, "fragment_key is a map 
 struct sluice_fragment {
 	__u64 seen_ns;	  /* first fragment; dead after SLUICE_FRAGMENT_NS */
 	__u64 generation; /* a policy change forgets it */
-	__u16 verdict;	  /* enum sluice_verdict */
+	__u8 verdict;	  /* enum sluice_verdict */
+	__u8 opener;	  /* which end of the flow's key opened it: 0 or 1 */
 	__u16 reason;	  /* enum sluice_reason of the first fragment */
 	__u32 rule;	  /* counter slot, or SLUICE_NO_RULE */
 };
 #define SLUICE_FRAGMENT_NS 30000000000ull
 #define SLUICE_FRAGMENTS   65536
 _Static_assert(sizeof(struct sluice_fragment) == 24, "sluice_fragment is a map value; resizing bumps the ABI");
+
+/* ------------------------------------------------------------------------ limits */
+
+/*
+ * A bucket is one word, the time at which all that was taken from it will have flowed back (GCRA, the virtual scheduling
+ * algorithm of ITU-T I.371): taking moves it on by what is taken, and how far it lies ahead of now is what is owed. It is
+ * moved by compare and swap, so any number of CPUs share it without a lock, and one that is not ahead is a full bucket,
+ * whoever used it last.
+ *
+ * Its unit is the tick, 1/64 ns: a frame of 64 bytes at 1 Tbit/s is 33 of them. It wraps around every nine years, and
+ * what lies further ahead than any debt can is a leftover from before and nothing is owed.
+ */
+#define SLUICE_LIMIT_TICK_SHIFT 6
+#define SLUICE_LIMIT_COST_SHIFT 16
+#define SLUICE_LIMIT_BYTES_MAX	(1u << 19) /* a frame counts for at most so many */
+#define SLUICE_LIMIT_FAR	((4 * 3600 * 1000000000ull) << SLUICE_LIMIT_TICK_SHIFT)
+
+/*
+ * Map `limits`: ARRAY by bank * SLUICE_MAX_RULES + counter slot, mmapable: the limit of a rule. Written with the bank, so
+ * that a limit comes into force with its policy. Only read if the policy has SLUICE_HAS_LIMITS.
+ */
+struct sluice_limit {
+	__u64 cost;	      /* of a packet or byte, ticks << SLUICE_LIMIT_COST_SHIFT; 0: the rule has no limit */
+	__u64 burst : 48;     /* ticks: what may be owed */
+	__u64 bytes : 1;      /* cost is of a byte, not of a packet */
+	__u64 per_source : 1; /* a bucket for each source, map `limit_sources`; else one, map `limit_buckets` */
+	__u64 mark : 14;      /* of the rule's identity: another rule that gets the slot starts with full buckets */
+};
+_Static_assert(sizeof(struct sluice_limit) == 16, "sluice_limit is a map value; resizing bumps the ABI");
+
+/*
+ * Map `limit_buckets`: ARRAY of __u64, mmapable: the bucket of a rule, at sluice_limit_bucket(slot): neighbours among
+ * slots lie in different cache lines.
+ */
+static inline __attribute__((always_inline)) __u32 sluice_limit_bucket(__u32 slot)
+{
+	return (slot << 3 | slot >> 14) & (SLUICE_MAX_RULES - 1);
+}
+_Static_assert(SLUICE_MAX_RULES == 1 << 17, "sluice_limit_bucket rotates 17 bits");
+
+/*
+ * Map `limit_sources`: ARRAY of sets of buckets by a hash of rule, tenant and source, mmapable. A source that is in its
+ * set has its own. One that is not takes over the one that owes least, debt and all: the debt of a source is never
+ * forgotten, so that nobody gets more than the limit by making others crowd him out (the Space-Saving algorithm of
+ * Metwally, Agrawal and El Abbadi, 2005). A bucket that owes nothing is free, and nothing is lost with it.
+ */
+#define SLUICE_LIMIT_SETS 16384
+#define SLUICE_LIMIT_WAYS 8
+
+struct sluice_limit_source {
+	__u64 tag; /* hash of rule, tenant and source; 0: never used */
+	__u64 due; /* the bucket */
+};
+
+struct sluice_limit_set {
+	struct sluice_limit_source way[SLUICE_LIMIT_WAYS];
+};
+_Static_assert(sizeof(struct sluice_limit_set) == 128, "sluice_limit_set is a map value; resizing bumps the ABI");
 
 /* ---------------------------------------------------------------------- counters */
 
@@ -442,8 +508,9 @@ struct sluice_rule_counter {
 	__u64 packets;	     /* every packet that the rule decided, those of its flows included */
 	__u64 bytes;
 	__u64 audit_packets; /* would have been dropped, but the rule or the policy is in audit mode */
+	__u64 limited_packets; /* were over its limit; audited ones included */
 };
-_Static_assert(sizeof(struct sluice_rule_counter) == 24, "sluice_rule_counter is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_rule_counter) == 32, "sluice_rule_counter is a map value; resizing bumps the ABI");
 
 struct sluice_reason_counter {
 	__u64 packets;

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "cli/json.h"
 #include "cli/status.h"
 #include "cli/table.h"
 #include "policy/cases.h"
@@ -35,7 +36,8 @@ static void print_place(char *text, size_t size, struct policy_place place)
 
 static void print_decision(const struct policy *p, const struct question *q, const struct policy_answer *a)
 {
-	char place[512];
+	const struct policy_limit limit = policy_rule_limit(p, a->rule);
+	char place[512], text[POLICY_LIMIT_LEN];
 
 	printf("%s > %s %s: %s%s\n", q->from, q->to, q->service, status_action(a->action),
 	       p->audit ? " (the policy is in audit mode: it passes, and is counted)" : "");
@@ -45,6 +47,8 @@ static void print_decision(const struct policy *p, const struct question *q, con
 		print_place(place, sizeof(place), policy_rule_place(p, a->rule));
 		printf("  rule %s at %s decides\n", policy_rule_name(p, a->rule), place);
 	}
+	if (limit.rate)
+		printf("  limit %s: what is over it is dropped\n", policy_limit_text(&limit, text));
 }
 
 /* A rule that only its service kept from matching, or that matched and only counts: what a reader looks for. */
@@ -127,6 +131,7 @@ static void print_json(const struct policy *p, const struct explain_options *opt
 		       const struct policy_answer *a)
 {
 	const struct question *q = &options->question;
+	const struct policy_limit limit = policy_rule_limit(p, a->rule);
 	char why[POLICY_EXPLAIN_LEN];
 	struct json_object *o = a->by_default ? json_object_new_object() : rule_object(p, a->rule);
 	struct json_object *earlier = json_object_new_array(), *rule;
@@ -140,6 +145,7 @@ static void print_json(const struct policy *p, const struct explain_options *opt
 	json_object_object_add(o, "action", json_object_new_string(status_action(a->action)));
 	json_object_object_add(o, "default", json_object_new_boolean(a->by_default));
 	json_object_object_add(o, "mode", json_object_new_string(p->audit ? "audit" : "enforce"));
+	json_object_object_add(o, "limit", json_limit(&limit));
 	for (i = 0; i < a->rule; i++) {
 		rule = rule_object(p, i);
 		json_object_object_add(rule, "mismatch", json_object_new_string(mismatch_names[a->earlier[i]]));

@@ -56,6 +56,20 @@ struct json_object *json_trial(const struct dataplane_trial *t)
 	return o;
 }
 
+struct json_object *json_limit(const struct policy_limit *limit)
+{
+	struct json_object *o;
+
+	if (!limit->rate)
+		return NULL;
+	o = json_object_new_object();
+	json_add(o, "rate", json_number(limit->rate));
+	json_add(o, "unit", json_object_new_string(limit->bits ? "bit/s" : "pps"));
+	json_add(o, "burst", json_number(limit->burst));
+	json_add(o, "per", json_object_new_string(limit->per_source ? "source" : "rule"));
+	return o;
+}
+
 static void error_print(const char *text)
 {
 	struct json_object *o = json_object_new_object();

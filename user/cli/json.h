@@ -20,6 +20,10 @@ void json_add(struct json_object *o, const char *key, struct json_object *value)
 struct dataplane_trial;
 struct json_object *json_trial(const struct dataplane_trial *t);
 
+/* The limit of a rule, or null if it has none. */
+struct policy_limit;
+struct json_object *json_limit(const struct policy_limit *limit);
+
 /* Prints the document and frees it. */
 void json_print(struct json_object *o);
 

@@ -53,6 +53,7 @@ static struct json_object *interface_object(const struct dataplane_interface *i)
 
 static struct json_object *rule_object(const struct dataplane_rule *r)
 {
+	const struct policy_limit limit = policy_limit_of(&r->rule);
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "name", json_object_new_string(r->rule.name));
@@ -61,6 +62,8 @@ static struct json_object *rule_object(const struct dataplane_rule *r)
 	json_object_object_add(o, "audit", json_object_new_boolean(r->rule.flags & SLUICE_RULE_AUDIT));
 	json_object_object_add(o, "default", json_object_new_boolean(r->rule.flags & SLUICE_RULE_DEFAULT));
 	json_object_object_add(o, "slot", number(r->rule.slot));
+	json_object_object_add(o, "limit", json_limit(&limit));
+	json_object_object_add(o, "limited_packets", number(r->counter.limited_packets));
 	add_counters(o, r->counter.packets, r->counter.bytes, r->counter.audit_packets);
 	return o;
 }

@@ -62,13 +62,31 @@ static void print_interfaces(const struct dataplane_status *s)
 	table_done(&t);
 }
 
+static void limit_cells(struct table *t, const struct dataplane_rule *r)
+{
+	const struct policy_limit limit = policy_limit_of(&r->rule);
+	char text[POLICY_LIMIT_LEN];
+
+	if (!limit.rate)
+		return;
+	table_cell(t, "%s", number_text(r->counter.limited_packets).text);
+	table_cell(t, "%s", policy_limit_text(&limit, text));
+}
+
 static void print_rules(const struct dataplane_status *s)
 {
+	bool limits = s->policy.flags & SLUICE_HAS_LIMITS;
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){
-				{"rule", 0}, {"action", 0}, {"packets", 1}, {"bytes", 1}, {"audited", 1}, {}});
+	table_start(&t, (const struct table_column[]){{"rule", 0},
+						      {"action", 0},
+						      {"packets", 1},
+						      {"bytes", 1},
+						      {"audited", 1},
+						      {limits ? "limited" : NULL, 1},
+						      {"limit", 0},
+						      {}});
 	for (i = 0; i < s->n_rules; i++) {
 		const struct dataplane_rule *r = &s->rules[i];
 
@@ -78,6 +96,7 @@ static void print_rules(const struct dataplane_status *s)
 		table_cell(&t, "%s", number_text(r->counter.packets).text);
 		table_cell(&t, "%s", number_text(r->counter.bytes).text);
 		table_cell(&t, "%s", number_text(r->counter.audit_packets).text);
+		limit_cells(&t, r);
 	}
 	printf("\n");
 	table_print(&t, stdout);

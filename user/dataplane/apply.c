@@ -94,6 +94,8 @@ static int load_spare(struct apply *a, struct error *err)
 	r = tenants_number(a->dp, a->policy, a->tables, err, &n);
 	if (!r)
 		r = bank_load(a->dp, bank, &n.tables, err);
+	if (!r)
+		r = limits_load(a->dp, bank, &n.tables, err);
 	return r ? r : interfaces_write(a->dp, &n.policy, &a->found, bank, err);
 }
 
@@ -127,7 +129,7 @@ static int apply_tidy(struct apply *a, struct error *err)
 	if (!r && tc_prune(a->dp))
 		log_warn("dataplane", "%s/links: cannot remove links of interfaces that are gone", a->dp->root);
 	if (!r && a->late.count)
-		r = slots_zero(a->dp, a->late.slot, a->late.count, err);
+		r = slots_begin(a->dp, a->late.slot, a->late.count, err);
 	return r;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -204,7 +205,7 @@ static int reasons_name(struct sluice_bpf *skel, struct error *err)
 
 static int control_write(const char *folder, struct error *err)
 {
-	const struct sluice_control control = {
+	struct sluice_control control = {
 		.magic = SLUICE_ABI_MAGIC,
 		.abi_version = SLUICE_ABI_VERSION,
 		.key_size = sizeof(struct sluice_flow_key),
@@ -214,6 +215,8 @@ static int control_write(const char *folder, struct error *err)
 	_cleanup_close_ int fd = bpf_obj_get(pin_path(folder, NULL, "control").text);
 	__u32 zero = 0;
 
+	if (getrandom(control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
+		return error_system(err, errno, "%s: no random numbers", folder);
 	if (fd < 0 || bpf_map_update_elem(fd, &zero, &control, BPF_ANY))
 		return error_system(err, errno, "%s/control: write", folder);
 	return 0;

@@ -26,6 +26,9 @@
 	M(flows)           \
 	M(flow_count)      \
 	M(fragments)       \
+	M(limits)          \
+	M(limit_buckets)   \
+	M(limit_sources)   \
 	M(rule_counters)   \
 	M(reason_counters) \
 	M(rule_logs)       \
@@ -206,6 +209,13 @@ int tenants_number(const struct dataplane *dp, const struct policy *p, const str
 		   struct numbered *ret);
 void numbered_done(struct numbered *n);
 
+/* ------------------------------------------------------------------------- limits.c */
+
+/* The limits of `t`, which has its slots, into the part of `bank`. */
+int limits_load(const struct dataplane *dp, unsigned int bank, const struct policy_tables *t, struct error *err);
+/* Full buckets for rules that begin with these slots. */
+int limits_fill(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err);
+
 /* ------------------------------------------------------------------------- slots.c */
 
 /* Slots taken over from rules that end with the flip: zeroed after it, since they still count until then. */
@@ -215,6 +225,6 @@ struct late_slots {
 };
 int slots_assign(struct dataplane *dp, struct policy_tables *t, struct error *err, size_t *ret_kept,
 		 struct late_slots *ret_late);
-int slots_zero(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err);
+int slots_begin(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err);
 
 #endif

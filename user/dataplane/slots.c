@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Counter slots: a rule that says the same under the same name keeps its slot, and so its counters, across policies; a
- * new one gets a slot that no live rule uses, zeroed before the flip. When all free ones are gone, slots of rules that
+ * new one gets a slot that no live rule uses, zeroed before the flip, and full buckets if it has a limit. When all free ones are gone, slots of rules that
  * end with this flip are taken and zeroed after it. Called by apply.
  */
 #include <errno.h>
@@ -116,7 +116,7 @@ static size_t slots_give(struct policy_tables *t, uint8_t *state, enum slot_stat
 	return count;
 }
 
-int slots_zero(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err)
+static int slots_zero(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err)
 {
 	_cleanup_free_ struct sluice_rule_counter *zeroes = calloc(ZERO_BATCH * (size_t)dp->n_cpus, sizeof(*zeroes));
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
@@ -130,6 +130,14 @@ int slots_zero(const struct dataplane *dp, const uint32_t *slots, size_t count, 
 			return error_system(err, errno, "rule counters: cannot zero");
 	}
 	return 0;
+}
+
+/* A new rule begins with counters at 0 and full buckets. */
+int slots_begin(const struct dataplane *dp, const uint32_t *slots, size_t count, struct error *err)
+{
+	int r = slots_zero(dp, slots, count, err);
+
+	return r ? r : limits_fill(dp, slots, count, err);
 }
 
 int slots_assign(struct dataplane *dp, struct policy_tables *t, struct error *err, size_t *ret_kept,
@@ -150,7 +158,7 @@ int slots_assign(struct dataplane *dp, struct policy_tables *t, struct error *er
 	kept = slots_keep(t, &live, state);
 	fresh = slots_give(t, state, SLOT_FREE, given);
 	n_late = slots_give(t, state, SLOT_LIVE, late);
-	r = slots_zero(dp, given, fresh, err);
+	r = slots_begin(dp, given, fresh, err);
 	if (r)
 		return r;
 	*ret_kept = kept;

@@ -36,6 +36,7 @@ static int sum_rule(const struct dataplane *dp, uint32_t slot, struct sluice_rul
 		sum.packets += values[i].packets;
 		sum.bytes += values[i].bytes;
 		sum.audit_packets += values[i].audit_packets;
+		sum.limited_packets += values[i].limited_packets;
 	}
 	*ret = sum;
 	return 0;

@@ -107,6 +107,31 @@ static int head_fill(struct compiler *c)
 	return digest_finish(c->digest, head->digest);
 }
 
+static void rule_fill_limit(struct compiler *c, const struct policy_limit *limit, struct sluice_rule *r)
+{
+	if (!limit->rate)
+		return;
+	r->limit_rate = limit->rate;
+	r->limit_burst = limit->burst;
+	r->identity = hash_mix(hash_mix(r->identity ^ r->limit_rate) ^ r->limit_burst);
+	digest_number(c->digest, r->limit_rate);
+	digest_number(c->digest, r->limit_burst);
+	c->tables->head.flags |= SLUICE_HAS_LIMITS;
+}
+
+static uint32_t rule_flags(const struct policy_rule *rule)
+{
+	uint32_t flags = 0;
+
+	flags |= rule->stateful ? SLUICE_RULE_STATEFUL : 0;
+	flags |= rule->log ? SLUICE_RULE_LOG : 0;
+	flags |= rule->audit ? SLUICE_RULE_AUDIT : 0;
+	flags |= rule->limit.rate ? SLUICE_RULE_LIMIT : 0;
+	flags |= rule->limit.bits ? SLUICE_RULE_LIMIT_BITS : 0;
+	flags |= rule->limit.per_source ? SLUICE_RULE_LIMIT_SOURCE : 0;
+	return flags;
+}
+
 static void rule_fill(struct compiler *c, size_t i)
 {
 	const struct policy_rule *rule = &c->policy->rules[i];
@@ -115,8 +140,7 @@ static void rule_fill(struct compiler *c, size_t i)
 	const uint8_t *service = any_service;
 
 	r->action = rule->action;
-	r->flags = (rule->stateful ? SLUICE_RULE_STATEFUL : 0) | (rule->log ? SLUICE_RULE_LOG : 0) |
-		   (rule->audit ? SLUICE_RULE_AUDIT : 0);
+	r->flags = rule_flags(rule);
 	r->slot = (uint32_t)i;
 	r->log_period_ns = rule->log_period_ns;
 	strncpy(r->name, rule->name, sizeof(r->name) - 1);
@@ -129,6 +153,7 @@ static void rule_fill(struct compiler *c, size_t i)
 	digest_bytes(c->digest, service, sizeof(any_service));
 	digest_number(c->digest, (uint64_t)r->action << 32 | r->flags);
 	digest_number(c->digest, r->log_period_ns);
+	rule_fill_limit(c, &rule->limit, r);
 }
 
 static void rules_fill(struct compiler *c)

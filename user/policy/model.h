@@ -69,12 +69,23 @@ struct policy_rule {
 	bool audit;
 	bool log;
 	uint64_t log_period_ns;
+	struct policy_limit limit;
 	uint32_t tenant; /* as written, or POLICY_TENANT_UNSAID */
 	struct policy_place tenant_place;
 	bool all_tenants;
 	uint16_t *tenants; /* ascending, if !all_tenants; from check.c */
 	size_t n_tenants;
 };
+
+/* Bounds of a limit. The burst is at most what the rate lets through in an hour. */
+#define POLICY_RATE_MIN_BITS  1000
+#define POLICY_RATE_MAX	      1000000000ull /* packets a second */
+#define POLICY_RATE_MAX_BITS  1000000000000ull
+#define POLICY_BURST_MIN_BITS (1514 * 8) /* the longest frame of an ordinary Ethernet */
+#define POLICY_BURST_MAX_S    3600
+
+/* The burst of a limit that names none: a tenth of a second's worth, at least 10 packets or long frames. */
+uint64_t policy_burst_default(const struct policy_limit *limit);
 
 /* Whether `rule` holds in tenant number `tenant`, and whether segment i has something to say there. */
 bool policy_rule_in_tenant(const struct policy_rule *rule, uint16_t tenant);

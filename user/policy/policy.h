@@ -236,6 +236,27 @@ size_t policy_tables_chain(const struct policy_tables *t, const struct policy_qu
 /* Whether the query's source may enter at the interface of antispoof slot `slot`. */
 bool policy_tables_may_enter(const struct policy_tables *t, const struct policy_query *q, unsigned int slot);
 
+/* --------------------------------------------------------------------- limits */
+
+/* What of a rule's packets passes; the `limit` of a rule. */
+struct policy_limit {
+	uint64_t rate;	/* packets or bits a second; 0: no limit */
+	uint64_t burst; /* packets or bits at once, out of a full bucket */
+	bool bits;
+	bool per_source; /* a bucket for each end that opens conversations under the rule */
+};
+
+/* The limit of rule i of a model, and of a rule of a bank. */
+struct policy_limit policy_rule_limit(const struct policy *p, size_t i);
+struct policy_limit policy_limit_of(const struct sluice_rule *rule);
+
+/* As in "10k pps, burst 20k, per source". Returns buf. */
+#define POLICY_LIMIT_LEN 80
+const char *policy_limit_text(const struct policy_limit *limit, char buf[POLICY_LIMIT_LEN]);
+
+/* The same for the kernel; all 0 for a rule without one. */
+struct sluice_limit policy_limit_compile(const struct sluice_rule *rule);
+
 /* ------------------------------------------------------------------- questions */
 
 /* Why an earlier rule did not match, in evaluation order; the first thing that failed. */

@@ -111,6 +111,50 @@ int value_count(const char *text, uint64_t *ret_count, struct error *err)
 			   ret_count, err);
 }
 
+#define RATE_REMEDY "write it as in 10k pps or 1M bit/s"
+
+/* The unit of a rate, behind its number and k, M or G; -EINVAL: it is none. */
+static int rate_unit(const char *unit, const char *text, bool *ret_bits, struct error *err)
+{
+	if (!*unit)
+		return error_set(err, EINVAL, "'%.40s' has no unit; write %.40s pps or %.40s bit/s", text, text, text);
+	if (!strcmp(unit, "B/s"))
+		return error_set(err, EINVAL, "'%.40s' is in bytes; write eight times as many bit/s", text);
+	if (strcmp(unit, "pps") && strcmp(unit, "bit/s"))
+		return error_set(err, EINVAL, "'%.40s' is no rate; " RATE_REMEDY, text);
+	*ret_bits = *unit == 'b';
+	return 0;
+}
+
+int value_rate(const char *text, uint64_t *ret_rate, bool *ret_bits, struct error *err)
+{
+	const struct unit *u = count_units;
+	const char *end;
+	uint64_t number;
+	bool bits = false;
+	int r;
+
+	if (!digits_read(text, &number, &end))
+		return error_set(err, EINVAL, "'%.40s' is no rate; " RATE_REMEDY, text);
+	end += strspn(end, " ");
+	while (u->name && (!*u->name || *u->name != *end))
+		u++;
+	if (u->name)
+		end += 1 + strspn(end + 1, " ");
+	r = rate_unit(end, text, &bits, err);
+	if (r)
+		return r;
+	if (u->name)
+		number = number > UINT64_MAX / u->factor ? UINT64_MAX : number * u->factor;
+	if (bits && (number < POLICY_RATE_MIN_BITS || number > POLICY_RATE_MAX_BITS))
+		return error_set(err, EINVAL, "%.40s is out of range; use 1k bit/s to 1000G bit/s", text);
+	if (!bits && (!number || number > POLICY_RATE_MAX))
+		return error_set(err, EINVAL, "%.40s is out of range; use 1 pps to 1G pps", text);
+	*ret_rate = number;
+	*ret_bits = bits;
+	return 0;
+}
+
 int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct error *err)
 {
 	const char *end, *first_end;

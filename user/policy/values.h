@@ -28,6 +28,9 @@ int value_size(const char *text, uint64_t *ret_bytes, struct error *err);
 /* "1M", "10k", "2G" (powers of ten), or a plain number. */
 int value_count(const char *text, uint64_t *ret_count, struct error *err);
 
+/* "10k pps", "1G bit/s", also "1 Gbit/s"; in range for its unit. */
+int value_rate(const char *text, uint64_t *ret_rate, bool *ret_bits, struct error *err);
+
 /* "443" or "8000-8999"; 1..65535, and a range may begin at 0. */
 int value_ports(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct error *err);
 

@@ -21,6 +21,8 @@ struct writer {
 	struct hash_index services; /* names, to tell `service: tcp` the item from a service called tcp */
 };
 
+static const struct write_unit count_units[] = {{"G", 1000000000}, {"M", 1000000}, {"k", 1000}, {"", 1}};
+
 /* ---------------------------------------------------------------------- services */
 
 static bool service_is(const void *policy, const void *name, uint32_t i)
@@ -268,6 +270,18 @@ static void rule_service_write(const struct writer *w, const struct policy_rule 
 	list_end(&l);
 }
 
+static void limit_write(const struct writer *w, const struct policy_limit *limit)
+{
+	fputs("    limit: {rate: ", w->out);
+	scaled_write(w->out, count_units, limit->rate);
+	fputs(limit->bits ? " bit/s" : " pps", w->out);
+	if (limit->burst != policy_burst_default(limit)) {
+		fputs(", burst: ", w->out);
+		scaled_write(w->out, count_units, limit->burst);
+	}
+	fputs(limit->per_source ? ", per: source}\n" : "}\n", w->out);
+}
+
 static void rule_write(const struct writer *w, const struct policy_rule *rule)
 {
 	static const char *const actions[] = {
@@ -288,6 +302,8 @@ static void rule_write(const struct writer *w, const struct policy_rule *rule)
 		duration_write(w->out, "    log: {every: ", rule->log_period_ns, "}\n");
 	else if (rule->log)
 		fputs("    log: true\n", w->out);
+	if (rule->limit.rate)
+		limit_write(w, &rule->limit);
 }
 
 static void rules_write(const struct writer *w)
@@ -366,7 +382,6 @@ static int conntrack_write(const struct writer *w)
 		{"  tcp-closing: ", SLUICE_T_TCP_CLOSING}, {"  udp: ", SLUICE_T_UDP},
 		{"  udp-stream: ", SLUICE_T_UDP_STREAM},   {"  icmp: ", SLUICE_T_ICMP},
 	};
-	static const struct write_unit units[] = {{"G", 1000000000}, {"M", 1000000}, {"k", 1000}, {"", 1}};
 	_cleanup_(policy_freep) struct policy *usual = policy_new();
 	const struct policy_conntrack *c = &w->policy->conntrack;
 	size_t i;
@@ -378,7 +393,7 @@ static int conntrack_write(const struct writer *w)
 	fputs("\nconntrack:\n", w->out);
 	if (c->max != usual->conntrack.max) {
 		fputs("  max: ", w->out);
-		scaled_write(w->out, units, c->max);
+		scaled_write(w->out, count_units, c->max);
 		fputs("\n", w->out);
 	}
 	if (c->on_full_stateless)

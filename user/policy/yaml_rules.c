@@ -12,7 +12,7 @@
 #include "policy/values.h"
 
 struct rule_text {
-	const struct node *name, *tenant, *from, *to, *service, *stateful, *log;
+	const struct node *name, *tenant, *from, *to, *service, *stateful, *log, *limit;
 	int action;
 	int audit;
 };
@@ -32,7 +32,7 @@ static const struct field rule_fields[] = {
 	FIELD("stateful", read_node, struct rule_text, stateful),
 	FIELD("mode", read_choice, struct rule_text, audit, .arg = mode_choices),
 	FIELD("log", read_node, struct rule_text, log),
-	FIELD_NOT_YET("limit"),
+	FIELD("limit", read_node, struct rule_text, limit),
 	FIELD_NOT_YET("cross-tenant"),
 	{}};
 
@@ -190,6 +190,72 @@ static void log_read(struct reader *r, const struct node *node, struct policy_ru
 		read_bool(r, &on, node, &rule->log);
 }
 
+struct limit_text {
+	const struct node *rate, *burst;
+	int per_source;
+};
+
+static const struct choice per_choices[] = {{"rule", false}, {"source", true}, {}};
+
+static const struct field limit_fields[] = {
+	FIELD("rate", read_node, struct limit_text, rate, REQUIRED),
+	FIELD("burst", read_node, struct limit_text, burst),
+	FIELD("per", read_choice, struct limit_text, per_source, .arg = per_choices),
+	{}};
+
+/* A burst that no frame fits into, or that takes hours to flow back, is a slip of the pen. */
+static void burst_read(struct reader *r, const struct node *node, struct policy_limit *limit)
+{
+	const char *text = reader_scalar(r, node, "burst"), *unit = limit->bits ? "bits" : "packets";
+	uint64_t burst, most = limit->rate * POLICY_BURST_MAX_S;
+	struct error err;
+
+	if (!text)
+		return;
+	if (value_count(text, &burst, &err))
+		reader_error(r, node, "burst: %s", err.text);
+	else if (limit->bits && burst < POLICY_BURST_MIN_BITS)
+		reader_error(r, node, "a burst of %.40s bits has no room for a frame of %d bytes; write %d or more",
+			     text, POLICY_BURST_MIN_BITS / 8, POLICY_BURST_MIN_BITS);
+	else if (!burst)
+		reader_error(r, node, "a burst of 0 packets lets nothing through; write 1 or more");
+	else if (burst > most)
+		reader_error(r, node, "a burst of %.40s %s is more than passes in an hour; write %llu or less", text,
+			     unit, (unsigned long long)most);
+	else
+		limit->burst = burst;
+}
+
+static void limit_read(struct reader *r, const struct node *node, struct policy_rule *rule)
+{
+	struct policy_limit limit = {};
+	struct limit_text text = {};
+	const char *rate;
+	struct error err;
+
+	if (!node)
+		return;
+	if (rule->action != SLUICE_ACTION_ALLOW)
+		reader_error(r, node, "'limit' has a meaning on 'action: allow' only; remove it");
+	else if (rule->audit)
+		reader_error(r, node,
+			     "'limit' has no meaning with 'mode: audit', where the rule decides nothing; remove one");
+	if (!reader_mapping(r, node, "limit", limit_fields, &text) || !text.rate)
+		return;
+	rate = reader_scalar(r, text.rate, "rate");
+	if (!rate)
+		return;
+	if (value_rate(rate, &limit.rate, &limit.bits, &err)) {
+		reader_error(r, text.rate, "rate: %s", err.text);
+		return;
+	}
+	limit.per_source = text.per_source;
+	limit.burst = policy_burst_default(&limit);
+	if (text.burst)
+		burst_read(r, text.burst, &limit);
+	rule->limit = limit;
+}
+
 static void stateful_read(struct reader *r, const struct node *node, struct policy_rule *rule)
 {
 	static const struct field f = {.key = "stateful"};
@@ -240,6 +306,7 @@ static void rule_read(struct reader *r, const struct node *node)
 	service_read(r, text.service, rule);
 	stateful_read(r, text.stateful, rule);
 	log_read(r, text.log, rule);
+	limit_read(r, text.limit, rule);
 }
 
 void read_rules(struct reader *r, const struct node *node)
