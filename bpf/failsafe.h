@@ -80,6 +80,8 @@ static __always_inline int failsafe_decide(void *ctx, struct pkt *pkt)
 
 	if (pkt->fragment == FRAGMENT_LATER)
 		return UNDECIDED;
+	if (!egress && (pkt->interface_flags & SLUICE_IF_WIRE)) /* goes to the other end, whatever its address */
+		return UNDECIDED;
 	if (!failsafe_match(pkt->tuple.bank, pkt->tuple.protocol, bpf_ntohs(port)))
 		return UNDECIDED;
 	pkt->failsafe = 1;

@@ -87,6 +87,24 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } tunnels SEC(".maps");
 
+/* See abi.h. Writer: dataplane (apply). Reader: forward.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, SLUICE_PORTS);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ports SEC(".maps");
+
+/* By enum sluice_forward. Writer: forward.h. Reader: dataplane (status). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_FORWARD_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} forwards SEC(".maps");
+
 /* A policy on trial. Writer: confirm.h. Reader: dataplane (apply, status). One entry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -91,7 +91,7 @@ struct pkt {
 	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
 	__u32 flows_made; /* low half of its flow mark, read before the flow was looked for */
 	__u8 failsafe;	  /* 1: names a failsafe service, though not of this host */
-	__u8 tunnels;	  /* 1: its interface lists VNIs */
+	__u8 interface_flags; /* SLUICE_IF_* of where it entered; 0 before that is known, and of what a tunnel carried */
 	__u16 payload;	  /* offset of what follows the transport header, from the start of the frame */
 };
 _Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier wants every byte written");

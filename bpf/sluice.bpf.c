@@ -25,6 +25,7 @@
 #include "door.h"
 #include "failsafe.h"
 #include "flow.h"
+#include "forward.h"
 #include "fragment.h"
 #include "limit.h"
 #include "maps.h"
@@ -123,11 +124,17 @@ static __always_inline int tunnel_skb(struct __sk_buff *ctx, struct pkt *pkt)
 	return tunnel_judge(pkt, reason);
 }
 
+/* Where a packet that passes goes: a branch that is never taken, in a policy without wires and forwarding. */
+static __always_inline int forward_xdp(struct xdp_md *ctx, struct pkt *pkt, int reason)
+{
+	return pkt->policy_flags & SLUICE_HAS_PORTS ? forward_move(ctx, pkt, reason) : XDP_PASS;
+}
+
 SEC("xdp.frags")
 int sluice_xdp(struct xdp_md *ctx)
 {
 	struct pkt pkt;
-	int reason;
+	int reason, action;
 
 	if (door_denies(ctx))
 		return XDP_DROP;
@@ -140,8 +147,9 @@ int sluice_xdp(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	if (tunnel_carries(&pkt))
-		return tunnel_xdp(ctx, &pkt) ? XDP_DROP : XDP_PASS;
-	return steer_move(&pkt);
+		return tunnel_xdp(ctx, &pkt) ? XDP_DROP : forward_xdp(ctx, &pkt, reason);
+	action = forward_xdp(ctx, &pkt, reason);
+	return action == XDP_PASS ? steer_move(&pkt) : action;
 }
 
 /* Judged already, before the move: only counted where it arrived. */

@@ -86,7 +86,7 @@ static __noinline int tenant_decide(struct pkt *pkt)
 		return interface_excuse(pkt, SLUICE_R_UNKNOWN_TENANT);
 	pkt->tuple.tenant = interface->tenant;
 	pkt->key.tenant = interface->tenant;
-	pkt->tunnels = !!(interface->flags & SLUICE_IF_TUNNELS);
+	pkt->interface_flags = interface->flags;
 	if (pkt->hook == SLUICE_HOOK_TC_EGRESS || !(interface->flags & SLUICE_IF_ANTISPOOF))
 		return UNDECIDED;
 	return antispoof_decide(pkt, interface->slot);

@@ -30,7 +30,7 @@ struct tunnel_header {
 
 static __always_inline bool tunnel_carries(const struct pkt *pkt)
 {
-	return pkt->tunnels && pkt->tuple.protocol == IPPROTO_UDP && pkt->fragment == FRAGMENT_NONE &&
+	return (pkt->interface_flags & SLUICE_IF_TUNNELS) && pkt->tuple.protocol == IPPROTO_UDP && pkt->fragment == FRAGMENT_NONE &&
 	       (pkt->tuple.dest_port == bpf_htons(PORT_VXLAN) || pkt->tuple.dest_port == bpf_htons(PORT_GENEVE));
 }
 

@@ -210,6 +210,7 @@ _Static_assert(sizeof(struct sluice_rule) == 112, "sluice_rule is a map value; r
 #define SLUICE_MODE_AUDIT	 (1u << 0) /* sluice_policy.flags */
 #define SLUICE_ON_FULL_STATELESS (1u << 1)
 #define SLUICE_HAS_AUDITS	 (1u << 2) /* some rule has mode: audit */
+#define SLUICE_HAS_PORTS	 (1u << 3) /* some interface is wired, or forwards in XDP: forward.h */
 #define SLUICE_HAS_LIMITS	 (1u << 4) /* some rule has a limit */
 
 enum sluice_timeout {
@@ -282,12 +283,18 @@ _Static_assert(sizeof(struct sluice_interface_key) == 8, "sluice_interface_key i
 struct sluice_interface {
 	__u32 slot;	 /* bit in sluice_class.antispoof */
 	__u16 tenant;
-	__u16 flags;	 /* SLUICE_IF_* */
+	__u16 flags;	 /* SLUICE_IF_*; below 256, struct pkt has a byte for them */
+	__u32 peer;	 /* ifindex of the other end of the wire; 0: no wire */
+	__u8 mac[6];	 /* of the interface: only frames for it are forwarded */
+	__u16 peer_mtu;	 /* of the other end when the policy was applied: what is longer is held against its present one */
 };
 #define SLUICE_IF_ANTISPOOF (1u << 0)
 #define SLUICE_IF_TUNNELS   (1u << 1) /* lists VNIs: what VXLAN and Geneve carry here is judged too, map `tunnels` */
 #define SLUICE_IF_NAMED	    (1u << 2) /* the entry is one: those of `untagged` are zero where there is none */
-_Static_assert(sizeof(struct sluice_interface) == 8, "sluice_interface is a map value; resizing bumps the ABI");
+#define SLUICE_IF_WIRE	    (1u << 3) /* what passes leaves by `peer`; nothing is for this host */
+#define SLUICE_IF_FORWARD   (1u << 4) /* forward: xdp */
+#define SLUICE_IF_UNFINISHED (1u << 5) /* native XDP on a veth: checksums may be left to a device, forward.h */
+_Static_assert(sizeof(struct sluice_interface) == 20, "sluice_interface is a map value; resizing bumps the ABI");
 
 /*
  * Map `untagged`: ARRAY, the entries of `interfaces` for untagged traffic once more, at ifindex << 1 | bank. A shortcut
@@ -310,6 +317,46 @@ struct sluice_tunnel {
 	__u16 reserved;
 };
 _Static_assert(sizeof(struct sluice_tunnel) == 4, "sluice_tunnel is a map value; resizing bumps the ABI");
+
+/* ------------------------------------------------------------------ forwarding */
+
+/*
+ * What forward.h did with a packet that passes, on interfaces that are wired or forward. Map `forwards`: PERCPU_ARRAY of
+ * __u64 packets by outcome.
+ *
+ * F(NAME, "name", what, "text"): `what` is SENT, DROPPED, KERNEL (left to the kernel's own forwarding) or NOTED (counted
+ * beside one of the others).
+ */
+/* clang-format off */
+#define SLUICE_FORWARDS(F)                                                                             \
+	F(WIRED,      "wired",            SENT,    "sent out at the other end of a wire")                   \
+	F(WIRE_LONG,  "wire-too-long",    DROPPED, "longer than the other end's MTU, or unsegmented")       \
+	F(WIRE_GONE,  "wire-end-gone",    DROPPED, "the interface at the other end is gone")                \
+	F(WIRE_SUM,   "wire-checksum",    DROPPED, "checksum left to a device, frame too long to finish it") \
+	F(FINISHED,   "checksum-filled",  NOTED,   "checksum left to a device, filled in")                  \
+	F(ROUTED,     "routed",           SENT,    "routed, and sent out by XDP")                           \
+	F(KERNEL_NEW, "first-packets",    KERNEL,  "not of a flow that goes on")                            \
+	F(KERNEL_UNUSUAL, "unusual",      KERNEL,  "options, fragments, tags, addresses that are not simply routed")  \
+	F(KERNEL_TTL, "ttl",              KERNEL,  "hop limit used up; the kernel answers")                 \
+	F(KERNEL_LONG, "too-long",        KERNEL,  "longer than the way's MTU; the kernel answers or segments") \
+	F(KERNEL_ROUTE, "route",          KERNEL,  "for this host, nowhere, or back where it came from")    \
+	F(KERNEL_NEIGHBOUR, "neighbour",  KERNEL,  "the next hop's address is not known yet")               \
+	F(KERNEL_PORT, "other-interface", KERNEL,  "leaves by an interface without forward: xdp")           \
+	F(KERNEL_REFRESH, "refresh",      KERNEL,  "one in 8,192, so that neighbours stay confirmed")
+/* clang-format on */
+
+enum sluice_forward {
+#define F(NAME, name, what, text) SLUICE_FORWARD_##NAME,
+	SLUICE_FORWARDS(F)
+#undef F
+	SLUICE_FORWARD_COUNT
+};
+
+/*
+ * Map `ports`: DEVMAP_HASH by ifindex: interfaces where frames may be sent out by XDP, of both banks. Writer: dataplane.
+ * Which interface a packet may leave by is said by `interfaces`, with the bank.
+ */
+#define SLUICE_PORTS 4096
 
 /* --------------------------------------------------------------- confirmation */
 

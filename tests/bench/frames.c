@@ -5,6 +5,7 @@
  *
  *   frames list                                        name and expected reason of every frame, one a line
  *   frames send DEVICE DEST-MAC COUNT NAME [PORT]      from 10.10.1.10 / fd00:10:1::10 to 10.20.0.5 / fd00:20::5
+ *   frames raw DEVICE HEX                              these bytes, from the destination address on
  *
  * A frame starts as a sound TCP SYN (v4 or v6) and a function spoils one thing of it; checksums are then made right again unless
  * they are what was spoilt.
@@ -300,10 +301,31 @@ static int frame_send(const char *device, const char *mac, unsigned int count, c
 	return 0;
 }
 
+static int frame_from_hex(const char *hex, struct frame *f)
+{
+	size_t i;
+
+	f->length = strlen(hex) / 2;
+	for (i = 0; i < f->length && i < sizeof(f->bytes); i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &f->bytes[i]) != 1)
+			return -1;
+	return strlen(hex) % 2 || f->length < ETH_HLEN || f->length > sizeof(f->bytes) ? -1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct frame f;
 	size_t i;
+
+	if (argc == 4 && !strcmp(argv[1], "raw")) {
+		char mac[18];
+
+		if (frame_from_hex(argv[3], &f)) {
+			fprintf(stderr, "frames: %s: no frame in hex\n", argv[3]);
+			return 2;
+		}
+		return frame_send(argv[2], ether_ntoa_r((struct ether_addr *)f.bytes, mac), 1, &f);
+	}
 
 	if (argc == 2 && !strcmp(argv[1], "list")) {
 		for (i = 0; i < ARRAY_SIZE(frames); i++)
@@ -318,6 +340,6 @@ int main(int argc, char **argv)
 		frame_checksum(&f);
 		return frame_send(argv[2], argv[3], atoi(argv[4]), &f);
 	}
-	fprintf(stderr, "usage: frames list | frames send DEVICE DEST-MAC COUNT NAME [PORT]\n");
+	fprintf(stderr, "usage: frames list | frames send DEVICE DEST-MAC COUNT NAME [PORT] | frames raw DEVICE HEX\n");
 	return 2;
 }

@@ -78,7 +78,7 @@ const struct cli_command cli_commands[] = {
 	 "flows, steered storage queues with the share of packets processed on the reactor's CPU, and running\n"
 	 "targets.\n"
 	 "\n"
-	 "  --json   one JSON document: {root, abi, generation, policy, confirm, interfaces, rules, reasons, flows,\n"
+	 "  --json   one JSON document: {root, abi, generation, policy, confirm, interfaces, rules, reasons, forwards, flows,\n"
 	 "           lost_events, queues, targets}\n"},
 	{"explain", cmd_explain,
 	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--all] [--json]",

@@ -48,7 +48,26 @@ static struct json_object *interface_object(const struct dataplane_interface *i)
 	json_object_object_add(o, "mode", json_object_new_string(i->mode));
 	json_object_object_add(o, "dispatcher", json_object_new_boolean(i->dispatcher));
 	json_object_object_add(o, "egress_mode", i->egress ? json_object_new_string(i->egress_mode) : NULL);
+	json_object_object_add(o, "wire", i->wire[0] ? json_object_new_string(i->wire) : NULL);
+	json_object_object_add(o, "forward", json_object_new_string(i->forward ? "xdp" : "kernel"));
+	json_object_object_add(o, "trouble", i->trouble[0] ? json_object_new_string(i->trouble) : NULL);
 	return o;
+}
+
+static struct json_object *forwards_array(const struct dataplane_status *s)
+{
+	struct json_object *list = json_object_new_array(), *o;
+	int i;
+
+	for (i = 0; i < SLUICE_FORWARD_COUNT; i++) {
+		o = json_object_new_object();
+		json_object_object_add(o, "name", json_object_new_string(forward_name((enum sluice_forward)i)));
+		json_object_object_add(o, "what", json_object_new_string(forward_what((enum sluice_forward)i)));
+		json_object_object_add(o, "text", json_object_new_string(forward_text((enum sluice_forward)i)));
+		json_object_object_add(o, "packets", number(s->forwards[i]));
+		json_object_array_add(list, o);
+	}
+	return list;
 }
 
 static struct json_object *rule_object(const struct dataplane_rule *r)
@@ -125,6 +144,7 @@ int status_json(const struct status_report *r)
 	ADD_ARRAY(o, "interfaces", s->interfaces, s->n_interfaces, interface_object);
 	ADD_ARRAY(o, "rules", s->rules, s->n_rules, rule_object);
 	ADD_ARRAY(o, "reasons", s->reasons, ARRAY_SIZE(s->reasons), reason_object);
+	json_object_object_add(o, "forwards", forwards_array(s));
 	json_object_object_add(o, "flows", flows_object(s));
 	json_object_object_add(o, "lost_events", number(s->lost_events));
 	ADD_ARRAY(o, "queues", r->queues, r->n_queues, queue_object);

@@ -42,13 +42,26 @@ static void print_head(const struct dataplane_status *s)
 		       number_text(s->lost_events).text);
 }
 
+/* Where what passes goes from here: filled only if the policy says so of some interface. */
+static void print_way(struct table *t, const struct dataplane_interface *n)
+{
+	if (n->wire[0])
+		table_cell(t, "wire to %s", n->wire);
+	else
+		table_cell(t, "%s", n->forward ? "forwards in xdp" : "kernel");
+}
+
 static void print_interfaces(const struct dataplane_status *s)
 {
 	struct table t;
 	size_t i;
 
-	table_start(&t, (const struct table_column[]){
-				{"interface", 0}, {"ingress", 0}, {"egress", 0}, {"libxdp dispatcher", 0}, {}});
+	table_start(&t, (const struct table_column[]){{"interface", 0},
+						      {"ingress", 0},
+						      {"egress", 0},
+						      {"libxdp dispatcher", 0},
+						      {s->ports ? "what passes" : NULL, 0},
+						      {}});
 	for (i = 0; i < s->n_interfaces; i++) {
 		const struct dataplane_interface *n = &s->interfaces[i];
 
@@ -56,8 +69,34 @@ static void print_interfaces(const struct dataplane_status *s)
 		table_cell(&t, "%s", n->mode);
 		table_cell(&t, "%s", n->egress ? n->egress_mode : "not attached");
 		table_cell(&t, "%s", strncmp(n->mode, "xdp", 3) ? "-" : n->dispatcher ? "yes" : "no, single program");
+		if (s->ports)
+			print_way(&t, n);
 	}
 	printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+	for (i = 0; i < s->n_interfaces; i++)
+		if (s->interfaces[i].trouble[0])
+			printf("%s: %s\n", s->interfaces[i].name, s->interfaces[i].trouble);
+}
+
+static void print_forwards(const struct dataplane_status *s)
+{
+	struct table t;
+	int i;
+
+	table_start(&t, (const struct table_column[]){
+				{"forwarding", 0}, {"what", 0}, {"packets", 1}, {"meaning", 0}, {}});
+	for (i = 0; i < SLUICE_FORWARD_COUNT; i++) {
+		if (!s->forwards[i])
+			continue;
+		table_row(&t, "%s", forward_name((enum sluice_forward)i));
+		table_cell(&t, "%s", forward_what((enum sluice_forward)i));
+		table_cell(&t, "%s", number_text(s->forwards[i]).text);
+		table_cell(&t, "%s", forward_text((enum sluice_forward)i));
+	}
+	if (t.n_cells)
+		printf("\n");
 	table_print(&t, stdout);
 	table_done(&t);
 }
@@ -241,6 +280,7 @@ void status_text(const struct status_report *r)
 	print_interfaces(&r->dataplane);
 	print_rules(&r->dataplane);
 	print_reasons(&r->dataplane);
+	print_forwards(&r->dataplane);
 	print_queues(r);
 	print_targets(r->targets);
 }

@@ -83,6 +83,11 @@ int rollout_settled(struct dataplane *dp, const char *root, const char *state_di
 
 static void warn_of_surprises(struct rollout *r, const struct policy *p)
 {
+	size_t i;
+
+	for (i = 0; i < r->status.n_interfaces; i++)
+		if (r->status.interfaces[i].trouble[0])
+			warn(r, "%s: %s", r->status.interfaces[i].name, r->status.interfaces[i].trouble);
 	if (r->status.max_flows != p->conntrack.max)
 		warn(r,
 		     "conntrack.max stays %u, the size the flow table was loaded with, instead of %u; `sluice detach` "

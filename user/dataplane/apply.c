@@ -96,7 +96,9 @@ static int load_spare(struct apply *a, struct error *err)
 		r = bank_load(a->dp, bank, &n.tables, err);
 	if (!r)
 		r = limits_load(a->dp, bank, &n.tables, err);
-	return r ? r : interfaces_write(a->dp, &n.policy, &a->found, bank, err);
+	if (!r)
+		r = interfaces_write(a->dp, &n.policy, &a->found, bank, err);
+	return r ? r : ports_add(a->dp, a->policy, &a->found, err);
 }
 
 /* Everything that can be refused, and the spare bank; nothing has changed for any packet. */
@@ -126,6 +128,8 @@ static int apply_tidy(struct apply *a, struct error *err)
 
 	if (!a->options->confirm_ns)
 		r = interfaces_detach_others(a->dp, &a->found, err);
+	if (!r)
+		r = ports_prune(a->dp, err);
 	if (!r && tc_prune(a->dp))
 		log_warn("dataplane", "%s/links: cannot remove links of interfaces that are gone", a->dp->root);
 	if (!r && a->late.count)
@@ -149,6 +153,8 @@ static int apply_locked(struct apply *a, struct error *err, struct dataplane_app
 	ret->flip_ns = time_now_ns() - flipped;
 	if (!r)
 		r = attach_all(a->dp, a->policy, &a->found, err);
+	if (!r)
+		r = ports_settle(a->dp, a->policy, &a->found, a->next & 1, err);
 	if (r) {
 		flip_back(a);
 		return r;

@@ -122,6 +122,9 @@ struct dataplane_interface {
 	bool dispatcher; /* libxdp's dispatcher is in use */
 	bool egress;	 /* TC egress program attached */
 	char egress_mode[16];
+	char wire[16]; /* the interface at the other end, "#ifindex" if it is gone; empty: no wire */
+	bool forward;  /* forward: xdp */
+	char trouble[160]; /* why frames cannot pass here as the policy says, and what to do; empty: nothing is known */
 };
 
 struct dataplane_status {
@@ -133,10 +136,17 @@ struct dataplane_status {
 	struct dataplane_interface *interfaces;			   /* owned */
 	size_t n_interfaces;
 	struct dataplane_trial trial;
+	bool ports; /* some interface is wired or forwards in XDP */
+	uint64_t forwards[SLUICE_FORWARD_COUNT]; /* packets, summed over CPUs */
 	uint32_t flows; /* live entries */
 	uint32_t max_flows;
 	uint64_t lost_events; /* logged verdicts that found the ring full */
 };
+
+/* Of enum sluice_forward: its name, what became of such packets ("sent", "dropped", "kernel", "noted"), and in words. */
+const char *forward_name(enum sluice_forward f);
+const char *forward_what(enum sluice_forward f);
+const char *forward_text(enum sluice_forward f);
 
 int dataplane_status(struct dataplane *dp, struct error *err, struct dataplane_status *ret_status);
 void dataplane_status_done(struct dataplane_status *s);

@@ -210,25 +210,42 @@ static int interfaces_purge(const struct dataplane *dp, unsigned int bank)
 	return r;
 }
 
-static int interface_write(const struct dataplane *dp, uint32_t ifindex, size_t slot, const struct policy_interface *i,
-			   unsigned int bank)
+int interface_entry(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, struct sluice_interface *ret)
 {
-	struct sluice_interface_key key = {.ifindex = ifindex, .vlan = SLUICE_VLAN_NONE, .bank = (__u16)bank};
+	const struct sluice_interface_key key = {.ifindex = ifindex, .vlan = SLUICE_VLAN_NONE, .bank = (__u16)bank};
+
+	return bpf_map_lookup_elem(dp->map[MAP_interfaces], &key, ret) ? -errno : 0;
+}
+
+int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, const struct sluice_interface *value)
+{
+	const struct sluice_interface_key key = {.ifindex = ifindex, .vlan = SLUICE_VLAN_NONE, .bank = (__u16)bank};
+
+	return entry_write(dp, &key, value);
+}
+
+static int interface_write(const struct dataplane *dp, const struct resolved *resolved,
+			   const struct resolved_interface *of, const struct policy_interface *i, unsigned int bank)
+{
+	struct sluice_interface_key key = {.ifindex = of->ifindex, .vlan = SLUICE_VLAN_NONE, .bank = (__u16)bank};
 	struct sluice_interface value = {
-		.slot = (__u32)slot,
+		.slot = (__u32)of->entry,
 		.tenant = i->tenant,
 		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0) |
 			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0),
 	};
 	size_t v;
-	int r = entry_write(dp, &key, &value);
+	int r;
+
+	port_fill(dp, i, resolved, of, &value);
+	r = entry_write(dp, &key, &value);
 
 	for (v = 0; v < i->n_vlans && !r; v++) {
 		key.vlan = i->vlans[v].id;
 		value.tenant = i->vlans[v].tenant;
 		r = entry_write(dp, &key, &value);
 	}
-	return r ? r : tunnels_write(dp, ifindex, i, bank);
+	return r ? r : tunnels_write(dp, of->ifindex, i, bank);
 }
 
 int interfaces_write(const struct dataplane *dp, const struct policy *p, const struct resolved *r, unsigned int bank,
@@ -240,8 +257,7 @@ int interfaces_write(const struct dataplane *dp, const struct policy *p, const s
 	if (!s)
 		s = tunnels_purge(dp, bank);
 	for (i = 0; !s && i < r->count; i++)
-		s = interface_write(dp, r->items[i].ifindex, r->items[i].entry, &p->interfaces[r->items[i].entry],
-				    bank);
+		s = interface_write(dp, r, &r->items[i], &p->interfaces[r->items[i].entry], bank);
 	if (s == -E2BIG)
 		return error_set(err, E2BIG,
 				 "interfaces: too many interfaces, VLANs and VNIs for the kernel tables; name fewer");

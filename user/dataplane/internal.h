@@ -21,6 +21,8 @@
 	M(interfaces)      \
 	M(untagged)        \
 	M(tunnels)         \
+	M(ports)           \
+	M(forwards)        \
 	M(flow_marks)      \
 	M(confirm)         \
 	M(flows)           \
@@ -139,6 +141,20 @@ enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_
 int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err);
 int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err); /* none: 0 */
 
+/* ------------------------------------------------------------------------- device.c */
+
+enum device_answer { DEVICE_NO, DEVICE_YES, DEVICE_UNSAID };
+
+struct device_facts {
+	uint8_t mac[6];
+	uint16_t mtu; /* at most 65535 */
+	bool up;
+	bool veth;
+	bool takes_tags;	     /* takes VLAN tags off before XDP sees the frame */
+	enum device_answer redirect; /* takes frames that native XDP redirects to it; UNSAID: kernels before 6.3 */
+};
+int device_facts(const char *name, uint32_t ifindex, struct device_facts *ret);
+
 /* ------------------------------------------------------------------------- interfaces.c */
 
 struct resolved_interface {
@@ -159,6 +175,9 @@ int interfaces_write(const struct dataplane *dp, const struct policy *p, const s
 		     struct error *err);
 /* The interfaces that have entries in `bank`: ifindexes, owned by the caller. */
 int interfaces_of_bank(const struct dataplane *dp, unsigned int bank, uint32_t **ret_ifindex, size_t *ret_count);
+/* The entry of an interface's untagged traffic, read and written. -ENOENT: the bank does not name it. */
+int interface_entry(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, struct sluice_interface *ret);
+int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, const struct sluice_interface *value);
 
 /* Hooks of one interface as the policy wants them; *ret_changed: something was attached by this call. */
 int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted,
@@ -166,6 +185,21 @@ int interface_attach(struct dataplane *dp, const struct resolved_interface *i, e
 int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err);
 /* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */
 int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err);
+
+/* ------------------------------------------------------------------------- ports.c */
+
+/* What an interface's entry says of wire and forwarding, beside what it says already. */
+void port_fill(const struct dataplane *dp, const struct policy_interface *i, const struct resolved *r,
+	       const struct resolved_interface *of, struct sluice_interface *entry);
+/* Before the flip: frames can be sent out by the policy's wired and forwarding interfaces. */
+int ports_add(const struct dataplane *dp, const struct policy *p, const struct resolved *r, struct error *err);
+/* After the programs were attached: what the entries of `bank` say of the way they are. */
+int ports_settle(const struct dataplane *dp, const struct policy *p, const struct resolved *r, unsigned int bank,
+		 struct error *err);
+/* Forgets interfaces by which neither bank sends anything. */
+int ports_prune(const struct dataplane *dp, struct error *err);
+/* Fills the forwarding part of an interface's status. */
+void port_describe(const struct dataplane *dp, const struct sluice_interface *entry, struct dataplane_interface *i);
 
 /* ------------------------------------------------------------------------- bank.c */
 

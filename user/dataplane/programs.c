@@ -63,6 +63,21 @@ struct bpf_object *object_of(struct sluice_bpf *skel)
 	return skel->obj;
 }
 
+/*
+ * The kernel marks a devmap as read-only for programs by itself. libbpf before 1.6 takes that for another map than the
+ * object's, and must not be left to find the pinned one.
+ */
+static int ports_reuse(const char *root, struct bpf_map *map)
+{
+	_cleanup_close_ int fd = bpf_obj_get(pin_path(root, NULL, "ports").text);
+	int r;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = bpf_map__set_pin_path(map, NULL);
+	return r ? r : bpf_map__reuse_fd(map, fd);
+}
+
 int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
@@ -78,6 +93,8 @@ int object_open(const char *root, uint32_t max_flows, struct error *err, struct 
 	r = bpf_map__set_max_entries(skel->maps.flows, max_flows);
 	if (!root)
 		bpf_object__for_each_map(map, skel->obj) r = r ? r : bpf_map__set_pin_path(map, NULL);
+	if (!r && root)
+		r = ports_reuse(root, skel->maps.ports);
 	if (!r && cpus > 0) /* the kernel refuses a cpumap longer than its CPUs */
 		r = bpf_map__set_max_entries(skel->maps.cpus, (__u32)cpus);
 	if (r)

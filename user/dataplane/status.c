@@ -63,16 +63,15 @@ static int read_reasons(const struct dataplane *dp, struct dataplane_status *s)
 	return 0;
 }
 
-static int sum_words(const struct dataplane *dp, int fd, uint64_t *ret_sum)
+static int sum_words(const struct dataplane *dp, int fd, uint32_t entry, uint64_t *ret_sum)
 {
 	_cleanup_free_ uint64_t *values = calloc((size_t)dp->n_cpus, sizeof(*values));
 	uint64_t sum = 0;
-	uint32_t zero = 0;
 	int i;
 
 	if (!values)
 		return -ENOMEM;
-	if (bpf_map_lookup_elem(fd, &zero, values))
+	if (bpf_map_lookup_elem(fd, &entry, values))
 		return -errno;
 	for (i = 0; i < dp->n_cpus; i++)
 		sum += values[i];
@@ -83,13 +82,16 @@ static int sum_words(const struct dataplane *dp, int fd, uint64_t *ret_sum)
 static int read_totals(const struct dataplane *dp, struct dataplane_status *s)
 {
 	uint64_t flows = 0;
-	int r = sum_words(dp, dp->map[MAP_flow_count], &flows);
+	int r = sum_words(dp, dp->map[MAP_flow_count], 0, &flows);
+	uint32_t i;
 
+	for (i = 0; !r && i < SLUICE_FORWARD_COUNT; i++)
+		r = sum_words(dp, dp->map[MAP_forwards], i, &s->forwards[i]);
 	if (r)
 		return r;
 	s->flows = (int64_t)flows > 0 ? (uint32_t)flows : 0; /* single CPUs may be negative, a sum under way too */
 	s->max_flows = dp->max_flows;
-	return sum_words(dp, dp->map[MAP_lost_events], &s->lost_events);
+	return sum_words(dp, dp->map[MAP_lost_events], 0, &s->lost_events);
 }
 
 /* ------------------------------------------------------------------- the live bank */
@@ -176,6 +178,7 @@ static int read_interfaces(const struct dataplane *dp, struct dataplane_status *
 {
 	_cleanup_free_ uint32_t *ifindex = NULL;
 	bool here = !netns_check(dp->root, NULL);
+	struct sluice_interface entry;
 	size_t count = 0, i;
 	int r = interfaces_of_bank(dp, s->control.generation & 1, &ifindex, &count);
 
@@ -184,8 +187,12 @@ static int read_interfaces(const struct dataplane *dp, struct dataplane_status *
 	s->interfaces = calloc(count + 1, sizeof(*s->interfaces));
 	if (!s->interfaces)
 		return -ENOMEM;
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		describe_interface(dp, ifindex[i], here, &s->interfaces[i]);
+		if (here && !interface_entry(dp, ifindex[i], s->control.generation & 1, &entry))
+			port_describe(dp, &entry, &s->interfaces[i]);
+		s->ports |= s->interfaces[i].forward || s->interfaces[i].wire[0];
+	}
 	s->n_interfaces = count;
 	return 0;
 }

@@ -364,6 +364,8 @@ int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong)
 		rule_check(&c, &p->rules[i]);
 	for (i = 0; i < p->n_interfaces && !c.failed; i++)
 		antispoof_check(&c, &p->interfaces[i]);
+	if (!c.failed)
+		c.failed = policy_check_ports(p, d, &c.wrong);
 	if (!c.failed && !c.wrong && !*wrong) {
 		useless_warn(&c);
 		if (!c.failed)

@@ -12,6 +12,12 @@
  */
 int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong);
 
+/*
+ * Completes wires: both ends name each other afterwards, and an end that the policy does not list is added behind the
+ * one that names it. Notes what cannot be a wire, or be forwarded, and sets *wrong. 0, or -ENOMEM.
+ */
+int policy_check_ports(struct policy *p, struct policy_diagnostics *d, bool *wrong);
+
 /* Warns of rules that never match, and says why. 0, or -ENOMEM. */
 int policy_check_shadowed(const struct policy *p, struct policy_diagnostics *d);
 

@@ -92,13 +92,24 @@ static void failsafe_fill(struct sluice_policy *head, const struct policy_servic
 	}
 }
 
+static bool ports_any(const struct policy *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_interfaces; i++)
+		if (p->interfaces[i].wire || p->interfaces[i].forward)
+			return true;
+	return false;
+}
+
 static int head_fill(struct compiler *c)
 {
 	struct sluice_policy *head = &c->tables->head;
 	const struct policy *p = c->policy;
 
 	head->flags |=
-		(p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0);
+		(p->audit ? SLUICE_MODE_AUDIT : 0) | (p->conntrack.on_full_stateless ? SLUICE_ON_FULL_STATELESS : 0) |
+		(ports_any(p) ? SLUICE_HAS_PORTS : 0);
 	head->default_action = p->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
 	head->rules = (uint32_t)c->tables->n_rules;
 	memcpy(head->timeout_ns, p->conntrack.timeout_ns, sizeof(head->timeout_ns));

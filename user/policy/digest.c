@@ -91,9 +91,12 @@ static void digest_interfaces(struct digest *d, const struct policy *p)
 		digest_number(d, interface->n_vlans);
 		for (k = 0; k < interface->n_vlans; k++)
 			digest_number(d, (uint64_t)interface->vlans[k].id << 16 | interface->vlans[k].tenant);
-		digest_number(d, interface->n_vnis);
+		/* In one number, so that policies without them keep the digest that they always had. */
+		digest_number(d, interface->n_vnis | (uint64_t)!!interface->wire << 32 | (uint64_t)interface->forward << 33);
 		for (k = 0; k < interface->n_vnis; k++)
 			digest_number(d, (uint64_t)interface->vnis[k].id << 16 | interface->vnis[k].tenant);
+		if (interface->wire)
+			digest_string(d, interface->wire);
 	}
 }
 

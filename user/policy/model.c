@@ -76,6 +76,7 @@ static void interfaces_free(struct policy *p)
 		free(p->interfaces[i].name);
 		free(p->interfaces[i].vlans);
 		free(p->interfaces[i].vnis);
+		free(p->interfaces[i].wire);
 		free(p->interfaces[i].antispoof_segments);
 	}
 	free(p->interfaces);

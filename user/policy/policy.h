@@ -83,6 +83,10 @@ struct policy_interface {
 	size_t n_vnis;
 	bool antispoof; /* only the segments of the policy's antispoof list may enter: compiled into slot's class bits
 			 */
+	/* The interface at the other end of a wire, or NULL: a name, not a glob. After check.c both ends have it. */
+	char *wire;
+	struct policy_place wire_place;
+	bool forward; /* packets of established flows that are routed to another such interface leave in XDP */
 	size_t *antispoof_segments; /* indices into policy.segments */
 	size_t n_antispoof_segments;
 };

@@ -358,6 +358,13 @@ static void interface_write(const struct writer *w, const struct policy_interfac
 	}
 	if (interface->antispoof)
 		antispoof_write(w, interface);
+	if (interface->wire) {
+		fputs("    wire: ", w->out);
+		scalar_write(w->out, interface->wire);
+		fputs("\n", w->out);
+	}
+	if (interface->forward)
+		fputs("    forward: xdp\n", w->out);
 }
 
 static void interfaces_write(const struct writer *w)

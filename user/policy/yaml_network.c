@@ -316,8 +316,8 @@ void read_failsafe(struct reader *r, const struct node *node)
 /* ------------------------------------------------------------------- interfaces */
 
 struct interface_text {
-	const struct node *name, *vlans, *vnis, *antispoof;
-	int attach;
+	const struct node *name, *wire, *vlans, *vnis, *antispoof;
+	int attach, forward;
 	uint32_t tenant;
 };
 
@@ -327,6 +327,8 @@ static const struct choice attach_choices[] = {{"auto", POLICY_ATTACH_AUTO},
 					       {"tc", POLICY_ATTACH_TC},
 					       {}};
 
+static const struct choice forward_choices[] = {{"kernel", false}, {"xdp", true}, {}};
+
 static const struct field interface_fields[] = {
 	FIELD("name", read_node, struct interface_text, name, REQUIRED),
 	FIELD("attach", read_choice, struct interface_text, attach, .arg = attach_choices),
@@ -334,6 +336,8 @@ static const struct field interface_fields[] = {
 	FIELD("vlans", read_node, struct interface_text, vlans),
 	FIELD("vnis", read_node, struct interface_text, vnis),
 	FIELD("antispoof", read_node, struct interface_text, antispoof),
+	FIELD("wire", read_node, struct interface_text, wire),
+	FIELD("forward", read_choice, struct interface_text, forward, .arg = forward_choices),
 	{}};
 
 /*
@@ -422,6 +426,8 @@ static bool interface_name_usable(const char *name)
 	return *name && strlen(name) < SLUICE_NAME_LEN && !strpbrk(name, "/ \t");
 }
 
+#define GLOB_CHARACTERS "*?["
+
 static void interface_name_read(struct reader *r, const struct node *node, struct policy_interface *interface)
 {
 	size_t i;
@@ -440,7 +446,20 @@ static void interface_name_read(struct reader *r, const struct node *node, struc
 				     r->policy->interfaces[i].place.file, r->policy->interfaces[i].place.line);
 	}
 	interface->name = reader_strdup(r, node->text);
-	interface->is_glob = strpbrk(node->text, "*?[") != NULL;
+	interface->is_glob = strpbrk(node->text, GLOB_CHARACTERS) != NULL;
+}
+
+static void wire_read(struct reader *r, const struct node *node, struct policy_interface *interface)
+{
+	if (!reader_scalar(r, node, "wire"))
+		return;
+	if (!interface_name_usable(node->text) || strpbrk(node->text, GLOB_CHARACTERS)) {
+		reader_error(r, node, "wire: '%.63s' is not the name of one interface; write one, as in eth1",
+			     node->text);
+		return;
+	}
+	interface->wire = reader_strdup(r, node->text);
+	interface->wire_place = node->place;
 }
 
 static void interface_read(struct reader *r, const struct node *node)
@@ -454,8 +473,11 @@ static void interface_read(struct reader *r, const struct node *node)
 	interface->place = text.name ? text.name->place : node->place;
 	interface->attach = (enum policy_attach)text.attach;
 	interface->tenant = (uint16_t)text.tenant;
+	interface->forward = text.forward;
 	if (text.name)
 		interface_name_read(r, text.name, interface);
+	if (text.wire)
+		wire_read(r, text.wire, interface);
 	if (text.vlans)
 		vlans_read(r, text.vlans, interface);
 	if (text.vnis)
