@@ -138,14 +138,14 @@ static __always_inline void decision_log(struct pkt *pkt, __u32 reason, __u32 ve
 		rule_log(pkt, rule, reason, verdict, audited);
 }
 
-/* The last stage of every packet. 1: drop it, 0: let it pass. Global: verified once. */
+/* The last stage of every packet. What becomes of it: SLUICE_PASS, also in audit mode, DROP or REJECT. Global: verified once. */
 __noinline int account(struct pkt *pkt, int reason)
 {
 	__u32 verdict = SLUICE_PASS;
 	bool audited = false;
 
 	if (!pkt)
-		return 1;
+		return SLUICE_DROP;
 	if (reason < 0 || reason >= SLUICE_REASON_COUNT)
 		reason = SLUICE_R_INTERNAL;
 	if (reason_drops(reason)) {
@@ -165,7 +165,7 @@ __noinline int account(struct pkt *pkt, int reason)
 	}
 	if (replay)
 		replay_report(pkt, reason, verdict, audited);
-	return verdict != SLUICE_PASS && !audited;
+	return audited ? SLUICE_PASS : verdict;
 }
 
 #endif

@@ -254,6 +254,24 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } lost_events SEC(".maps");
 
+/* Answers to rejected packets, and those that got none. Writer: reject.h. Reader: dataplane (status). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_answers);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} answers SEC(".maps");
+
+/* The rate of answers, and how our own are known. Writer: dataplane (when loaded), reject.h. Reader: reject.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_answer_state);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} answer_state SEC(".maps");
+
 /* Reactor of a connection. Writer: sluice target. Reader: steer.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -20,6 +20,9 @@
 
 #define UNDECIDED (-1) /* 0 is a reason */
 
+#define TC_ACT_UNSPEC (-1) /* next program, if any; TCX_NEXT under tcx */
+#define TC_ACT_SHOT   2
+
 /* Where a parser stands. It moves only over headers that were checked to be there. */
 struct cursor {
 	void *pos;

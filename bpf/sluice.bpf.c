@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * The kernel half: four programs that share their stages and, being one object, their maps. Attached by
+ * The kernel half: five programs that share their stages and, being one object, their maps. Attached by
  * user/dataplane/, pinned, at work with or without a daemon.
  *
  *   sluice_xdp         every frame that enters at an interface, before the stack sees it
  *   sluice_cpumap      frames that sluice_xdp has moved to another CPU, on that CPU
  *   sluice_tc_ingress  the same as sluice_xdp where an interface is attached with `attach: tc`
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
+ *   sluice_answer      behind sluice_xdp, where a policy rejects: answers what that has marked
  *
- * A fifth, sluice_replay_visit, is loaded by `sluice replay` only, which runs them on captured frames.
+ * A sixth, sluice_replay_visit, is loaded by `sluice replay` only, which runs them on captured frames.
  *
  * Each reads as a table of contents: start, parse, judge, account, act. Before it, sluice_xdp asks door.h whether just such
  * a packet was denied a moment ago. What a packet gets, and in which order, is
@@ -31,13 +32,11 @@
 #include "maps.h"
 #include "parse.h"
 #include "pkt.h"
+#include "reject.h"
 #include "replay.h"
 #include "steer.h"
 #include "tenant.h"
 #include "tunnel.h"
-
-#define TC_ACT_UNSPEC (-1) /* next program, if any; TCX_NEXT under tcx */
-#define TC_ACT_SHOT   2
 
 #define OFFSET_MASK 0x7ff /* no header that is looked at begins later: for the verifier */
 
@@ -134,7 +133,7 @@ SEC("xdp.frags")
 int sluice_xdp(struct xdp_md *ctx)
 {
 	struct pkt pkt;
-	int reason, action;
+	int reason, verdict, action;
 
 	if (door_denies(ctx))
 		return XDP_DROP;
@@ -142,9 +141,12 @@ int sluice_xdp(struct xdp_md *ctx)
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt, 0);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
-	if (account(&pkt, reason)) {
+	if (reason_drops(reason) && answer_arrives(ctx->data, ctx->data_end))
+		return XDP_PASS;
+	verdict = account(&pkt, reason);
+	if (verdict != SLUICE_PASS) {
 		door_keep(ctx, &pkt, reason);
-		return XDP_DROP;
+		return verdict == SLUICE_REJECT ? reject_xdp(ctx, &pkt, reason) : XDP_DROP;
 	}
 	if (tunnel_carries(&pkt))
 		return tunnel_xdp(ctx, &pkt) ? XDP_DROP : forward_xdp(ctx, &pkt, reason);
@@ -185,8 +187,10 @@ static __always_inline int skb_start(struct __sk_buff *ctx, struct pkt *pkt, enu
 static __always_inline int skb_parse(struct __sk_buff *ctx, struct pkt *pkt)
 {
 	__u32 linear = ctx->data_end - ctx->data;
-	int reason = parse_skb(ctx, pkt, 0);
+	int reason;
 
+	barrier_var(linear); /* or clang keeps the pointers over the call, 4 bytes of each: kernel 6.18 refuses the spill */
+	reason = parse_skb(ctx, pkt, 0);
 	if ((reason != SLUICE_R_SHORT && reason != SLUICE_R_FRAGMENT_TINY) || linear >= ctx->len)
 		return reason;
 	if (bpf_skb_pull_data(ctx, ctx->len < 2048 ? ctx->len : 2048))
@@ -198,14 +202,17 @@ SEC("tc")
 int sluice_tc_ingress(struct __sk_buff *ctx)
 {
 	struct pkt pkt;
-	int reason;
+	int reason, verdict;
 
 	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
-	if (account(&pkt, reason))
-		return TC_ACT_SHOT;
+	if (reason_drops(reason) && answer_arrives(ctx->data, ctx->data_end))
+		return TC_ACT_UNSPEC;
+	verdict = account(&pkt, reason);
+	if (verdict != SLUICE_PASS)
+		return verdict == SLUICE_REJECT ? reject_skb(ctx, &pkt, reason) : TC_ACT_SHOT;
 	if (tunnel_carries(&pkt))
 		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	steer_stay(&pkt);
@@ -220,7 +227,7 @@ SEC("tc")
 int sluice_tc_egress(struct __sk_buff *ctx)
 {
 	struct pkt pkt;
-	int reason;
+	int reason, verdict;
 
 	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_EGRESS);
 	if (reason == UNDECIDED && interface_find(ctx->ingress_ifindex, SLUICE_VLAN_NONE, pkt.tuple.bank))
@@ -228,11 +235,28 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
 	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
-	if (account(&pkt, reason))
-		return TC_ACT_SHOT;
+	verdict = account(&pkt, reason);
+	if (verdict != SLUICE_PASS)
+		return verdict == SLUICE_REJECT ? reject_skb(ctx, &pkt, reason) : TC_ACT_SHOT;
 	if (tunnel_carries(&pkt))
 		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	return TC_ACT_UNSPEC;
+}
+
+/* At TC ingress where sluice_xdp is attached: what that has rejected, judged, counted and marked to be answered. */
+SEC("tc")
+int sluice_answer(struct __sk_buff *ctx)
+{
+	struct pkt pkt;
+	__u32 flags = marks_take(ctx);
+	int reason;
+
+	if (!flags)
+		return TC_ACT_UNSPEC;
+	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
+	if (reason == UNDECIDED)
+		reason = skb_parse(ctx, &pkt);
+	return reason == UNDECIDED ? answer_send(ctx, &pkt, flags) : TC_ACT_SHOT;
 }
 
 /* A flow's timer, in a replay; bpf/replay.h. */

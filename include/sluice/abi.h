@@ -568,6 +568,21 @@ struct sluice_reason_counter {
 };
 _Static_assert(sizeof(struct sluice_reason_counter) == 32, "sluice_reason_counter is a map value; resizing bumps the ABI");
 
+/* Map `answers`: PERCPU_ARRAY of one: what became of the answers to rejected packets. */
+struct sluice_answers {
+	__u64 sent;
+	__u64 suppressed; /* over the limit, or to what must not be answered */
+};
+_Static_assert(sizeof(struct sluice_answers) == 16, "sluice_answers is a map value; resizing bumps the ABI");
+
+/* Map `answer_state`: ARRAY of one: what the programs that answer share. */
+struct sluice_answer_state {
+	__u64 full_ns; /* CLOCK_MONOTONIC: when answers may be sent at full rate again */
+	__u8 mac[6];   /* source of what this host puts into its own ingress; random, so that nobody else sends by it */
+	__u16 reserved;
+};
+_Static_assert(sizeof(struct sluice_answer_state) == 16, "sluice_answer_state is a map value; resizing bumps the ABI");
+
 /* ------------------------------------------------------------------------- events */
 
 /* Map `events`: RINGBUF, 1 MiB. One record a logged verdict. */

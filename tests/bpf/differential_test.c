@@ -165,12 +165,15 @@ static int program_open(uint32_t ifindex)
 	return bpf_prog_get_fd_by_id(id);
 }
 
-/* Whether the frame passes; the attached program itself, or what TC would run. */
+/*
+ * Whether the frame passes; the attached program itself, or what TC would run. A rejected one is marked by XDP, and turned
+ * into a reset that goes on by TC.
+ */
 static bool frame_run(bool tc, const struct frame *f)
 {
 	static uint8_t out[PACKET_MAX + 256];
 	struct xdp_md md = {.data_end = (uint32_t)f->length, .ingress_ifindex = judge_ifindex()};
-	struct __sk_buff skb = {.ifindex = judge_ifindex()};
+	struct __sk_buff skb = {.ifindex = judge_ifindex(), .ingress_ifindex = judge_ifindex()};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->byte, .data_size_in = (uint32_t)f->length, .data_out = out,
 		    .data_size_out = sizeof(out), .repeat = 1);
 
@@ -180,7 +183,9 @@ static bool frame_run(bool tc, const struct frame *f)
 		printf("not ok - differential: test run of %zu bytes: %s\n", f->length, strerror(errno));
 		exit(1);
 	}
-	return tc ? (int)opts.retval != 2 : opts.retval != XDP_DROP;
+	if (opts.data_size_out != f->length || memcmp(out, f->byte, f->length))
+		return false;
+	return tc ? (int)opts.retval == -1 /* TC_ACT_UNSPEC */ : opts.retval != XDP_DROP;
 }
 
 /* --------------------------------------------------------------------------- policy */

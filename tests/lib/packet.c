@@ -14,6 +14,7 @@
 #include <linux/udp.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -312,4 +313,25 @@ void packet_build(struct frame *ret_frame, const struct packet *p)
 	append(f, p->pad);
 	if (p->mutate)
 		p->mutate(f);
+}
+
+const char *frame_checksums(const uint8_t *frame, size_t length)
+{
+	const uint8_t *ip = frame + 14, *l4;
+	bool v6 = frame[12] == 0x86;
+	size_t header = v6 ? 40 : (ip[0] & 15) * 4u, left;
+	uint8_t protocol = v6 ? ip[6] : ip[9];
+	uint32_t sum = 0;
+
+	if (length < 14 + header)
+		return "frame too short";
+	left = v6 ? (size_t)ip[4] << 8 | ip[5] : ((size_t)ip[2] << 8 | ip[3]) - header;
+	if (14 + header + left > length)
+		return "IP length past the end";
+	if (!v6 && sum_add(0, ip, header) != 0xffff)
+		return "IPv4 header checksum";
+	l4 = ip + header;
+	if (protocol != IPPROTO_ICMP) /* the pseudo header: addresses, length, protocol */
+		sum = sum_add((uint32_t)left + protocol, v6 ? ip + 8 : ip + 12, v6 ? 32 : 8);
+	return sum_add(sum, l4, left) == 0xffff ? NULL : "transport checksum";
 }

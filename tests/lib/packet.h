@@ -66,6 +66,12 @@ void packet_build(struct frame *ret_frame, const struct packet *p);
 /* Sets the IPv4 header checksum again, for mutations before it. */
 void frame_checksum_ip(struct frame *f);
 
+/*
+ * Whether the checksums of an untagged frame without extension headers are right: of the IPv4 header, and of TCP, UDP,
+ * ICMP or ICMPv6 over all that the IP length says. NULL, or what is wrong.
+ */
+const char *frame_checksums(const uint8_t *frame, size_t length);
+
 /* Bytes of an address, IPv4-mapped for IPv4, as keys hold it. */
 void packet_address(const char *literal, uint8_t ret_addr[16]);
 

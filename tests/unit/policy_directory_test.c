@@ -152,7 +152,7 @@ Test(policy_directory, errors_of_every_file_are_reported_at_once)
 	put("f.yaml", "sluice: 1\nsegments: {x: [10.0.0.1/8]}\n");
 	refused("a.yaml:3:1: the file ends inside [...] or {...}; close every bracket\n"
 		"b.yaml:2:1: unknown key 'rlues' in the policy; did you mean 'rules'?\n"
-		"b.yaml:3:56: action cannot be 'alow'; choose allow | deny; did you mean 'allow'?\n"
+		"b.yaml:3:56: action cannot be 'alow'; choose allow | deny | reject; did you mean 'allow'?\n"
 		"c.yaml:1:1: the file is empty; begin with 'sluice: 1'\n"
 		"d.yaml:2:1: the file is empty; begin with 'sluice: 1'\n"
 		"e.yaml:1:1: the policy has no 'sluice'; begin with 'sluice: 1'\n"

@@ -80,11 +80,11 @@ Test(policy_errors, of_newcomers)
 		{"sluice: 1\n"
 		 "rules:\n"
 		 "  - {name: a, from: any, to: any, action: accept}\n",
-		 E("3:43", "action cannot be 'accept'; choose allow | deny; did you mean 'allow'?")},
+		 E("3:43", "action cannot be 'accept'; choose allow | deny | reject; did you mean 'allow'?")},
 		{"sluice: 1\n"
 		 "rules:\n"
 		 "  - {name: a, from: any, to: any, action: drop}\n",
-		 E("3:43", "action cannot be 'drop'; choose allow | deny; did you mean 'deny'?")},
+		 E("3:43", "action cannot be 'drop'; choose allow | deny | reject; did you mean 'deny'?")},
 		{"sluice: 1\n"
 		 "rules:\n"
 		 "  - {name: a, src: any, dst: any, action: deny}\n",
@@ -273,8 +273,8 @@ Test(policy_errors, of_newcomers)
 		   "'10.1.0.0/16' stands where a key of rule should; put several values in brackets, as in [a, b]")},
 		{"sluice: 1\n"
 		 "rules:\n"
-		 "  - {name: a, from: any, to: any, action: reject}\n",
-		 E("3:43", "'action: reject' is not in this version of sluice; choose another")},
+		 "  - {name: a, from: any, to: any, action: refuse}\n",
+		 E("3:43", "action cannot be 'refuse'; choose allow | deny | reject")},
 		{"sluice: 1\n"
 		 "services:\n"
 		 "  a: [icmp/ping, icmp/echo, icmp, icmp/300, icmpv6/echo-request.1, tcp/, /80, \"tcp 443\", "
@@ -311,7 +311,7 @@ Test(policy_errors, of_newcomers)
 		 "  - {name: a, from: Any, to: ANY, action: Allow, service: Any}\n",
 		 E("3:21", "segment 'Any' is not defined; did you mean 'any'?")
 			 E("3:30", "segment 'ANY' is not defined; did you mean 'any'?")
-				 E("3:43", "action cannot be 'Allow'; choose allow | deny; did you mean 'allow'?")
+				 E("3:43", "action cannot be 'Allow'; choose allow | deny | reject; did you mean 'allow'?")
 					 E("3:59", "service 'Any' is not defined; did you mean 'any'?")},
 		{"sluice: 1\n"
 		 "segments:\n"

@@ -79,7 +79,7 @@ const struct cli_command cli_commands[] = {
 	 "targets.\n"
 	 "\n"
 	 "  --json   one JSON document: {root, abi, generation, policy, confirm, interfaces, rules, reasons, forwards, flows,\n"
-	 "           lost_events, queues, targets}\n"},
+	 "           answers, lost_events, queues, targets}\n"},
 	{"explain", cmd_explain,
 	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--all] [--json]",
 	 "why a flow passes or drops",

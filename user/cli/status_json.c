@@ -113,6 +113,15 @@ static struct json_object *queue_object(const struct dataplane_queue *q)
 	return o;
 }
 
+static struct json_object *answers_object(const struct sluice_answers *a)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "sent", number(a->sent));
+	json_object_object_add(o, "suppressed", number(a->suppressed));
+	return o;
+}
+
 static struct json_object *flows_object(const struct dataplane_status *s)
 {
 	struct json_object *o = json_object_new_object();
@@ -146,6 +155,7 @@ int status_json(const struct status_report *r)
 	ADD_ARRAY(o, "reasons", s->reasons, ARRAY_SIZE(s->reasons), reason_object);
 	json_object_object_add(o, "forwards", forwards_array(s));
 	json_object_object_add(o, "flows", flows_object(s));
+	json_object_object_add(o, "answers", answers_object(&s->answers));
 	json_object_object_add(o, "lost_events", number(s->lost_events));
 	ADD_ARRAY(o, "queues", r->queues, r->n_queues, queue_object);
 	json_object_object_add(o, "targets", json_object_get(r->targets));

@@ -37,6 +37,9 @@ static void print_head(const struct dataplane_status *s)
 		printf("%02x", s->policy.digest[i]);
 	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
 	print_trial(&s->trial);
+	if (s->answers.sent || s->answers.suppressed)
+		printf("answers to rejected packets: %s sent, %s suppressed (at most 1,000 a second)\n",
+		       number_text(s->answers.sent).text, number_text(s->answers.suppressed).text);
 	if (s->lost_events)
 		printf("events %s lost: the ring was full; read them with `sluice events -f`\n",
 		       number_text(s->lost_events).text);

@@ -24,15 +24,28 @@ static void mark_first_attach(struct dataplane *dp)
 				    __ATOMIC_RELAXED);
 }
 
+static bool tables_reject(const struct policy_tables *t)
+{
+	size_t i;
+
+	for (i = 0; i < t->n_rules; i++)
+		if (t->rules[i].action == SLUICE_ACTION_REJECT)
+			return true;
+	return false;
+}
+
 /* Attaches what the policy names; on failure takes off what this call has put on. */
-static int attach_all(struct dataplane *dp, const struct policy *p, const struct resolved *r, struct error *err)
+static int attach_all(struct dataplane *dp, const struct policy *p, const struct policy_tables *t,
+		      const struct resolved *r, struct error *err)
 {
 	_cleanup_free_ bool *changed = calloc(r->count + 1, sizeof(*changed));
+	bool answers = tables_reject(t);
 	size_t i;
 	int s = changed ? 0 : error_set(err, ENOMEM, "interfaces: out of memory");
 
 	for (i = 0; !s && i < r->count; i++)
-		s = interface_attach(dp, &r->items[i], p->interfaces[r->items[i].entry].attach, err, &changed[i]);
+		s = interface_attach(dp, &r->items[i], p->interfaces[r->items[i].entry].attach, answers, err,
+				     &changed[i]);
 	if (!s)
 		return 0;
 	while (changed && i--)
@@ -152,7 +165,7 @@ static int apply_locked(struct apply *a, struct error *err, struct dataplane_app
 	r = flip(a, err);
 	ret->flip_ns = time_now_ns() - flipped;
 	if (!r)
-		r = attach_all(a->dp, a->policy, &a->found, err);
+		r = attach_all(a->dp, a->policy, a->tables, &a->found, err);
 	if (!r)
 		r = ports_settle(a->dp, a->policy, &a->found, a->next & 1, err);
 	if (r) {

@@ -18,19 +18,28 @@
 #define ATTACH_TCX_INGRESS 46
 #define ATTACH_TCX_EGRESS  47
 
-#define CLSACT_PRIORITY 0x5c1
-#define CLSACT_HANDLE	0x5c1
+/* `handle`: of the clsact filter, and its priority. Ingress and egress lists are two. */
+static const struct place {
+	const char *name;
+	const char *program;
+	__u32 handle;
+	bool egress;
+} places[] = {
+	[TC_INGRESS] = {"ingress", PROGRAM_TC_INGRESS, 0x5c1, false},
+	[TC_EGRESS] = {"egress", PROGRAM_TC_EGRESS, 0x5c1, true},
+	[TC_ANSWER] = {"answer", PROGRAM_ANSWER, 0x5c2, false},
+};
 
-static bool egress(enum sluice_hook hook)
+static enum bpf_tc_attach_point clsact_point(enum tc_place place)
 {
-	return hook == SLUICE_HOOK_TC_EGRESS;
+	return places[place].egress ? BPF_TC_EGRESS : BPF_TC_INGRESS;
 }
 
-static struct pin_path link_path(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+static struct pin_path link_path(const struct dataplane *dp, uint32_t ifindex, enum tc_place place)
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), "tcx_%s_%u", egress(hook) ? "egress" : "ingress", ifindex);
+	snprintf(name, sizeof(name), "tcx_%s_%u", places[place].name, ifindex);
 	return pin_path(dp->root, "links", name);
 }
 
@@ -51,49 +60,49 @@ static void dir_closep(DIR **d)
 		closedir(*d);
 }
 
-static bool tcx_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+static bool tcx_there(const struct dataplane *dp, uint32_t ifindex, enum tc_place place)
 {
-	_cleanup_close_ int fd = bpf_obj_get(link_path(dp, ifindex, hook).text);
+	_cleanup_close_ int fd = bpf_obj_get(link_path(dp, ifindex, place).text);
 
 	return fd >= 0 && link_ifindex(fd) == (int)ifindex;
 }
 
-static bool clsact_there(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+static bool clsact_there(const struct dataplane *dp, uint32_t ifindex, enum tc_place place)
 {
 	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
-		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+		    .attach_point = clsact_point(place));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = places[place].handle, .priority = places[place].handle);
 
 	return !bpf_tc_query(&where, &opts) && program_is_ours(dp, opts.prog_id);
 }
 
-enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook)
+enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum tc_place place)
 {
-	if (tcx_there(dp, ifindex, hook))
+	if (tcx_there(dp, ifindex, place))
 		return TC_TCX;
-	return clsact_there(dp, ifindex, hook) ? TC_CLSACT : TC_NONE;
+	return clsact_there(dp, ifindex, place) ? TC_CLSACT : TC_NONE;
 }
 
 /* -EOPNOTSUPP: this kernel has no tcx. */
-static int attach_tcx(struct dataplane *dp, int program, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+static int attach_tcx(struct dataplane *dp, int program, uint32_t ifindex, enum tc_place place, struct error *err)
 {
-	struct pin_path path = link_path(dp, ifindex, hook);
+	struct pin_path path = link_path(dp, ifindex, place);
 	_cleanup_close_ int link = -1;
 
 	if (unlink(path.text) && errno != ENOENT) /* of an interface that had this number before */
 		return error_system(err, errno, "%s: unlink", path.text);
 	link = bpf_link_create(program, (int)ifindex,
-			       (enum bpf_attach_type)(egress(hook) ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS), NULL);
+			       (enum bpf_attach_type)(places[place].egress ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS), NULL);
 	if (link < 0)
 		return errno == EINVAL ? -EOPNOTSUPP : error_system(err, errno, "tcx");
 	return bpf_obj_pin(link, path.text) ? error_system(err, errno, "%s: pin", path.text) : 0;
 }
 
-static int attach_clsact(int program, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+static int attach_clsact(int program, uint32_t ifindex, enum tc_place place, struct error *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
-		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY, .prog_fd = program,
+		    .attach_point = clsact_point(place));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = places[place].handle, .priority = places[place].handle, .prog_fd = program,
 		    .flags = BPF_TC_F_REPLACE);
 	int r = bpf_tc_hook_create(&where);
 
@@ -103,28 +112,27 @@ static int attach_clsact(int program, uint32_t ifindex, enum sluice_hook hook, s
 	return r ? error_system(err, -r, "clsact filter") : 0;
 }
 
-int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum tc_place place, struct error *err)
 {
 	_cleanup_close_ int program = -1;
 	struct error why = {};
 	int r;
 
-	if (tc_query(dp, ifindex, hook) != TC_NONE)
+	if (tc_query(dp, ifindex, place) != TC_NONE)
 		return 0;
 	r = programs_load_tc(dp, err);
 	if (!r)
 		r = folder_make(dp, "links", err);
 	if (r)
 		return r;
-	program = program_get(dp, egress(hook) ? PROGRAM_TC_EGRESS : PROGRAM_TC_INGRESS);
+	program = program_get(dp, places[place].program);
 	if (program < 0)
 		return error_system(err, -program, "%s: no pinned TC program", dp->root);
-	r = attach_tcx(dp, program, ifindex, hook, &why);
+	r = attach_tcx(dp, program, ifindex, place, &why);
 	if (r == -EOPNOTSUPP)
-		r = attach_clsact(program, ifindex, hook, &why);
+		r = attach_clsact(program, ifindex, place, &why);
 	if (r)
-		return error_set(err, -r, "%s: TC %s refused: %s", ifname, egress(hook) ? "egress" : "ingress",
-				 why.text);
+		return error_set(err, -r, "%s: TC %s refused: %s", ifname, places[place].name, why.text);
 	return 0;
 }
 
@@ -145,12 +153,12 @@ int tc_prune(const struct dataplane *dp)
 	return r;
 }
 
-int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err)
+int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum tc_place place, struct error *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex,
-		    .attach_point = egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
-	struct pin_path path = link_path(dp, ifindex, hook);
+		    .attach_point = clsact_point(place));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = places[place].handle, .priority = places[place].handle);
+	struct pin_path path = link_path(dp, ifindex, place);
 	_cleanup_close_ int link = bpf_obj_get(path.text);
 	int r;
 
@@ -159,7 +167,7 @@ int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hoo
 		return error_system(err, errno, "%s: detach", path.text);
 	if (unlink(path.text) && errno != ENOENT)
 		return error_system(err, errno, "%s: unlink", path.text);
-	if (!clsact_there(dp, ifindex, hook))
+	if (!clsact_there(dp, ifindex, place))
 		return 0;
 	r = bpf_tc_detach(&where, &opts);
 	return r && r != -ENOENT ? error_system(err, -r, "ifindex %u: cannot take the clsact filter off", ifindex) : 0;

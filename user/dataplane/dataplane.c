@@ -222,6 +222,21 @@ static int control_write(const char *folder, struct error *err)
 	return 0;
 }
 
+/* The MAC address by which programs know what this host has answered to itself: one host's, and locally administered. */
+static int answers_prepare(const char *folder, struct error *err)
+{
+	_cleanup_close_ int fd = bpf_obj_get(pin_path(folder, NULL, "answer_state").text);
+	struct sluice_answer_state state = {};
+	__u32 zero = 0;
+
+	if (getrandom(state.mac, sizeof(state.mac), 0) != (ssize_t)sizeof(state.mac))
+		return error_system(err, errno, "getrandom");
+	state.mac[0] = (__u8)((state.mac[0] & 0xfc) | 0x02);
+	if (fd < 0 || bpf_map_update_elem(fd, &zero, &state, BPF_ANY))
+		return error_system(err, errno, "%s/answer_state: write", folder);
+	return 0;
+}
+
 /* Makes the folder as ROOT-new and renames it: an interrupted load leaves nothing that looks whole. */
 static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 {
@@ -246,6 +261,8 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 	r = reasons_name(skel, err);
 	if (!r)
 		r = control_write(fresh, err);
+	if (!r)
+		r = answers_prepare(fresh, err);
 	if (r)
 		return r;
 	return rename(fresh, root) ? error_system(err, errno, "%s: rename", fresh) : 0;

@@ -141,6 +141,7 @@ struct dataplane_status {
 	uint32_t flows; /* live entries */
 	uint32_t max_flows;
 	uint64_t lost_events; /* logged verdicts that found the ring full */
+	struct sluice_answers answers; /* to rejected packets */
 };
 
 /* Of enum sluice_forward: its name, what became of such packets ("sent", "dropped", "kernel", "noted"), and in words. */

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/util.h"
 #include "dataplane/internal.h"
 
 typedef struct if_nameindex nameindex;
@@ -286,37 +287,53 @@ int interfaces_of_bank(const struct dataplane *dp, unsigned int bank, uint32_t *
 
 /* ------------------------------------------------------------------- hooks */
 
-int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted,
+/*
+ * What stands behind XDP's judge stays until the interface is let go: a policy taken back may reject again, and a packet
+ * that is not marked passes it in some nanoseconds.
+ */
+static int attach_behind_xdp(struct dataplane *dp, const struct resolved_interface *i, bool answers, struct error *err)
+{
+	return answers ? tc_attach(dp, i->name, i->ifindex, TC_ANSWER, err) : 0;
+}
+
+int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted, bool answers,
 		     struct error *err, bool *ret_changed)
 {
 	struct xdp_state before = {};
-	bool had_egress = tc_query(dp, i->ifindex, SLUICE_HOOK_TC_EGRESS) != TC_NONE;
-	bool had_ingress = tc_query(dp, i->ifindex, SLUICE_HOOK_TC_INGRESS) != TC_NONE;
+	bool had_egress = tc_query(dp, i->ifindex, TC_EGRESS) != TC_NONE;
+	bool had_ingress = tc_query(dp, i->ifindex, TC_INGRESS) != TC_NONE;
 	int r;
 
 	xdp_query(dp, i->ifindex, &before);
 	*ret_changed = !had_egress || (!before.ours && !had_ingress);
-	r = tc_attach(dp, i->name, i->ifindex, SLUICE_HOOK_TC_EGRESS, err);
+	r = tc_attach(dp, i->name, i->ifindex, TC_EGRESS, err);
 	if (r)
 		return r;
 	/* The new ingress hook goes on before the old one comes off: twice judged for a moment rather than not at all.
 	 */
 	if (wanted == POLICY_ATTACH_TC) {
-		r = tc_attach(dp, i->name, i->ifindex, SLUICE_HOOK_TC_INGRESS, err);
-		return r ? r : xdp_detach(dp, i->ifindex, err);
+		r = tc_attach(dp, i->name, i->ifindex, TC_INGRESS, err);
+		if (!r)
+			r = xdp_detach(dp, i->ifindex, err);
+		return r ? r : tc_detach(dp, i->ifindex, TC_ANSWER, err);
 	}
-	r = xdp_attach(dp, i->name, i->ifindex, wanted, err);
-	return r ? r : tc_detach(dp, i->ifindex, SLUICE_HOOK_TC_INGRESS, err);
+	r = attach_behind_xdp(dp, i, answers, err);
+	if (!r)
+		r = xdp_attach(dp, i->name, i->ifindex, wanted, err);
+	return r ? r : tc_detach(dp, i->ifindex, TC_INGRESS, err);
 }
 
 int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err)
 {
+	static const enum tc_place places[] = {TC_INGRESS, TC_EGRESS, TC_ANSWER};
 	int r = xdp_detach(dp, ifindex, err), s;
+	size_t i;
 
-	s = tc_detach(dp, ifindex, SLUICE_HOOK_TC_INGRESS, err);
-	r = r ? r : s;
-	s = tc_detach(dp, ifindex, SLUICE_HOOK_TC_EGRESS, err);
-	return r ? r : s;
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		s = tc_detach(dp, ifindex, places[i], err);
+		r = r ? r : s;
+	}
+	return r;
 }
 
 int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err)

@@ -36,6 +36,7 @@
 	M(rule_logs)       \
 	M(events)          \
 	M(lost_events)     \
+	M(answers)         \
 	M(steering)        \
 	M(queue_packets)   \
 	M(cpus)
@@ -70,6 +71,7 @@ struct dataplane {
 #define PROGRAM_XDP_FRAGS  "sluice_xdp_frags"
 #define PROGRAM_TC_INGRESS "sluice_tc_ingress"
 #define PROGRAM_TC_EGRESS  "sluice_tc_egress"
+#define PROGRAM_ANSWER	   "sluice_answer"
 #define PROGRAM_CPUMAP	   "sluice_cpumap"
 #define PROGRAM_CONFIRM	   "sluice_confirm"
 
@@ -136,10 +138,13 @@ bool xdp_refused_by_others(const struct dataplane *dp, uint32_t ifindex, uint32_
 
 enum tc_kind { TC_NONE, TC_TCX, TC_CLSACT };
 
+/* Which of our programs stands at a TC hook. At ingress either the judge stands, or the one that answers for XDP's. */
+enum tc_place { TC_INGRESS, TC_EGRESS, TC_ANSWER };
+
 int tc_prune(const struct dataplane *dp); /* forgets links of interfaces that are gone */
-enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook);
-int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum sluice_hook hook, struct error *err);
-int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum sluice_hook hook, struct error *err); /* none: 0 */
+enum tc_kind tc_query(const struct dataplane *dp, uint32_t ifindex, enum tc_place place);
+int tc_attach(struct dataplane *dp, const char *ifname, uint32_t ifindex, enum tc_place place, struct error *err);
+int tc_detach(const struct dataplane *dp, uint32_t ifindex, enum tc_place place, struct error *err); /* none: 0 */
 
 /* ------------------------------------------------------------------------- device.c */
 
@@ -179,8 +184,11 @@ int interfaces_of_bank(const struct dataplane *dp, unsigned int bank, uint32_t *
 int interface_entry(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, struct sluice_interface *ret);
 int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned int bank, const struct sluice_interface *value);
 
-/* Hooks of one interface as the policy wants them; *ret_changed: something was attached by this call. */
-int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted,
+/*
+ * Hooks of one interface as the policy wants them; `answers`: its rules may reject. *ret_changed: something was attached
+ * by this call.
+ */
+int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted, bool answers,
 		     struct error *err, bool *ret_changed);
 int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err);
 /* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */

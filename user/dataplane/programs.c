@@ -184,9 +184,9 @@ static int programs_load(struct dataplane *dp, const char *const *names, size_t 
 
 int programs_load_tc(struct dataplane *dp, struct error *err)
 {
-	static const char *const names[] = {PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS};
+	static const char *const names[] = {PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS, PROGRAM_ANSWER};
 
-	if (pinned(dp, names[0]) && pinned(dp, names[1]))
+	if (pinned(dp, names[0]) && pinned(dp, names[1]) && pinned(dp, names[2]))
 		return 0;
 	return programs_load(dp, names, ARRAY_SIZE(names), 0, err);
 }

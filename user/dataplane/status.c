@@ -79,6 +79,25 @@ static int sum_words(const struct dataplane *dp, int fd, uint32_t entry, uint64_
 	return 0;
 }
 
+static int read_answers(const struct dataplane *dp, struct sluice_answers *ret)
+{
+	_cleanup_free_ struct sluice_answers *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+	struct sluice_answers sum = {};
+	uint32_t zero = 0;
+	int i;
+
+	if (!values)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(dp->map[MAP_answers], &zero, values))
+		return -errno;
+	for (i = 0; i < dp->n_cpus; i++) {
+		sum.sent += values[i].sent;
+		sum.suppressed += values[i].suppressed;
+	}
+	*ret = sum;
+	return 0;
+}
+
 static int read_totals(const struct dataplane *dp, struct dataplane_status *s)
 {
 	uint64_t flows = 0;
@@ -91,7 +110,8 @@ static int read_totals(const struct dataplane *dp, struct dataplane_status *s)
 		return r;
 	s->flows = (int64_t)flows > 0 ? (uint32_t)flows : 0; /* single CPUs may be negative, a sum under way too */
 	s->max_flows = dp->max_flows;
-	return sum_words(dp, dp->map[MAP_lost_events], 0, &s->lost_events);
+	r = read_answers(dp, &s->answers);
+	return r ? r : sum_words(dp, dp->map[MAP_lost_events], 0, &s->lost_events);
 }
 
 /* ------------------------------------------------------------------- the live bank */
@@ -166,10 +186,10 @@ static void describe_interface(const struct dataplane *dp, uint32_t ifindex, boo
 	if (!xdp_query(dp, ifindex, &state) && state.ours)
 		describe_xdp(dp, &state, i);
 	else
-		snprintf(i->mode, sizeof(i->mode), "%s", tc_words[tc_query(dp, ifindex, SLUICE_HOOK_TC_INGRESS)]);
+		snprintf(i->mode, sizeof(i->mode), "%s", tc_words[tc_query(dp, ifindex, TC_INGRESS)]);
 	if (!i->mode[0])
 		snprintf(i->mode, sizeof(i->mode), "not attached");
-	kind = tc_query(dp, ifindex, SLUICE_HOOK_TC_EGRESS);
+	kind = tc_query(dp, ifindex, TC_EGRESS);
 	i->egress = kind != TC_NONE;
 	snprintf(i->egress_mode, sizeof(i->egress_mode), "%s", tc_words[kind]);
 }

@@ -85,7 +85,7 @@ static void emit(struct walk *w, struct import_chain *chain, struct import_entry
 	static const enum sluice_action actions[] = {
 		[IMPORT_VERDICT_ACCEPT] = SLUICE_ACTION_ALLOW,
 		[IMPORT_VERDICT_DROP] = SLUICE_ACTION_DENY,
-		[IMPORT_VERDICT_REJECT] = SLUICE_ACTION_DENY, /* until the language has `reject` */
+		[IMPORT_VERDICT_REJECT] = SLUICE_ACTION_REJECT,
 	};
 	struct import_rule *rule;
 
@@ -104,7 +104,6 @@ static void emit(struct walk *w, struct import_chain *chain, struct import_entry
 		return;
 	rule->stateless = verdict == IMPORT_VERDICT_ACCEPT && !w->stateful;
 	w->stateless_rules += rule->stateless;
-	w->im->rejects += verdict == IMPORT_VERDICT_REJECT;
 	rule->log = log || e->log;
 	rule->log_every = e->log_every;
 	if (verdict != IMPORT_VERDICT_ACCEPT && !w->established)
@@ -528,12 +527,6 @@ void import_flatten(struct import *im)
 		host_flatten(im, &b);
 	else
 		lone_flatten(im, &b);
-	if (im->rejects)
-		import_note(
-			im,
-			import_print(im,
-				     "%u rules reject with an answer, which this version does not send; here they deny",
-				     im->rejects));
 	if (!im->failed)
 		unvisited_drop(im);
 }

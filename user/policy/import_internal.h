@@ -120,7 +120,6 @@ struct import {
 	size_t n_notes;
 	size_t lines;
 	bool default_allow;
-	unsigned int rejects; /* rules that would answer */
 };
 
 /* import.c: memory that lives as long as the import; NULL after a failure, which is kept. */

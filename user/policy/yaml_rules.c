@@ -18,7 +18,7 @@ struct rule_text {
 };
 
 static const struct choice action_choices[] = {
-	{"allow", SLUICE_ACTION_ALLOW}, {"deny", SLUICE_ACTION_DENY}, {"reject", CHOICE_NOT_YET}, {}};
+	{"allow", SLUICE_ACTION_ALLOW}, {"deny", SLUICE_ACTION_DENY}, {"reject", SLUICE_ACTION_REJECT}, {}};
 
 static const struct choice mode_choices[] = {{"enforce", false}, {"audit", true}, {}};
 
