@@ -129,23 +129,38 @@ static __always_inline bool rule_take(const struct pkt *pkt, const struct sluice
 	return due && bucket_take(due, now, cost, l->burst);
 }
 
+static __always_inline const struct sluice_limit *limit_find(const struct pkt *pkt)
+{
+	__u32 number = (pkt->tuple.bank & 1) * SLUICE_MAX_RULES + pkt->decision.slot;
+
+	return pkt->decision.slot < SLUICE_MAX_RULES ? bpf_map_lookup_elem(&limits, &number) : NULL;
+}
+
 /*
- * RATE_LIMITED if the packet, which the stages before let pass with `reason` or are about to (UNDECIDED), is over the
- * limit of its rule; else UNDECIDED. Asked only where the policy has limits. Global: verified once.
+ * Whether the packet, which the stages before let pass with `reason` or are about to (UNDECIDED), is of a rule with a
+ * limit. Asked only where the policy has limits; inline, so that the packets of other rules are spared a call.
  */
-__noinline int limit_decide(struct pkt *pkt, int reason)
+static __always_inline bool limit_applies(const struct pkt *pkt, int reason)
 {
 	const struct sluice_limit *l;
-	__u32 number, units;
+
+	if (reason != UNDECIDED && reason_drops(reason))
+		return false;
+	l = limit_find(pkt);
+	return l && l->cost;
+}
+
+/* RATE_LIMITED if the packet is over the limit of its rule, else UNDECIDED. Global: verified once. */
+__noinline int limit_decide(struct pkt *pkt)
+{
+	const struct sluice_limit *l;
 	__u64 now, cost;
+	__u32 units;
 
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	if (pkt->decision.slot >= SLUICE_MAX_RULES || (reason != UNDECIDED && reason_drops(reason)))
-		return UNDECIDED;
-	number = (pkt->tuple.bank & 1) * SLUICE_MAX_RULES + pkt->decision.slot;
-	l = bpf_map_lookup_elem(&limits, &number);
-	if (!l || !l->cost)
+	l = limit_find(pkt);
+	if (!l)
 		return UNDECIDED;
 	units = !l->bytes ? 1 : pkt->length < SLUICE_LIMIT_BYTES_MAX ? pkt->length : SLUICE_LIMIT_BYTES_MAX;
 	cost = units * l->cost >> SLUICE_LIMIT_COST_SHIFT;

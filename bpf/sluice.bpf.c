@@ -70,8 +70,8 @@ static __always_inline int judge_in_tenant(struct pkt *pkt)
 		reason = flow_decide(pkt);
 	if (reason == UNDECIDED)
 		reason = classify_decide(pkt);
-	if (pkt->policy_flags & SLUICE_HAS_LIMITS)
-		limit = limit_decide(pkt, reason);
+	if ((pkt->policy_flags & SLUICE_HAS_LIMITS) && limit_applies(pkt, reason))
+		limit = limit_decide(pkt);
 	if (limit != UNDECIDED && !(pkt->policy_flags & SLUICE_MODE_AUDIT))
 		reason = limit;
 	if (reason == UNDECIDED)

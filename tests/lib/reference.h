@@ -77,7 +77,10 @@ struct reference_rule {
 	bool audit;
 	bool stateless;	  /* on allow only */
 	unsigned int log; /* 0: no; 1: every packet; else one in so many seconds */
+	unsigned int limit; /* 0: no; else one of those in reference_yaml.c, which nothing here is over */
 };
+
+#define REFERENCE_LIMITS 3
 
 struct reference_interface {
 	bool antispoof;

@@ -339,6 +339,8 @@ static void rule_draw(struct maker *m, struct reference_rule *rule)
 	rule->audit = one_in(m->state, 6);
 	rule->stateless = rule->action == SLUICE_ACTION_ALLOW && one_in(m->state, 5);
 	rule->log = one_in(m->state, 8) ? 1 + below(m->state, 3) : 0;
+	if (rule->action == SLUICE_ACTION_ALLOW && !rule->audit && one_in(m->state, 4))
+		rule->limit = 1 + below(m->state, REFERENCE_LIMITS);
 }
 
 /* ------------------------------------------------------------------------ policies */

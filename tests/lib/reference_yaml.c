@@ -156,6 +156,11 @@ static void rule_write(FILE *out, const struct reference_policy *p, unsigned int
 		[SLUICE_ACTION_ALLOW] = "allow",
 		[SLUICE_ACTION_REJECT] = "reject",
 	};
+	static const char *const limits[REFERENCE_LIMITS] = {
+		"rate: 1G pps, burst: 1G",
+		"rate: 100M pps, burst: 1G, per: source",
+		"rate: 1000G bit/s, per: source",
+	};
 	const struct reference_rule *rule = &p->rules[number];
 
 	fprintf(out, "  - name: r%u\n", number);
@@ -173,6 +178,8 @@ static void rule_write(FILE *out, const struct reference_policy *p, unsigned int
 		fprintf(out, "    log: true\n");
 	else if (rule->log)
 		fprintf(out, "    log: {every: %us}\n", rule->log);
+	if (rule->limit)
+		fprintf(out, "    limit: {%s}\n", limits[rule->limit - 1]);
 }
 
 static void tenants_write(FILE *out, const struct reference_policy *p, const char *key, unsigned int base)

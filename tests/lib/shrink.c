@@ -230,6 +230,7 @@ static bool rule_simplify(struct shrinker *s, struct reference_rule *rule)
 
 	some |= VALUE_TRY(s, &rule->stateless, false);
 	some |= VALUE_TRY(s, &rule->log, 0);
+	some |= VALUE_TRY(s, &rule->limit, 0);
 	some |= VALUE_TRY(s, &rule->tenant, REFERENCE_UNSAID);
 	some |= VALUE_TRY(s, &rule->any_service, true);
 	some |= VALUE_TRY(s, &rule->from.any, true);
