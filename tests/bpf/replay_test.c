@@ -401,6 +401,19 @@ static const struct step audit_rules[] = {
 	"conntrack: {pickup: 0s}\nsegments: {outside: [10.1.0.0/16, \"fd01::/32\"]}\n"                                 \
 	"rules: [{name: out, from: 10.2.0.1, to: any, service: tcp/443, action: allow}]\n"
 
+#define WIRED                                                                                                          \
+	"sluice: 1\nname: wired\ninterfaces: [{name: p0, wire: p1}]\ndefault: deny\nfailsafe: [tcp/22]\n"             \
+	"rules: [{name: out, from: any, to: any, service: tcp/443, action: allow}]\n"
+
+/* A capture taken at one end of a wire: both directions, nothing for this host. */
+static const struct step wired[] = {
+	{"ssh is not for this host", 0, {OUT4, .tcp = S, .dport = 22}, DROPS(DENY_DEFAULT), .rule = "default"},
+	{"SYN", 0.1, {OUT4, .tcp = S, .dport = 443}, PASSES(PASS_RULE), .rule = "out"},
+	{"SYN+ACK", 0.2, {IN4, .tcp = SA, .sport = 443, .dport = 40000}, PASSES(PASS_FLOW), .rule = "out"},
+	{"ARP", 0.3, {.ethertype = 0x0806}, PASSES(PASS_LINK), .rule = NULL},
+	{},
+};
+
 static const struct step own_known[] = {
 	{"ssh to this host", 0, {OUT4, .tcp = S, .dport = 22}, PASSES(PASS_FAILSAFE), .rule = NULL},
 	{"its answer leaves", 0.1, {IN4, .tcp = SA, .sport = 22, .dport = 40000}, PASSES(PASS_FAILSAFE), .rule = NULL},
@@ -522,6 +535,7 @@ static const struct script scripts[] = {
 	{"audit rules", TRIED, .steps = audit_rules, .flows = 1},
 	{"host known", OWN, .hosts = {S4, S6}, .steps = own_known, .flows = 1},
 	{"host unknown", OWN, .steps = own_unknown},
+	{"wire", WIRED, .steps = wired, .flows = 1},
 	{"truncated", HEAD RULES, .steps = truncated, .flows = 3},
 	{"full table", HEAD "conntrack: {max: 64}\n" RULES, .steps = full, .flows = 2},
 	{"on-full: stateless", HEAD "conntrack: {max: 64, on-full: stateless}\n" RULES, .steps = full_stateless,

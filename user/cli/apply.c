@@ -67,8 +67,12 @@ void apply_text(const char *command, const struct rollout *r)
 	print_changes(r);
 	printf("  rules       %zu kept, %zu new (default included)\n", a->rules_kept, a->rules_new);
 	for (i = 0; i < s->n_interfaces; i++)
-		printf("  interface   %s: %s%s%s\n", s->interfaces[i].name, s->interfaces[i].mode,
-		       s->interfaces[i].egress ? ", egress " : "", s->interfaces[i].egress_mode);
+		printf("  interface   %s: %s%s%s%s%s\n", s->interfaces[i].name, s->interfaces[i].mode,
+		       s->interfaces[i].egress ? ", egress " : "", s->interfaces[i].egress_mode,
+		       s->interfaces[i].wire[0]	 ? ", wire to "
+		       : s->interfaces[i].forward ? ", forwards in xdp"
+						  : "",
+		       s->interfaces[i].wire);
 	printf("  time        %s to load, %s to flip\n", duration_text(a->load_ns).text,
 	       duration_text(a->flip_ns).text);
 	print_trial(&s->trial);
