@@ -7,8 +7,9 @@
 #include <bpf/bpf_helpers.h>
 #include <sluice/replay.h>
 
-/* A flow's last_seen_ns is stored again only when it is older than this: the cache line of a busy flow stays shared. */
-const volatile __u64 flow_touch_ns = 1000000;
+/* Buckets of the flow table and the secret of its hash, of the folder that this object is loaded for. */
+const volatile __u32 flow_buckets = 1;
+const volatile __u64 flow_seed = 0;
 
 /* Also report drops that no rule decided (malformed, anti-spoof, ...) as events; by default they are only counted. */
 const volatile bool log_all_drops = false;

@@ -12,6 +12,8 @@
 #include "expiry.h"
 #include "pkt.h"
 
+#define DECIDE_TRIES 4
+
 /* Facts that this packet adds, seen from direction `dir` (0: the originator's). */
 static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
 {
@@ -28,33 +30,54 @@ static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
 	return facts;
 }
 
+/* TCP: notes how far the sender has acknowledged. */
+static __always_inline void flow_acked(const struct pkt *pkt, struct sluice_flow_side *side, __u32 facts, __u32 dir)
+{
+	if (!(facts & SLUICE_FLOW_ACK(dir)) || (__s32)(pkt->acked - *(volatile __u32 *)&side->acked) > 0)
+		*(volatile __u32 *)&side->acked = pkt->acked;
+}
+
 /* Counts the packet for its flow and notes what it shows. Stores shared words only when they change. */
 static __always_inline void flow_touch(struct pkt *pkt, struct sluice_flow *flow)
 {
-	__u32 dir = pkt->from != flow->originator, facts, seen;
+	__u32 before = flow_facts_seen(flow), dir = pkt->from != !!(before & SLUICE_FLOW_SECOND), facts;
 	struct sluice_flow_side *side = dir ? &flow->side[1] : &flow->side[0];
-	__u64 before, after;
+	__u64 traffic;
 
-	__sync_fetch_and_add(&side->packets, 1);
-	__sync_fetch_and_add(&side->bytes, pkt->length);
-	if (pkt_now(pkt) > flow->last_seen_ns + flow_touch_ns)
-		flow->last_seen_ns = pkt->now;
+	traffic = __sync_fetch_and_add(&side->traffic, 1ull << SLUICE_FLOW_BYTES | pkt->length);
+	if (traffic >> SLUICE_FLOW_BYTES == (1 << (64 - SLUICE_FLOW_BYTES)) - 1)
+		__sync_fetch_and_add(&side->packets_high, 1);
+	flow_seen_at(flow, pkt_now(pkt));
+	if (pkt->tcp_flags & TCP_ACK)
+		flow_acked(pkt, side, before, dir);
 	facts = flow_facts(pkt, dir);
-	if ((flow->seen & facts) == facts)
+	if ((before & facts) == facts)
 		return;
-	seen = __sync_fetch_and_or(&flow->seen, facts);
-	before = flow_timeout(pkt->key.protocol, seen, pkt->tuple.bank);
-	after = flow_timeout(pkt->key.protocol, seen | facts, pkt->tuple.bank);
-	if (after < before && replay)
-		replay_arm(&pkt->key, pkt_now(pkt) + after);
-	else if (after < before) /* mostly a FIN or RST */
-		bpf_timer_start(&flow->timer, after, 0);
+	before = __sync_fetch_and_or(&flow->state, facts);
+	if (before & SLUICE_FLOW_ENDED || !flow_is_half_open(pkt->key.protocol, before & SLUICE_FLOW_FACTS) ||
+	    flow_is_half_open(pkt->key.protocol, (before | facts) & SLUICE_FLOW_FACTS))
+		return;
+	half_open_add(-1);
+}
+
+/*
+ * A RST counts only where the other end would take it: not before what that end has acknowledged, nor beyond the
+ * largest window (RFC 9293, 3.5.2; RFC 7323, 2.3). Of an end that has acknowledged nothing, nothing is known.
+ */
+static __always_inline bool reset_is_astray(const struct pkt *pkt, const struct sluice_flow *flow)
+{
+	__u32 facts = flow_facts_seen(flow), dir = pkt->from != !!(facts & SLUICE_FLOW_SECOND);
+	const struct sluice_flow_side *peer = dir ? &flow->side[0] : &flow->side[1];
+
+	if (!(pkt->tcp_flags & TCP_RST) || !(facts & SLUICE_FLOW_ACK(!dir)))
+		return false;
+	return pkt->seq - *(const volatile __u32 *)&peer->acked > 1u << 30;
 }
 
 /* The tuple that opened the flow, for asking the rules again. */
 static __always_inline void flow_tuple(const struct pkt *pkt, const struct sluice_flow *flow, struct tuple *t)
 {
-	bool second = flow->originator;
+	bool second = flow_facts_seen(flow) & SLUICE_FLOW_SECOND;
 
 	t->version = pkt->tuple.version;
 	t->protocol = pkt->key.protocol;
@@ -74,44 +97,58 @@ static __always_inline void flow_tuple(const struct pkt *pkt, const struct sluic
  * Removes a flow that the packet's policy ends, unless that policy has itself been replaced while the packet was under
  * way: then the flow may have been decided under the newer one, and the next packet asks that.
  */
-static __always_inline void flow_end(const struct pkt *pkt, const struct sluice_flow_key *key)
+static __always_inline void flow_end(struct pkt *pkt, const struct flow_ref *ref)
 {
 	const struct sluice_control *c;
 	__u32 zero = 0;
 
 	c = bpf_map_lookup_elem(&control, &zero);
 	if (c && *(volatile __u64 *)&c->generation == pkt->generation)
-		flow_remove(key);
+		flow_retire(ref->bucket, ref->unit, pkt_now(pkt));
+}
+
+/*
+ * The flow bears what the policy says of it now. Facts that another CPU adds meanwhile stay; if it is too busy with that,
+ * the next packet asks again.
+ */
+static __always_inline void flow_mark_decided(const struct pkt *pkt, struct sluice_flow *flow, __u32 slot, bool denied)
+{
+	__u32 before, after;
+	int i;
+
+	for (i = 0; i < DECIDE_TRIES; i++) {
+		before = *(volatile __u32 *)&flow->state;
+		after = slot << SLUICE_FLOW_SLOT | (before & SLUICE_FLOW_FACTS & ~SLUICE_FLOW_AUDIT_DENY) |
+			(denied ? SLUICE_FLOW_AUDIT_DENY : 0);
+		if (__sync_val_compare_and_swap(&flow->state, before, after) != before)
+			continue;
+		flow->generation = pkt->generation;
+		return;
+	}
 }
 
 /*
  * The policy has changed since the flow was decided. Allowed again: the flow goes on. Allowed statelessly: the flow
  * ends and each packet is judged alone from now on. Denied: the flow ends, in audit mode it is only marked.
  */
-static __noinline int flow_decide_again(struct pkt *pkt, const struct sluice_flow_key *key, struct sluice_flow *flow)
+static __noinline int flow_decide_again(struct pkt *pkt, const struct flow_ref *ref)
 {
 	struct decision d = {};
 	struct tuple t = {};
 
-	flow_tuple(pkt, flow, &t);
+	flow_tuple(pkt, ref->flow, &t);
 	if (classify(&t, &d))
 		return SLUICE_R_INTERNAL;
 	if (d.action == SLUICE_ACTION_ALLOW && !(d.flags & SLUICE_RULE_STATEFUL)) {
-		flow_end(pkt, key);
+		flow_end(pkt, ref);
 		return UNDECIDED;
 	}
 	if (d.action != SLUICE_ACTION_ALLOW && !(pkt->policy_flags & SLUICE_MODE_AUDIT)) {
-		flow_end(pkt, key);
+		flow_end(pkt, ref);
 		pkt->decision = d;
 		return SLUICE_R_STALE_DENY;
 	}
-	if (d.action != SLUICE_ACTION_ALLOW)
-		__sync_fetch_and_or(&flow->seen, SLUICE_FLOW_AUDIT_DENY);
-	else
-		__sync_fetch_and_and(&flow->seen, ~SLUICE_FLOW_AUDIT_DENY);
-	flow->rule = d.slot;
-	flow->generation = pkt->generation;
-	bpf_timer_start(&flow->timer, flow_timeout(key->protocol, flow->seen, t.bank), 0);
+	flow_mark_decided(pkt, ref->flow, d.slot, d.action != SLUICE_ACTION_ALLOW);
 	return SLUICE_R_PASS_FLOW;
 }
 
@@ -143,38 +180,56 @@ static __always_inline bool flow_may_be(struct pkt *pkt)
 	return pkt->flows_made != now >> 32;
 }
 
+/*
+ * Whether a flow that was found is none: its time is over, or its ports are used anew. A flow that was seen within the
+ * same tick is not asked.
+ */
+static __always_inline bool flow_is_past(struct pkt *pkt, const struct sluice_flow *flow)
+{
+	__u64 now = pkt_now(pkt);
+
+	if (!pkt->icmp_error && tcp_opens(pkt) && flow_facts_seen(flow) & FLOW_CLOSING)
+		return true;
+	return (replay || flow_tick(now) != *(const volatile __u32 *)&flow->last) &&
+	       flow_is_over(flow, now, pkt->tuple.bank);
+}
+
 /* Stage 6, of a packet for which there may be a flow. Global: verified once. */
 __noinline int flow_find(struct pkt *pkt)
 {
-	struct sluice_flow_key key;
-	struct sluice_flow *flow;
+	struct sluice_flow_probe probe;
+	struct flow_ref ref;
+	__u32 state;
 	int reason;
 
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
-	key = pkt->key; /* on the stack: before 6.2 the verifier takes no other memory of ours as a key */
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow)
-		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
-	if (!pkt->icmp_error && tcp_opens(pkt) && (flow->seen & FLOW_CLOSING)) {
-		flow_remove(&key); /* the ports are used anew */
-		return UNDECIDED;
+	probe_fill(&probe, &pkt->key);
+	ref = table_find(&pkt->key, &probe);
+	if (ref.flow && flow_is_past(pkt, ref.flow)) {
+		flow_retire(ref.bucket, ref.unit, pkt->now);
+		ref.flow = NULL;
 	}
-	if (flow->generation != pkt->generation) { /* also a later one, which was taken back */
-		reason = flow_decide_again(pkt, &key, flow);
+	if (!ref.flow)
+		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
+	if (!replay && ref.flow->generation != (__u32)pkt->generation) { /* also a later one, which was taken back */
+		reason = flow_decide_again(pkt, &ref);
 		if (reason == UNDECIDED && pkt->icmp_error)
 			return SLUICE_R_ICMP_UNRELATED;
 		if (reason != SLUICE_R_PASS_FLOW)
 			return reason;
 	}
-	pkt->decision.slot = flow->rule;
-	if (flow->originator)
+	state = *(volatile __u32 *)&ref.flow->state;
+	pkt->decision.slot = state >> SLUICE_FLOW_SLOT;
+	if (state & SLUICE_FLOW_SECOND)
 		pkt->decision.flags |= DECISION_SECOND;
-	if (flow->seen & SLUICE_FLOW_AUDIT_DENY)
+	if (state & SLUICE_FLOW_AUDIT_DENY)
 		return SLUICE_R_STALE_DENY;
 	if (pkt->icmp_error)
 		return SLUICE_R_PASS_ICMP_RELATED;
-	flow_touch(pkt, flow);
+	if (reset_is_astray(pkt, ref.flow))
+		return SLUICE_R_TCP_RST;
+	flow_touch(pkt, ref.flow);
 	return SLUICE_R_PASS_FLOW;
 }
 
@@ -201,38 +256,73 @@ static __always_inline bool flow_is_kept(const struct pkt *pkt)
 	return true;
 }
 
+/* One flow more, if there may be: no more than the policy says, however many the table would hold. */
+static __always_inline bool table_count(const struct pkt *pkt, __u32 mark)
+{
+	const struct sluice_policy *p = policy_live(pkt->tuple.bank);
+	struct sluice_flow_totals *t = totals();
+
+	if (!p || !t)
+		return false;
+	flow_mark_add(mark, MARK_MADE);
+	if (__sync_fetch_and_add(&t->flows, 1) < p->max_flows)
+		return true;
+	table_uncount(mark);
+	return false;
+}
+
+/* What a unit says of a flow that is about to begin. */
+static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucket *b, __u32 i,
+				       const struct sluice_flow_probe *p)
+{
+	struct sluice_flow *flow = &b->unit[i].flow;
+	__u32 facts = pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
+	__u64 *word = (__u64 *)flow;
+
+	if (pkt->from ^ (pkt->pickup == PICKUP_REVERSE))
+		facts |= SLUICE_FLOW_SECOND;
+	word[0] = p->word[0];
+	word[1] = p->word[1];
+	flow->state = pkt->decision.slot << SLUICE_FLOW_SLOT | facts;
+	flow->generation = pkt->generation;
+	flow->first = pkt_now(pkt) >> SLUICE_FLOW_FIRST_SHIFT;
+	flow_seen_at(flow, pkt->now);
+	__builtin_memset(flow->side, 0, sizeof(flow->side));
+	if (probe_is6(p) && i + 1 < SLUICE_FLOW_UNITS)
+		__builtin_memcpy(b->unit[i + 1].addr, pkt->key.addr, sizeof(pkt->key.addr));
+	if (flow_is_half_open(pkt->key.protocol, facts))
+		half_open_add(1);
+}
+
 /* Stage 7, second half: makes the flow that the rules allow. 0, or -1 when there is no room. */
 static __noinline int flow_insert(struct pkt *pkt)
 {
-	struct sluice_flow_key key = pkt->key;
-	struct sluice_flow fresh = {};
-	struct sluice_flow *flow;
-	__u8 reverse = pkt->pickup == PICKUP_REVERSE;
-	long r;
+	__u32 mark = sluice_flow_mark(&pkt->key);
+	struct sluice_flow_probe probe;
+	__u32 place = UNIT_NONE;
+	struct flow_ref ref;
+	bool away;
+	int i;
 
-	fresh.generation = pkt->generation;
-	fresh.created_ns = pkt_now(pkt);
-	fresh.last_seen_ns = pkt->now;
-	fresh.rule = pkt->decision.slot;
-	fresh.originator = pkt->from ^ reverse;
-	fresh.seen = pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
-	flow_mark_add(&key, MARK_MADE);
-	r = bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
-	if (r)
-		flow_mark_add(&key, MARK_ENDED);
-	if (r && r != -17) /* -EEXIST: the same connection on another CPU */
+	if (!table_count(pkt, mark))
 		return -1;
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow)
+	probe_fill(&probe, &pkt->key);
+	for (i = 0; i < CLAIM_TRIES && (place & 15) == UNIT_NONE; i++)
+		place = table_claim(&probe);
+	ref = table_at(place);
+	if (!ref.flow) {
+		table_uncount(mark);
 		return -1;
-	if (!r) {
-		flow_count_add(1);
-		if (expiry_begin(&key, flow, flow_timeout(key.protocol, fresh.seen, pkt->tuple.bank))) {
-			flow_remove(&key);
-			return -1;
-		}
 	}
-	flow_touch(pkt, flow);
+	flow_begin(pkt, ref.bucket, ref.unit, &probe);
+	away = place >> 4 != probe.bucket[0];
+	if (away)
+		away_add(&probe, 1);
+	place = table_publish(ref.bucket, place, &pkt->key, &probe, away, pkt->now);
+	clock_run();
+	ref = table_at(place);
+	if (ref.flow)
+		flow_touch(pkt, ref.flow);
 	return 0;
 }
 

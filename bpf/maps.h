@@ -115,19 +115,19 @@ struct {
 } confirm SEC(".maps");
 
 /*
- * Live flows. Writer: flow.h (creation, expiry by timer). Readers: flow.h, dataplane. Userspace sets the size before
- * load.
+ * Live flows, by bucket: flow.h of the contract. Writer: table.h. Readers: table.h, dataplane. Userspace sets the size
+ * before load, and the knob `flow_buckets` to the same.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, SLUICE_FLOWS_DEFAULT);
-	__type(key, struct sluice_flow_key);
-	__type(value, struct sluice_flow);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_flow_bucket);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flows SEC(".maps");
 
-/* See abi.h. Writer: expiry.h, flow.h. Readers: flow.h, door.h. */
+/* See flow.h of the contract. Writer: table.h. Readers: flow.h, door.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SLUICE_FLOW_MARKS);
@@ -136,41 +136,29 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flow_marks SEC(".maps");
 
-/*
- * Number of live flows: the sum over CPUs, single CPUs may be negative. Writer: flow.h; whoever else deletes a flow
- * owes it the decrement. Reader: dataplane (status).
- */
+/* How many flows there are. Writer: table.h. Reader: table.h, dataplane (status). One entry. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __s64);
+	__type(value, struct sluice_flow_totals);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} flow_count SEC(".maps");
+} flow_totals SEC(".maps");
 
-/*
- * Flows that got no timer of their own: keys, waiting for a look at their deadline. Writer, reader: expiry.h. 64 Ki:
- * when it is full, a new flow that gets no timer either is refused as if the flow table were full.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, 65536);
-	__type(value, struct sluice_flow_key);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} arrears SEC(".maps");
-
-/* The timer that works through `arrears`. Writer, reader: expiry.h. One entry. */
-struct arrears_clock {
+/* The timer that ends flows. Writer, reader: expiry.h. One entry. */
+struct flow_clock {
 	struct bpf_timer timer;
-	__u64 runs; /* 1 once it has been started */
+	__u32 phase; /* enum clock_phase */
+	__u32 next;  /* bucket that it looks at next */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct arrears_clock);
+	__type(value, struct flow_clock);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} arrears_clock SEC(".maps");
+} flow_clock SEC(".maps");
 
 /* What the first fragment of a datagram got. Writer, reader: fragment.h. 64 Ki: 30 s of datagrams, oldest evicted. */
 struct {

@@ -327,6 +327,8 @@ static __always_inline int parse_tcp(struct cursor *c, struct pkt *pkt, __u32 le
 	pkt->tuple.source_port = tcp->source;
 	pkt->tuple.dest_port = tcp->dest;
 	pkt->tcp_flags = flags;
+	pkt->seq = bpf_ntohl(tcp->seq);
+	pkt->acked = bpf_ntohl(tcp->ack_seq);
 	return UNDECIDED;
 }
 
@@ -472,7 +474,7 @@ static __always_inline bool protocol_is_icmp(__u8 protocol)
 static __always_inline int parse_quote(void *ctx, enum sluice_hook hook, __u32 offset, struct pkt *pkt)
 {
 	union quote_buffer buffer;
-	struct tuple quote = {};
+	struct tuple quote = {.version = pkt->tuple.version};
 	int r;
 
 	if (pkt->tuple.version == 4)

@@ -77,25 +77,29 @@ struct pkt {
 	__u32 ifindex;
 	__be32 fragment_id;
 	__u16 policy_flags;	/* SLUICE_MODE_*, SLUICE_ON_FULL_* */
-	__u8 pickup;		/* enum pickup */
+	__u8 interface_flags;	/* SLUICE_IF_* of where it entered; 0 before that is known, and of what a tunnel carried */
 	__u8 policy_action;	/* default action: enum sluice_action */
 	__be16 ethertype;	/* after VLAN tags */
 	__u16 vlan;		/* outermost non-zero VLAN id, or SLUICE_VLAN_NONE */
-	__be16 icmp_id;		/* of an echo */
 	__u8 from;		/* key.addr[from] is the sender */
 	__u8 hook;		/* enum sluice_hook */
 	__u8 fragment;		/* enum fragment */
 	__u8 fragment_protocol; /* as the IP or fragment header says it: the same in every fragment */
-	__u8 tcp_flags;
-	__u8 icmp_error; /* 1: carries a quotation */
-	__u8 link_local; /* 1: destination MAC 01:80:c2:00:00:0x, never forwarded by a bridge */
-	__u8 for_group;	 /* 1: destination IP is multicast or broadcast */
-	__u8 quote_bad;	 /* 1: the quotation is unreadable or not from the packet's destination */
-	__u8 from_here;	 /* 1: leaves, and did not come in by any interface: this host sends it */
+	union {
+		__u32 seq;	/* TCP sequence number, host order */
+		__be16 icmp_id; /* of an echo */
+	};
+	__u32 acked;	  /* TCP acknowledgment number, host order */
 	__u32 flows_made; /* low half of its flow mark, read before the flow was looked for */
-	__u8 failsafe;	  /* 1: names a failsafe service, though not of this host */
-	__u8 interface_flags; /* SLUICE_IF_* of where it entered; 0 before that is known, and of what a tunnel carried */
-	__u16 payload;	  /* offset of what follows the transport header, from the start of the frame */
+	__u8 tcp_flags;
+	__u8 icmp_error : 1; /* carries a quotation */
+	__u8 quote_bad : 1;  /* the quotation is unreadable or not from the packet's destination */
+	__u8 link_local : 1; /* destination MAC 01:80:c2:00:00:0x, never forwarded by a bridge */
+	__u8 for_group : 1;  /* destination IP is multicast or broadcast */
+	__u8 from_here : 1;  /* leaves, and did not come in by any interface: this host sends it */
+	__u8 failsafe : 1;   /* names a failsafe service, though not of this host */
+	__u8 pickup : 2;     /* enum pickup */
+	__u16 payload;	     /* offset of what follows the transport header, from the start of the frame */
 };
 _Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier wants every byte written");
 
@@ -242,7 +246,7 @@ static __always_inline __u8 key_fill(struct sluice_flow_key *key, const struct t
 	}
 	key->tenant = t->tenant;
 	key->protocol = t->protocol;
-	key->reserved = 0;
+	key->version = t->version;
 	return order >= 0;
 }
 

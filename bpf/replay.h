@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What differs when packets come from a capture: the knob `replay` says so, and everywhere else all of this is dead
- * code that the verifier removes. Time comes with the packet (pkt_start()); so userspace keeps the timers of flows
- * (expiry.h, replay_arm()), on the capture's time. And nobody can be asked which addresses are this host's but the
+ * code that the verifier removes. Time comes with the packet (pkt_start()); so no timer ends flows but userspace, on the
+ * capture's time, by the program sluice_sweep. And nobody can be asked which addresses are this host's but the
  * user.
  */
 #ifndef SLUICE_BPF_REPLAY_H
@@ -39,20 +39,6 @@ static __always_inline void replay_audit(__u32 slot)
 		return;
 	r->audits[n] = slot;
 	r->n_audits = n + 1;
-}
-
-/* What the timer of a flow does, asked for by userspace: removes it, or says when to look again. */
-static __always_inline void replay_visit(void)
-{
-	struct sluice_flow_key key = replay_state.visit;
-	const struct sluice_flow *flow = bpf_map_lookup_elem(&flows, &key);
-	__u64 end = flow ? flow_deadline(&key, flow) : 0;
-
-	if (flow && end <= replay_state.now_ns) {
-		flow_remove(&key);
-		end = 0;
-	}
-	replay_state.visit_end_ns = end;
 }
 
 #endif

@@ -9,7 +9,7 @@
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
  *   sluice_answer      behind sluice_xdp, where a policy rejects: answers what that has marked
  *
- * A sixth, sluice_replay_visit, is loaded by `sluice replay` only, which runs them on captured frames.
+ * A sixth, sluice_sweep, is loaded by `sluice replay` only, which runs them on captured frames.
  *
  * Each reads as a table of contents: start, parse, judge, account, act. Before it, sluice_xdp asks door.h whether just such
  * a packet was denied a moment ago. What a packet gets, and in which order, is
@@ -259,12 +259,12 @@ int sluice_answer(struct __sk_buff *ctx)
 	return reason == UNDECIDED ? answer_send(ctx, &pkt, flags) : TC_ACT_SHOT;
 }
 
-/* A flow's timer, in a replay; bpf/replay.h. */
-SEC("xdp")
-int sluice_replay_visit(struct xdp_md *ctx)
+/* Ends all flows whose time is over, at once: for a replay, whose time no timer knows, and for tests. */
+SEC("syscall")
+int sluice_sweep(void *ctx)
 {
-	replay_visit();
-	return XDP_PASS;
+	sweep(0, flow_buckets);
+	return 0;
 }
 
 /* Asked by `apply --confirm`, `confirm` and `rollback`; bpf/confirm.h. */

@@ -61,10 +61,10 @@ struct sluice_control {
 	__u32 abi_version; /* SLUICE_ABI_VERSION */
 	__u64 generation;  /* flipped by one aligned 8-byte store */
 	__u64 attached_ns; /* CLOCK_MONOTONIC of the first attach: start of conntrack pickup */
-	__u32 key_size;	   /* sizeof(struct sluice_flow_key), checked before adoption */
-	__u32 flow_size;   /* sizeof(struct sluice_flow), likewise */
+	__u32 bucket_size; /* sizeof(struct sluice_flow_bucket), checked before adoption */
+	__u32 max_flows;   /* that `flows` was sized for */
 	__u64 build;	   /* hash of the kernel object that the maps and programs came from */
-	__u64 seed[2];	   /* random, made with the folder: what strangers can choose is hashed with it (limit.h) */
+	__u64 seed[2];	   /* random, made with the folder: what strangers can choose is hashed with it (limit.h, table.h) */
 };
 _Static_assert(sizeof(struct sluice_control) == 56, "sluice_control is pinned; resizing bumps the ABI");
 
@@ -240,7 +240,7 @@ struct sluice_policy {
 	__u32 protocols_at; /* struct sluice_protocol */
 	__u32 classes_at;   /* struct sluice_class */
 	__u32 rules_at;	    /* struct sluice_rule_head */
-	__u32 reserved;
+	__u32 max_flows;    /* more are not made; at most what the table was sized for */
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
 	struct {
 		__u8 protocol;
@@ -406,66 +406,8 @@ _Static_assert(sizeof(struct sluice_confirm_call) == 32, "sluice_confirm_call is
 
 /* ----------------------------------------------------------------------- flows */
 
-/*
- * One entry a connection, both directions: the end with the lower (address, port) comes first. IPv4 addresses are
- * IPv4-mapped (::ffff:a.b.c.d). For ICMP queries both ports hold the identifier; for protocols without ports both are 0.
- */
-struct sluice_flow_key {
-	__u8 addr[2][16];
-	__be16 port[2];
-	__u16 tenant;
-	__u8 protocol;
-	__u8 reserved; /* 0 */
-};
-_Static_assert(sizeof(struct sluice_flow_key) == 40, "flow_key is the map key; resizing bumps the ABI");
-
-/*
- * Map `flow_marks`: ARRAY of __u64 by sluice_flow_mark(). Bits 0 to 31 count flows made, bits 32 to 63 flows that have
- * ended: equal, no flow of that mark is alive; bits 0 to 31 unchanged, none was made. Read and written as one word. Who
- * makes a flow adds 1 before, who removes one adds 1 << 32 afterwards.
- */
-#define SLUICE_FLOW_MARKS 65536
-static inline __attribute__((always_inline)) __u32 sluice_flow_mark_of(__u32 addresses, __be16 a, __be16 b)
-{
-	return ((addresses ^ ((__u32)a + (__u32)b) * 0x85ebca6bu) * 0x9e3779b1u) >> 16;
-}
-
-/* The same for both directions, and one word of mixing for both families. */
-static inline __attribute__((always_inline)) __u32 sluice_flow_mark(const struct sluice_flow_key *key)
-{
-	const __u32 *word = (const __u32 *)(const void *)key->addr;
-
-	return sluice_flow_mark_of(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7],
-				   key->port[0], key->port[1]);
-}
-
-/* Facts seen, only ever added (by atomic or): the TCP state is derived from them. Direction 0 is the originator's. */
-#define SLUICE_FLOW_SYN(dir)	(1u << (0 + (dir)))
-#define SLUICE_FLOW_ACK(dir)	(1u << (2 + (dir))) /* the end acknowledged something */
-#define SLUICE_FLOW_FIN(dir)	(1u << (4 + (dir)))
-#define SLUICE_FLOW_RST		(1u << 6)
-#define SLUICE_FLOW_REPLIED	(1u << 7)
-#define SLUICE_FLOW_PICKED_UP	(1u << 8)
-#define SLUICE_FLOW_AUDIT_DENY	(1u << 9) /* mode audit: would have been denied */
-#define SLUICE_FLOW_ARREARS	(1u << 10) /* has no timer of its own: map `arrears` ends it */
-
-struct sluice_flow_side {
-	__u64 packets;
-	__u64 bytes; /* frame bytes as seen at the hook, Ethernet header included */
-};
-
-struct sluice_flow {
-	struct bpf_timer timer; /* expiry: re-arms itself while the flow is live */
-	__u64 generation;	/* under which rule was decided */
-	__u64 created_ns;	/* CLOCK_MONOTONIC */
-	__u64 last_seen_ns;
-	struct sluice_flow_side side[2]; /* 0: originator to responder */
-	__u32 seen;			 /* SLUICE_FLOW_* */
-	__u32 rule;			 /* counter slot of the deciding rule */
-	__u8 originator;		 /* index in key.addr of the end that sent the first packet */
-	__u8 reserved[7];		 /* 0 */
-};
-_Static_assert(sizeof(struct sluice_flow) == 88, "sluice_flow is a map value; resizing bumps the ABI");
+/* Map `flows`: see flow.h. */
+#include <sluice/flow.h>
 
 /* -------------------------------------------------------------------- fragments */
 

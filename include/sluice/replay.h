@@ -27,9 +27,6 @@ struct sluice_replay_result {
 	__be16 dest_port;		 /* ICMP: type << 8 | code */
 	__u32 n_audits;			 /* audit rules that it matched before the deciding one: */
 	__u32 audits[SLUICE_AUDITS_MAX]; /* their slots */
-	__u32 armed;			 /* 1: the timer of the flow `key` is to fire at end_ns */
-	struct sluice_flow_key key;
-	__u64 end_ns;
 };
 
 struct sluice_replay {
@@ -41,10 +38,6 @@ struct sluice_replay {
 
 	/* written by the programs */
 	struct sluice_replay_result result;
-
-	/* a timer that fires: userspace writes which flow's, the program when to fire again; 0: the flow has ended */
-	struct sluice_flow_key visit;
-	__u64 visit_end_ns;
 };
 
 #endif

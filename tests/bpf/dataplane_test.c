@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -557,37 +558,38 @@ static void test_kill_fresh(const char *name)
 	result(name, NULL);
 }
 
-static int count_flow(void *arg, const struct sluice_flow_key *key, const struct sluice_flow *flow)
+static int count_flow(void *arg, const struct dataplane_flow *flow)
 {
 	uint8_t *seen = arg;
 
-	seen[ntohs(key->port[0])] += flow->rule == ntohs(key->port[0]);
+	seen[ntohs(flow->key.port[0])] += flow->rule == ntohs(flow->key.port[0]);
 	return 0;
 }
 
-/* More flows than one batch holds, each seen exactly once and with its own value. */
+/* As many flows as may be, each seen exactly once and with its own value. */
 static void test_flows(const char *name)
 {
 	_cleanup_(dataplane_closep) struct dataplane *dp = NULL;
 	_cleanup_free_ uint8_t *seen = calloc(65536, 1);
-	int fd = bpf_obj_get(ROOT "/flows"), wrong = 0;
-	struct sluice_flow_key key = {.protocol = 17};
-	struct sluice_flow flow = {};
+	_cleanup_close_ int fd = bpf_obj_get(ROOT "/flows");
+	size_t bytes = sluice_flow_buckets(FLOWS) * sizeof(struct sluice_flow_bucket);
+	struct sluice_flow_bucket *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	struct error err = {};
+	int r, wrong = 0;
 	uint32_t i;
 
+	MUST(table != MAP_FAILED, "cannot map the flow table: %s", strerror(errno));
 	for (i = 0; i < FLOWS; i++) {
-		key.port[0] = htons((uint16_t)i);
-		flow.rule = i;
-		MUST(!bpf_map_update_elem(fd, &key, &flow, BPF_ANY), "cannot make flow %u: %s", i, strerror(errno));
+		table[i / SLUICE_FLOW_UNITS].unit[i % SLUICE_FLOW_UNITS].flow = (struct sluice_flow){
+			.port = {htons((uint16_t)i)}, .kind = 17u << 24 | 4, .state = i << SLUICE_FLOW_SLOT};
+		table[i / SLUICE_FLOW_UNITS].tag[i % SLUICE_FLOW_UNITS] = SLUICE_TAG_LIVE;
 	}
-	MUST(!dataplane_open(ROOT, &err, &dp) && !dataplane_flows(dp, count_flow, seen, &err), "%s", err.text);
-	for (i = 0; i < FLOWS; i++) {
+	r = dataplane_open(ROOT, &err, &dp) ?: dataplane_flows(dp, count_flow, seen, &err);
+	memset(table, 0, bytes);
+	munmap(table, bytes);
+	MUST(!r, "%s", err.text);
+	for (i = 0; i < FLOWS; i++)
 		wrong += seen[i] != 1;
-		key.port[0] = htons((uint16_t)i);
-		bpf_map_delete_elem(fd, &key);
-	}
-	close(fd);
 	MUST(!wrong, "%d of %d flows not seen exactly once", wrong, FLOWS);
 	result(name, NULL);
 }

@@ -118,7 +118,7 @@ static void test_tcp_life(const struct ends *e)
 static void test_tcp_facts(const struct ends *e)
 {
 	struct packet syn = there(e, S), synack = back(e, SA), ack = there(e, A), other = there(e, A);
-	struct sluice_flow flow;
+	struct dataplane_flow flow;
 	uint32_t shook =
 		SLUICE_FLOW_SYN(0) | SLUICE_FLOW_SYN(1) | SLUICE_FLOW_ACK(0) | SLUICE_FLOW_ACK(1) | SLUICE_FLOW_REPLIED;
 
@@ -127,7 +127,7 @@ static void test_tcp_facts(const struct ends *e)
 	judge_run(XDP, &synack);
 	judge_run(XDP, &ack);
 	judge_check(label(e, "flow is there under its key"), judge_flow(&syn, 0, &flow), "it is not");
-	judge_check(label(e, "handshake is seen"), (flow.seen & ~SLUICE_FLOW_ARREARS) == shook,
+	judge_check(label(e, "handshake is seen"), (flow.seen & ~SLUICE_FLOW_SECOND) == shook,
 		    "seen %#x, expected %#x", flow.seen, shook);
 	judge_check(label(e, "both directions are counted"),
 		    flow.side[0].packets == 2 && flow.side[1].packets == 1 &&
@@ -147,7 +147,7 @@ static void test_udp(const struct ends *e)
 {
 	struct packet q = {.from = e->client, .to = e->server, .dport = 53, .payload = 9};
 	struct packet a = {.from = e->server, .to = e->client, .sport = 53, .dport = 40000, .payload = 9};
-	struct sluice_flow flow;
+	struct dataplane_flow flow;
 
 	judge_flows_clear();
 	judge_case(label(e, "udp: answer before the question"), XDP, &a, DROPS(DENY_DEFAULT));
@@ -273,7 +273,7 @@ static const char closed_policy[] = "default: deny\nfailsafe: []\nconntrack: {pi
 static void test_revocation(const struct ends *e)
 {
 	struct packet ack = there(e, A), data = back(e, A), syn = there(e, S);
-	struct sluice_flow flow = {};
+	struct dataplane_flow flow = {};
 
 	judge_apply(base_policy);
 	judge_flows_clear();
@@ -309,7 +309,7 @@ static void test_change_to_stateless(void)
 static void test_change_in_audit(void)
 {
 	struct packet ack = there(&ends[0], A), data = back(&ends[0], A);
-	struct sluice_flow flow = {};
+	struct dataplane_flow flow = {};
 
 	judge_apply(base_policy);
 	judge_flows_clear();
@@ -330,7 +330,7 @@ static const char pickup_policy[] = "default: deny\nfailsafe: []\nconntrack: {pi
 static void test_pickup(const struct ends *e)
 {
 	struct packet ack = there(e, A), data = back(e, A), rst = there(e, RS), synack = there(e, SA);
-	struct sluice_flow flow = {};
+	struct dataplane_flow flow = {};
 
 	judge_apply(pickup_policy);
 	judge_set_attached(time_now_ns());
@@ -478,26 +478,6 @@ static void test_shorter_by_policy(void)
 	expect_end("expiry: new policy's shorter timeout", &syn, start, 400);
 }
 
-/* Flows for which the kernel had no timer. */
-static void test_arrears(void)
-{
-	struct packet first = {.from = "10.1.0.1", .to = "10.2.0.1", .dport = 53};
-	struct packet q = {.from = "10.1.0.2", .to = "10.2.0.1", .dport = 53};
-	struct packet answered = {.from = "10.1.0.3", .to = "10.2.0.1", .dport = 53};
-	uint64_t start;
-
-	judge_apply(SHORT_TIMES);
-	judge_flows_clear();
-	judge_run(XDP, &first); /* the first flow starts the clock */
-	judge_check("arrears: first flow ends", judge_flow_ends(&first, 0, SLACK_MS), "it does not");
-	start = time_now_ns();
-	judge_flow_in_arrears(&q, 0, 0);
-	judge_flow_in_arrears(&answered, 0, SLUICE_FLOW_REPLIED);
-	expect_end("arrears: datagram", &q, start, 50);
-	expect_end("arrears: answered datagram, later", &answered, start, 400);
-	judge_check("arrears: none is left, none is counted", !judge_flow_count(), "%ld", judge_flow_count());
-}
-
 int main(void)
 {
 	judge_start("flows", MAX_FLOWS);
@@ -520,7 +500,6 @@ int main(void)
 	test_change_in_audit();
 	test_full();
 	test_shorter_by_policy();
-	test_arrears();
 	judge_apply(SHORT_TIMES);
 	test_keeping_alive();
 	return judge_end();

@@ -201,7 +201,7 @@ static void test_flow(void)
 			      .inner = {.from = "10.0.0.2", .to = "10.0.0.1", .sport = 80, .dport = 4000}};
 	struct tunnel stranger = back;
 	struct tunnel error = {.vni = RED, .inner = {.from = "10.0.0.9", .to = "10.0.0.1", .icmp = 0x10301, .quote = &there.inner}};
-	struct sluice_flow flow;
+	struct dataplane_flow flow;
 	struct packet p;
 
 	judge_apply(policy);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -233,6 +234,7 @@ static void flow_key(const struct packet *p, uint16_t tenant, struct sluice_flow
 	int order;
 
 	memset(ret, 0, sizeof(*ret));
+	ret->version = strchr(p->from, ':') ? 6 : 4;
 	packet_address(p->from, from);
 	packet_address(p->to, to);
 	if (p->icmp)
@@ -254,13 +256,18 @@ static void flow_key(const struct packet *p, uint16_t tenant, struct sluice_flow
 	ret->port[order <= 0] = htons(dport);
 }
 
-bool judge_flow(const struct packet *p, uint16_t tenant, struct sluice_flow *ret_flow)
+bool judge_flow(const struct packet *p, uint16_t tenant, struct dataplane_flow *ret_flow)
 {
+	struct dataplane_flow ignored;
 	struct sluice_flow_key key;
-	struct sluice_flow ignored;
+	struct error err;
+	int r;
 
 	flow_key(p, tenant, &key);
-	return !bpf_map_lookup_elem(judge_map("flows"), &key, ret_flow ? ret_flow : &ignored);
+	r = dataplane_flow(judge.dp, &key, &err, ret_flow ? ret_flow : &ignored);
+	if (r && r != -ENOENT)
+		die("%s", err.text);
+	return !r;
 }
 
 bool judge_flow_ends(const struct packet *p, uint16_t tenant, unsigned int within_ms)
@@ -271,53 +278,61 @@ bool judge_flow_ends(const struct packet *p, uint16_t tenant, unsigned int withi
 	while (judge_flow(p, tenant, NULL)) {
 		if (time_now_ns() > deadline)
 			return false;
-		nanosleep(&pause, NULL); /* the kernel tells nobody when a timer has removed a flow */
+		nanosleep(&pause, NULL); /* the kernel tells nobody when the timer has ended a flow */
 	}
 	return true;
 }
 
-void judge_flow_in_arrears(const struct packet *p, uint16_t tenant, uint32_t seen)
+static struct sluice_flow_totals flow_totals(void)
 {
-	struct sluice_flow flow = {.seen = seen | SLUICE_FLOW_ARREARS, .generation = UINT64_MAX};
-	_cleanup_free_ int64_t *count = calloc((size_t)judge.n_cpus, 8);
-	struct sluice_flow_key key;
-	uint32_t zero = 0, number;
-	uint64_t mark;
+	struct sluice_flow_totals t;
+	uint32_t zero = 0;
 
-	flow_key(p, tenant, &key);
-	number = sluice_flow_mark(&key);
-	if (bpf_map_lookup_elem(judge_map("flow_marks"), &number, &mark))
-		die("flow_marks: %s", strerror(errno));
-	mark++; /* one more made */
-	if (bpf_map_update_elem(judge_map("flow_marks"), &number, &mark, BPF_ANY))
-		die("flow_marks: %s", strerror(errno));
-	flow.created_ns = flow.last_seen_ns = time_now_ns();
-	if (!count || bpf_map_lookup_elem(judge_map("flow_count"), &zero, count))
-		die("flow_count: %s", strerror(errno));
-	count[0]++;
-	if (bpf_map_update_elem(judge_map("flows"), &key, &flow, BPF_NOEXIST) ||
-	    bpf_map_update_elem(judge_map("arrears"), NULL, &key, BPF_ANY) ||
-	    bpf_map_update_elem(judge_map("flow_count"), &zero, count, BPF_ANY))
-		die("flow in arrears: %s", strerror(errno));
+	if (bpf_map_lookup_elem(judge_map("flow_totals"), &zero, &t))
+		die("flow_totals: %s", strerror(errno));
+	return t;
 }
 
 long judge_flow_count(void)
 {
-	uint64_t count;
-
-	percpu_sum("flow_count", 0, 8, 1, &count);
-	return (long)count;
+	return (int32_t)flow_totals().flows;
 }
 
+long judge_half_open(void)
+{
+	return (int32_t)flow_totals().half_open;
+}
+
+/* The table, mapped; die() if that fails. */
+static struct sluice_flow_bucket *flow_buckets(size_t *ret_bytes)
+{
+	struct bpf_map_info info = {};
+	uint32_t length = sizeof(info);
+	void *p;
+
+	if (bpf_obj_get_info_by_fd(judge_map("flows"), &info, &length))
+		die("flows: %s", strerror(errno));
+	*ret_bytes = (size_t)info.max_entries * info.value_size;
+	p = mmap(NULL, *ret_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, judge_map("flows"), 0);
+	if (p == MAP_FAILED)
+		die("flows: mmap: %s", strerror(errno));
+	return p;
+}
+
+/* No packet is under way: between test runs nobody else writes the table but the timer, which knows empty units. */
 void judge_flows_clear(void)
 {
-	struct sluice_flow_key key;
-	_cleanup_free_ int64_t *zero = calloc((size_t)judge.n_cpus, 8);
-	uint32_t first = 0;
+	const struct sluice_flow_totals none = {};
+	struct sluice_flow_bucket *b;
+	uint32_t zero = 0;
+	size_t bytes;
 
-	while (!bpf_map_get_next_key(judge_map("flows"), NULL, &key))
-		bpf_map_delete_elem(judge_map("flows"), &key);
-	bpf_map_update_elem(judge_map("flow_count"), &first, zero, BPF_ANY);
+	if (!flow_totals().flows)
+		return;
+	b = flow_buckets(&bytes);
+	memset(b, 0, bytes);
+	munmap(b, bytes);
+	bpf_map_update_elem(judge_map("flow_totals"), &zero, &none, BPF_ANY);
 }
 
 struct sluice_rule_counter judge_rule(const char *name)

@@ -14,6 +14,7 @@
 
 #include <sluice/abi.h>
 
+#include "dataplane/dataplane.h"
 #include "packet.h"
 
 #define JUDGE_DEV "sj0" /* the veth end that carries the programs; 10.9.0.1/24 and fd09::1/64 are its addresses */
@@ -86,11 +87,10 @@ const char *judge_root(void); /* the pinned folder */
 const char *judge_reason(enum sluice_reason reason);
 int judge_map(const char *name); /* descriptor, the judge's */
 bool judge_flow(const struct packet *p, uint16_t tenant,
-		struct sluice_flow *ret_flow); /* the flow of a packet, if live */
+		struct dataplane_flow *ret_flow); /* the flow of a packet, if live */
 bool judge_flow_ends(const struct packet *p, uint16_t tenant, unsigned int within_ms); /* waits for its expiry */
-/* A live flow that got no timer, as after bpf_timer_init() has failed: in `flows`, in `arrears`, and counted. */
-void judge_flow_in_arrears(const struct packet *p, uint16_t tenant, uint32_t seen);
 long judge_flow_count(void);
+long judge_half_open(void);
 void judge_flows_clear(void); /* so that the next case starts from no flow */
 /* Counter of a rule of the live policy, by name; "default" for the default. */
 struct sluice_rule_counter judge_rule(const char *name);

@@ -193,7 +193,7 @@ Test(policy_yaml, rules)
 		{RULE("name: r, from: a, to: any, action: deny, stateful: false"),
 		 E("4:57", "'stateful' has a meaning on 'action: allow' only; remove it")},
 		{RULE("name: r, from: a, to: any, action: deny, log: {every: 0s}"),
-		 E("4:60", "every: 0s is out of range; use more than 0 and at most 366d")},
+		 E("4:60", "every: 0s is out of range; use more than 0 and at most 12d")},
 		{RULE("name: r, from: a, to: any, action: deny, log: yes"), E("4:52", "log is 'yes'; write true")},
 		{RULE("name: r, from: a, to: any, action: deny, service: wbe}\n  - {name: r, from: a, to: a, action: "
 		      "deny"),

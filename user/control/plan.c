@@ -86,8 +86,9 @@ static void flow_cut(struct plan_cuts *cuts, const struct plan_flow *f)
 		cuts->first[cuts->n_first++] = *f;
 }
 
-static int flow_judge(void *arg, const struct sluice_flow_key *key, const struct sluice_flow *flow)
+static int flow_judge(void *arg, const struct dataplane_flow *flow)
 {
+	const struct sluice_flow_key *key = &flow->key;
 	struct flow_judge *j = arg;
 	unsigned int from = flow->originator & 1;
 	struct plan_flow f = {

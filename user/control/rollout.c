@@ -88,9 +88,9 @@ static void warn_of_surprises(struct rollout *r, const struct policy *p)
 	for (i = 0; i < r->status.n_interfaces; i++)
 		if (r->status.interfaces[i].trouble[0])
 			warn(r, "%s: %s", r->status.interfaces[i].name, r->status.interfaces[i].trouble);
-	if (r->status.max_flows != p->conntrack.max)
+	if (r->status.max_flows < p->conntrack.max)
 		warn(r,
-		     "conntrack.max stays %u, the size the flow table was loaded with, instead of %u; `sluice detach` "
+		     "conntrack.max is %u, the size the flow table was loaded with, instead of %u; `sluice detach` "
 		     "first to change it",
 		     r->status.max_flows, p->conntrack.max);
 	if (r->status.control.build != dataplane_build())

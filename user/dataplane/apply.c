@@ -104,6 +104,7 @@ static int load_spare(struct apply *a, struct error *err)
 	int r;
 
 	a->tables->head.generation = a->next;
+	a->tables->head.max_flows = min(a->tables->head.max_flows, a->dp->control->max_flows);
 	r = tenants_number(a->dp, a->policy, a->tables, err, &n);
 	if (!r)
 		r = bank_load(a->dp, bank, &n.tables, err);

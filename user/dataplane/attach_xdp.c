@@ -112,7 +112,7 @@ static int attach_fresh(struct dataplane *dp, uint32_t ifindex, enum xdp_attach_
 	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .prog_name = PROGRAM_XDP);
 	_cleanup_(object_closep) struct sluice_bpf *skel = NULL;
 	_cleanup_(program_closep) struct xdp_program *program = NULL;
-	int r = object_open(dp->root, dp->max_flows, err, &skel);
+	int r = object_open(dp->root, flow_table_shape(dp), err, &skel);
 
 	if (r)
 		return r;

@@ -110,11 +110,10 @@ static int abi_check(struct dataplane *dp, struct error *err)
 		snprintf(fact, sizeof(fact), "pinned by a sluice with ABI %u", control.abi_version);
 		return abi_refuse(dp, err, fact);
 	}
-	if (control.key_size != sizeof(struct sluice_flow_key) || control.flow_size != sizeof(struct sluice_flow) ||
-	    flows.key_size != sizeof(struct sluice_flow_key) || flows.value_size != sizeof(struct sluice_flow))
+	if (control.bucket_size != sizeof(struct sluice_flow_bucket) || flows.value_size != control.bucket_size ||
+	    flows.max_entries != sluice_flow_buckets(control.max_flows))
 		return abi_refuse(dp, err, "its flows have another size");
 	dp->control_id = info.id;
-	dp->max_flows = flows.max_entries;
 	return 0;
 }
 
@@ -203,19 +202,20 @@ static int reasons_name(struct sluice_bpf *skel, struct error *err)
 	return 0;
 }
 
-static int control_write(const char *folder, struct error *err)
+static int control_write(const char *folder, struct flow_table_shape flows, struct error *err)
 {
 	struct sluice_control control = {
 		.magic = SLUICE_ABI_MAGIC,
 		.abi_version = SLUICE_ABI_VERSION,
-		.key_size = sizeof(struct sluice_flow_key),
-		.flow_size = sizeof(struct sluice_flow),
+		.bucket_size = sizeof(struct sluice_flow_bucket),
 		.build = dataplane_build(),
+		.seed = {flows.seed},
+		.max_flows = flows.max_flows,
 	};
 	_cleanup_close_ int fd = bpf_obj_get(pin_path(folder, NULL, "control").text);
 	__u32 zero = 0;
 
-	if (getrandom(control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
+	if (getrandom(&control.seed[1], sizeof(control.seed[1]), 0) != sizeof(control.seed[1]))
 		return error_system(err, errno, "%s: no random numbers", folder);
 	if (fd < 0 || bpf_map_update_elem(fd, &zero, &control, BPF_ANY))
 		return error_system(err, errno, "%s/control: write", folder);
@@ -241,9 +241,12 @@ static int answers_prepare(const char *folder, struct error *err)
 static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 {
 	_cleanup_(object_closep) struct sluice_bpf *skel = NULL;
+	struct flow_table_shape flows = {.max_flows = max_flows};
 	char fresh[PATH_MAX / 2];
 	int r;
 
+	if (getrandom(&flows.seed, sizeof(flows.seed), 0) != sizeof(flows.seed))
+		return error_system(err, errno, "%s: no random number for the flow table", root);
 	if ((size_t)snprintf(fresh, sizeof(fresh), "%s-new", root) >= sizeof(fresh))
 		return error_set(err, ENAMETOOLONG, "%s: path too long", root);
 	r = folder_remove(fresh);
@@ -251,7 +254,7 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 		return error_system(err, -r, "%s: cannot remove what an interrupted load left", fresh);
 	if (mkdir(fresh, 0700))
 		return error_system(err, errno, "%s: mkdir", fresh);
-	r = object_open(fresh, max_flows, err, &skel);
+	r = object_open(fresh, flows, err, &skel);
 	if (r)
 		return r;
 	r = sluice_bpf__load(skel);
@@ -260,7 +263,7 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 				    root);
 	r = reasons_name(skel, err);
 	if (!r)
-		r = control_write(fresh, err);
+		r = control_write(fresh, flows, err);
 	if (!r)
 		r = answers_prepare(fresh, err);
 	if (r)

@@ -138,8 +138,9 @@ struct dataplane_status {
 	struct dataplane_trial trial;
 	bool ports; /* some interface is wired or forwards in XDP */
 	uint64_t forwards[SLUICE_FORWARD_COUNT]; /* packets, summed over CPUs */
-	uint32_t flows; /* live entries */
-	uint32_t max_flows;
+	uint32_t flows;	    /* live entries */
+	uint32_t half_open; /* of these TCP with an unfinished handshake */
+	uint32_t max_flows; /* that the table was sized for; policy.max_flows is what the policy allows, at most that */
 	uint64_t lost_events; /* logged verdicts that found the ring full */
 	struct sluice_answers answers; /* to rejected packets */
 };
@@ -174,9 +175,28 @@ typedef int (*dataplane_event_fn)(void *arg, const struct sluice_event *event);
 int dataplane_events(struct dataplane *dp, dataplane_event_fn fn, void *arg, int timeout_ms, const volatile bool *stop,
 		     struct error *err);
 
-/* Calls fn for each live flow. */
-typedef int (*dataplane_flow_fn)(void *arg, const struct sluice_flow_key *key, const struct sluice_flow *flow);
+struct dataplane_flow_side {
+	uint64_t packets;
+	uint64_t bytes; /* frame bytes as seen at the hook, Ethernet header included */
+};
+
+struct dataplane_flow {
+	struct sluice_flow_key key;
+	uint32_t seen;		 /* SLUICE_FLOW_* */
+	uint32_t rule;		 /* counter slot of the deciding rule */
+	uint32_t generation;	 /* low half of the one under which the rule was decided */
+	uint8_t originator;	 /* index in key.addr of the end that sent the first packet */
+	uint64_t first_seen_ns;	 /* CLOCK_MONOTONIC, to 17 ms */
+	uint64_t last_seen_ns;	 /* to 0.3 ms */
+	struct dataplane_flow_side side[2]; /* 0: originator to responder */
+};
+
+/* Calls fn for each live flow, until it returns non-zero, which is returned. */
+typedef int (*dataplane_flow_fn)(void *arg, const struct dataplane_flow *flow);
 int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struct error *err);
+/* The live flow with that key; -ENOENT: there is none. */
+int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, struct error *err,
+		   struct dataplane_flow *ret_flow);
 
 /* ------------------------------------------------------------------- test runs */
 
@@ -220,7 +240,7 @@ int dataplane_replay_open(const struct dataplane_replay_options *options, struct
 int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_replay_packet *packet, struct error *err,
 			    struct sluice_replay_result *ret_result);
 /* Flows that are live at the time of the last packet. */
-int dataplane_replay_flows(const struct dataplane_replay *r, struct error *err, uint64_t *ret_flows);
+int dataplane_replay_flows(struct dataplane_replay *r, struct error *err, uint64_t *ret_flows);
 void dataplane_replay_close(struct dataplane_replay *r);
 void dataplane_replay_closep(struct dataplane_replay **r);
 

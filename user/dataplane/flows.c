@@ -1,68 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Iteration over the two hash maps that grow with traffic: live flows and steered queues. Called by status and tests.
- * Entries come and go meanwhile: one that lives throughout is seen exactly once (batches walk whole hash buckets),
- * others perhaps.
+ * Iteration over what grows with traffic: live flows and steered queues. Called by status, plan and tests.
+ *
+ * The flow table is read through shared memory while the kernel half writes it: a flow counts if its tag was live
+ * before and after it was copied. One that lives throughout is seen exactly once, others perhaps.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "base/util.h"
 #include "dataplane/internal.h"
 
-#define FLOW_BATCH 4096
-
-struct flow_batch {
-	struct sluice_flow_key *keys;
-	struct sluice_flow *flows;
-	__u32 room;
+struct flow_table {
+	const struct sluice_flow_bucket *buckets;
+	size_t count;
 };
 
-static void flow_batch_done(struct flow_batch *b)
+static void flow_table_done(struct flow_table *t)
 {
-	free(b->keys);
-	free(b->flows);
+	if (t->buckets)
+		munmap((void *)(uintptr_t)t->buckets, t->count * sizeof(*t->buckets));
 }
 
-static int flow_batch_grow(struct flow_batch *b)
+static int flow_table_map(const struct dataplane *dp, struct error *err, struct flow_table *ret)
 {
-	__u32 room = b->room ? 2 * b->room : FLOW_BATCH;
-	void *keys = reallocarray(b->keys, room, sizeof(*b->keys)), *flows;
+	size_t count = sluice_flow_buckets(dp->control->max_flows);
+	void *p = mmap(NULL, count * sizeof(struct sluice_flow_bucket), PROT_READ, MAP_SHARED, dp->map[MAP_flows], 0);
 
-	if (!keys)
-		return -ENOMEM;
-	b->keys = keys;
-	flows = reallocarray(b->flows, room, sizeof(*b->flows));
-	if (!flows)
-		return -ENOMEM;
-	b->flows = flows;
-	b->room = room;
+	if (p == MAP_FAILED)
+		return error_system(err, errno, "%s/flows: mmap", dp->root);
+	*ret = (struct flow_table){p, count};
 	return 0;
+}
+
+static struct dataplane_flow_side side_of(const struct sluice_flow_side *side)
+{
+	const uint64_t low = (1ull << (64 - SLUICE_FLOW_BYTES)) - 1;
+	uint64_t packets = side->traffic >> SLUICE_FLOW_BYTES;
+
+	return (struct dataplane_flow_side){
+		.packets = ((uint64_t)side->packets_high * (low + 1)) + packets,
+		.bytes = side->traffic & ((1ull << SLUICE_FLOW_BYTES) - 1),
+	};
+}
+
+/* A past moment, of which the low 32 bits are known in units of 2^shift ns. */
+static uint64_t moment(uint32_t low, int shift, uint64_t now_ns)
+{
+	uint32_t ago = (uint32_t)(now_ns >> shift) - low;
+
+	return ago >> 16 == 0xffff ? now_ns : now_ns - ((uint64_t)ago << shift);
+}
+
+static void flow_decode(const struct sluice_flow *f, const uint8_t addresses6[2][16], uint64_t now_ns,
+			struct dataplane_flow *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	sluice_flow_key_of(f, addresses6, &ret->key);
+	ret->seen = f->state & SLUICE_FLOW_FACTS;
+	ret->rule = f->state >> SLUICE_FLOW_SLOT;
+	ret->originator = !!(ret->seen & SLUICE_FLOW_SECOND);
+	ret->generation = f->generation;
+	ret->first_seen_ns = moment(f->first, SLUICE_FLOW_FIRST_SHIFT, now_ns);
+	ret->last_seen_ns = moment(f->last, SLUICE_FLOW_LAST_SHIFT, now_ns);
+	ret->side[0] = side_of(&f->side[0]);
+	ret->side[1] = side_of(&f->side[1]);
+}
+
+static bool tag_is_live(uint32_t tag)
+{
+	uint32_t state = tag & SLUICE_TAG_STATE;
+
+	return state == SLUICE_TAG_LIVE || state == SLUICE_TAG_LIVE6;
+}
+
+/* The flow of one unit. False: there is none, or it ended while it was read. */
+static bool flow_read(const struct sluice_flow_bucket *b, size_t unit, uint64_t now_ns, struct dataplane_flow *ret)
+{
+	uint32_t tag = __atomic_load_n(&b->tag[unit], __ATOMIC_ACQUIRE);
+	uint8_t addresses6[2][16] = {};
+	struct sluice_flow flow;
+
+	if (!tag_is_live(tag))
+		return false;
+	memcpy(&flow, &b->unit[unit].flow, sizeof(flow));
+	if ((tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE6 && unit + 1 < SLUICE_FLOW_UNITS)
+		memcpy(addresses6, b->unit[unit + 1].addr, sizeof(addresses6));
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&b->tag[unit], __ATOMIC_RELAXED) != tag)
+		return false;
+	flow_decode(&flow, addresses6, now_ns, ret);
+	return true;
 }
 
 int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struct error *err)
 {
-	_cleanup_(flow_batch_done) struct flow_batch b = {};
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	__u32 position = 0, *from = NULL, count, i;
-	int r = flow_batch_grow(&b), end = 0;
+	_cleanup_(flow_table_done) struct flow_table t = {};
+	int r = flow_table_map(dp, err, &t);
+	struct dataplane_flow flow;
+	uint64_t now = time_now_ns();
+	size_t i, unit;
 
-	while (!r && !end) {
-		count = b.room;
-		end = bpf_map_lookup_batch(dp->map[MAP_flows], from, &position, b.keys, b.flows, &count, &opts) ? errno
-														: 0;
-		if (end == ENOSPC) { /* a bucket longer than the batch */
-			r = flow_batch_grow(&b);
-			end = 0;
-			continue;
-		}
-		if (end && end != ENOENT)
-			return error_system(err, end, "%s/flows: read", dp->root);
-		for (i = 0; !r && i < count; i++)
-			r = fn(arg, &b.keys[i], &b.flows[i]);
-		from = &position;
-	}
+	for (i = 0; !r && i < t.count; i++)
+		for (unit = 0; !r && unit < SLUICE_FLOW_UNITS; unit++)
+			if (flow_read(&t.buckets[i], unit, now, &flow))
+				r = fn(arg, &flow);
 	return r;
+}
+
+int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, struct error *err,
+		   struct dataplane_flow *ret_flow)
+{
+	_cleanup_(flow_table_done) struct flow_table t = {};
+	struct sluice_flow_probe probe;
+	struct dataplane_flow flow;
+	int r = flow_table_map(dp, err, &t), i;
+	size_t unit;
+
+	if (r)
+		return r;
+	sluice_flow_probe(key, dp->control->seed[0], (uint32_t)t.count, &probe);
+	for (i = 0; i < 2; i++)
+		for (unit = 0; unit < SLUICE_FLOW_UNITS; unit++)
+			if (flow_read(&t.buckets[probe.bucket[i]], unit, time_now_ns(), &flow) &&
+			    !memcmp(&flow.key, key, sizeof(*key))) {
+				*ret_flow = flow;
+				return 0;
+			}
+	return -ENOENT;
 }
 
 static int queue_read(const struct dataplane *dp, const struct sluice_steer_key *key,

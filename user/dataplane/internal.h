@@ -26,7 +26,7 @@
 	M(flow_marks)      \
 	M(confirm)         \
 	M(flows)           \
-	M(flow_count)      \
+	M(flow_totals)     \
 	M(fragments)       \
 	M(limits)          \
 	M(limit_buckets)   \
@@ -61,7 +61,6 @@ struct dataplane {
 	int map[MAP_COUNT];	/* descriptors */
 	int table[TABLE_COUNT]; /* outer maps */
 	uint32_t control_id;	/* kernel id of `control`: a program that uses it is ours */
-	uint32_t max_flows;
 	struct sluice_control *control; /* mmapped, read and write */
 	int n_cpus;			/* possible CPUs: values a per-CPU lookup returns */
 };
@@ -104,7 +103,14 @@ struct sluice_bpf;
  * selected for loading.
  * Close with sluice_bpf__destroy().
  */
-int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel);
+/* What the flow table is made with: of the folder's control map, once that is there. */
+struct flow_table_shape {
+	uint32_t max_flows;
+	uint64_t seed;
+};
+struct flow_table_shape flow_table_shape(const struct dataplane *dp);
+
+int object_open(const char *root, struct flow_table_shape flows, struct error *err, struct sluice_bpf **ret_skel);
 void object_closep(struct sluice_bpf **skel);
 struct bpf_object *object_of(struct sluice_bpf *skel);
 

@@ -78,7 +78,12 @@ static int ports_reuse(const char *root, struct bpf_map *map)
 	return r ? r : bpf_map__reuse_fd(map, fd);
 }
 
-int object_open(const char *root, uint32_t max_flows, struct error *err, struct sluice_bpf **ret_skel)
+struct flow_table_shape flow_table_shape(const struct dataplane *dp)
+{
+	return (struct flow_table_shape){dp->control->max_flows, dp->control->seed[0]};
+}
+
+int object_open(const char *root, struct flow_table_shape flows, struct error *err, struct sluice_bpf **ret_skel)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
 	_cleanup_(object_closep) struct sluice_bpf *skel = sluice_bpf__open_opts(&opts);
@@ -90,7 +95,9 @@ int object_open(const char *root, uint32_t max_flows, struct error *err, struct 
 	if (!skel)
 		return error_system(err, errno, "%s: cannot open the built-in kernel object", name);
 	bpf_object__for_each_program(program, skel->obj) bpf_program__set_autoload(program, false);
-	r = bpf_map__set_max_entries(skel->maps.flows, max_flows);
+	skel->rodata->flow_buckets = sluice_flow_buckets(flows.max_flows);
+	skel->rodata->flow_seed = flows.seed;
+	r = bpf_map__set_max_entries(skel->maps.flows, skel->rodata->flow_buckets);
 	if (!root)
 		bpf_object__for_each_map(map, skel->obj) r = r ? r : bpf_map__set_pin_path(map, NULL);
 	if (!r && root)
@@ -160,7 +167,7 @@ static int programs_load(struct dataplane *dp, const char *const *names, size_t 
 	size_t i;
 	int r;
 
-	r = object_open(dp->root, dp->max_flows, err, &skel);
+	r = object_open(dp->root, flow_table_shape(dp), err, &skel);
 	for (i = 0; !r && i < count; i++) {
 		program = bpf_object__find_program_by_name(skel->obj, names[i]);
 		if (!program)

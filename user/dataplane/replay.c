@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <sluice/replay.h>
 
@@ -19,11 +20,12 @@
 #include "base/util.h"
 #include "bpf/sluice.skel.h"
 #include "dataplane/internal.h"
-#include "dataplane/replay_timers.h"
 
 #define GENERATION	 1
 #define BANK		 (GENERATION & 1)
 #define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
+#define SWEEP_PERIOD_NS 1000000000ull
 
 #define ETHERNET_HEADER 14
 #define VLAN_TAG	4
@@ -37,11 +39,13 @@ struct dataplane_replay {
 	struct sluice_bpf *skel;
 	struct dataplane dp; /* descriptors are the skeleton's */
 	struct sluice_replay *state;
-	int xdp, egress, visit; /* programs */
+	int xdp, egress, sweep; /* programs */
 	bool audit;
 	bool started;
 	uint64_t now_ns;
-	struct replay_timers timers;
+	uint64_t swept_ns;
+	uint32_t max_flows;
+	const struct sluice_flow_totals *totals; /* mmapped */
 };
 
 /* ------------------------------------------------------------------- open */
@@ -54,9 +58,19 @@ static int replay_size(struct dataplane_replay *r, size_t n_rules)
 	return s ? s : bpf_map__set_max_entries(r->skel->maps.rule_logs, (__u32)n_rules);
 }
 
+static int totals_map(struct dataplane_replay *r, struct error *err)
+{
+	void *p = mmap(NULL, sizeof(*r->totals), PROT_READ, MAP_SHARED, r->dp.map[MAP_flow_totals], 0);
+
+	if (p == MAP_FAILED)
+		return error_system(err, errno, "replay: cannot count the flows");
+	r->totals = p;
+	return 0;
+}
+
 static int replay_load(struct dataplane_replay *r, const struct dataplane_replay_options *o, struct error *err)
 {
-	int s = object_open(NULL, o->policy->conntrack.max, err, &r->skel);
+	int s = object_open(NULL, (struct flow_table_shape){.max_flows = o->policy->conntrack.max}, err, &r->skel);
 
 	if (s)
 		return s;
@@ -64,10 +78,9 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 	if (s)
 		return error_system(err, -s, "replay: cannot size the maps");
 	r->skel->rodata->replay = true;
-	r->skel->rodata->flow_touch_ns = 0;
 	bpf_program__set_autoload(r->skel->progs.sluice_xdp, true);
 	bpf_program__set_autoload(r->skel->progs.sluice_tc_egress, true);
-	bpf_program__set_autoload(r->skel->progs.sluice_replay_visit, true);
+	bpf_program__set_autoload(r->skel->progs.sluice_sweep, true);
 	s = sluice_bpf__load(r->skel);
 	if (s)
 		return error_system(err, -s,
@@ -76,7 +89,7 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 	r->state = &r->skel->bss->replay_state;
 	r->xdp = bpf_program__fd(r->skel->progs.sluice_xdp);
 	r->egress = bpf_program__fd(r->skel->progs.sluice_tc_egress);
-	r->visit = bpf_program__fd(r->skel->progs.sluice_replay_visit);
+	r->sweep = bpf_program__fd(r->skel->progs.sluice_sweep);
 #define M(name) r->dp.map[MAP_##name] = bpf_map__fd(r->skel->maps.name);
 	DATAPLANE_MAPS(M)
 #undef M
@@ -84,7 +97,7 @@ static int replay_load(struct dataplane_replay *r, const struct dataplane_replay
 	SLUICE_BANK_TABLES(T)
 #undef T
 	snprintf(r->dp.root, sizeof(r->dp.root), "replay");
-	return 0;
+	return totals_map(r, err);
 }
 
 static int replay_fill(struct dataplane_replay *r, const struct dataplane_replay_options *o, struct error *err)
@@ -97,6 +110,7 @@ static int replay_fill(struct dataplane_replay *r, const struct dataplane_replay
 		return error_set(err, EINVAL, "%zu addresses of this host; at most %d", o->n_hosts,
 				 SLUICE_REPLAY_HOSTS);
 	o->tables->head.generation = GENERATION;
+	r->max_flows = o->tables->head.max_flows;
 	s = bank_load(&r->dp, BANK, o->tables, err);
 	if (!s)
 		s = limits_load(&r->dp, BANK, o->tables, err);
@@ -132,8 +146,9 @@ void dataplane_replay_close(struct dataplane_replay *r)
 {
 	if (!r)
 		return;
+	if (r->totals)
+		munmap((void *)(uintptr_t)r->totals, sizeof(*r->totals));
 	sluice_bpf__destroy(r->skel);
-	replay_timers_done(&r->timers);
 	free(r);
 }
 
@@ -223,20 +238,39 @@ static int run_egress(const struct dataplane_replay *r, const struct dataplane_r
 	return bpf_prog_test_run_opts(r->egress, &opts);
 }
 
-/* Fires the timers whose time has come before the packet: each ends its flow or is armed again. */
-static int timers_run(struct dataplane_replay *r, struct error *err)
+/* Ends the flows whose time is over. */
+static int sweep_at(struct dataplane_replay *r, uint64_t now_ns, struct error *err)
 {
-	static const uint8_t nothing[ETHERNET_HEADER];
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = nothing, .data_size_in = sizeof(nothing));
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int s;
+
+	r->state->now_ns = r->swept_ns = now_ns;
+	s = bpf_prog_test_run_opts(r->sweep, &opts);
+	return s ? error_system(err, -s, "replay: cannot end flows") : 0;
+}
+
+/* The time of a flow has 32 bits: over a longer pause it takes two looks on the way to end them all. */
+static int sweep(struct dataplane_replay *r, struct error *err)
+{
+	uint64_t pause = r->now_ns - r->swept_ns;
 	int s = 0;
 
-	r->state->now_ns = r->now_ns;
-	while (!s && replay_timers_take(&r->timers, r->now_ns, &r->state->visit)) {
-		s = bpf_prog_test_run_opts(r->visit, &opts);
-		if (!s && r->state->visit_end_ns)
-			s = replay_timers_add(&r->timers, r->state->visit_end_ns, &r->state->visit);
-	}
-	return s ? error_system(err, -s, "replay: cannot end flows") : 0;
+	if (pause > SLUICE_TIMEOUT_MAX_NS)
+		s = sweep_at(r, r->swept_ns + SLUICE_TIMEOUT_MAX_NS / 2, err);
+	if (!s && pause > SLUICE_TIMEOUT_MAX_NS)
+		s = sweep_at(r, r->swept_ns + SLUICE_TIMEOUT_MAX_NS / 2, err);
+	return s ? s : sweep_at(r, r->now_ns, err);
+}
+
+/*
+ * A packet that meets a flow whose time is over treats it as ended. So the sweep matters for how many there are: once a
+ * second as in the kernel, and before every packet while there is no room for one more.
+ */
+static int sweep_if_due(struct dataplane_replay *r, struct error *err)
+{
+	if (r->now_ns - r->swept_ns < SWEEP_PERIOD_NS && r->totals->flows < r->max_flows)
+		return 0;
+	return sweep(r, err);
 }
 
 static int replay_run(struct dataplane_replay *r, const struct dataplane_replay_packet *p, struct error *err)
@@ -253,8 +287,6 @@ static int replay_run(struct dataplane_replay *r, const struct dataplane_replay_
 	if (!r->state->result.judged)
 		return error_set(err, EPROTO, "replay: a frame of %zu bytes was not judged: a bug, please report",
 				 p->length);
-	if (r->state->result.armed && replay_timers_add(&r->timers, r->state->result.end_ns, &r->state->result.key))
-		return error_set(err, ENOMEM, "replay: out of memory for timers of flows");
 	return 0;
 }
 
@@ -280,7 +312,7 @@ int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_r
 		s = replay_start(r, err);
 	if (s)
 		return s;
-	s = timers_run(r, err);
+	s = sweep_if_due(r, err);
 	if (!s && packet->length < ETHERNET_HEADER) {
 		*ret_result = runt_result(r);
 		return 0;
@@ -292,17 +324,12 @@ int dataplane_replay_packet(struct dataplane_replay *r, const struct dataplane_r
 	return s;
 }
 
-int dataplane_replay_flows(const struct dataplane_replay *r, struct error *err, uint64_t *ret_flows)
+int dataplane_replay_flows(struct dataplane_replay *r, struct error *err, uint64_t *ret_flows)
 {
-	int n_cpus = libbpf_num_possible_cpus(), cpu;
-	_cleanup_free_ int64_t *count = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*count));
-	int64_t flows = 0;
-	__u32 zero = 0;
+	int s = sweep(r, err);
 
-	if (!count || n_cpus < 0 || bpf_map_lookup_elem(r->dp.map[MAP_flow_count], &zero, count))
-		return error_system(err, count ? errno : ENOMEM, "replay: cannot count the flows");
-	for (cpu = 0; cpu < n_cpus; cpu++)
-		flows += count[cpu];
-	*ret_flows = (uint64_t)flows;
+	if (s)
+		return s;
+	*ret_flows = r->totals->flows;
 	return 0;
 }

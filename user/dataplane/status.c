@@ -100,17 +100,19 @@ static int read_answers(const struct dataplane *dp, struct sluice_answers *ret)
 
 static int read_totals(const struct dataplane *dp, struct dataplane_status *s)
 {
-	uint64_t flows = 0;
-	int r = sum_words(dp, dp->map[MAP_flow_count], 0, &flows);
-	uint32_t i;
+	struct sluice_flow_totals t;
+	uint32_t zero = 0, i;
+	int r = 0;
 
+	if (bpf_map_lookup_elem(dp->map[MAP_flow_totals], &zero, &t))
+		return -errno;
+	s->flows = t.flows;
+	s->half_open = (int32_t)t.half_open > 0 ? t.half_open : 0; /* of a moment: its additions may come in any order */
+	s->max_flows = dp->control->max_flows;
 	for (i = 0; !r && i < SLUICE_FORWARD_COUNT; i++)
 		r = sum_words(dp, dp->map[MAP_forwards], i, &s->forwards[i]);
-	if (r)
-		return r;
-	s->flows = (int64_t)flows > 0 ? (uint32_t)flows : 0; /* single CPUs may be negative, a sum under way too */
-	s->max_flows = dp->max_flows;
-	r = read_answers(dp, &s->answers);
+	if (!r)
+		r = read_answers(dp, &s->answers);
 	return r ? r : sum_words(dp, dp->map[MAP_lost_events], 0, &s->lost_events);
 }
 

@@ -112,6 +112,7 @@ static int head_fill(struct compiler *c)
 		(ports_any(p) ? SLUICE_HAS_PORTS : 0);
 	head->default_action = p->default_allow ? SLUICE_ACTION_ALLOW : SLUICE_ACTION_DENY;
 	head->rules = (uint32_t)c->tables->n_rules;
+	head->max_flows = p->conntrack.max;
 	memcpy(head->timeout_ns, p->conntrack.timeout_ns, sizeof(head->timeout_ns));
 	failsafe_fill(head, p->failsafe);
 	strncpy(head->name, p->name, sizeof(head->name) - 1);

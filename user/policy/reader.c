@@ -383,7 +383,7 @@ void read_number(struct reader *r, const struct field *f, const struct node *val
 		*(uint32_t *)at = (uint32_t)number;
 }
 
-#define DURATION_MAX (366ull * 86400 * NSEC_PER_SEC)
+#define DURATION_MAX SLUICE_TIMEOUT_MAX_NS
 
 void read_duration(struct reader *r, const struct field *f, const struct node *value, void *at)
 {
@@ -396,7 +396,7 @@ void read_duration(struct reader *r, const struct field *f, const struct node *v
 	if (value_duration(text, &ns, &err))
 		reader_error(r, value, "%s: %s", f->key, err.text);
 	else if (ns > DURATION_MAX || (!ns && !f->arg))
-		reader_error(r, value, "%s: %.40s is out of range; use more than 0 and at most 366d", f->key, text);
+		reader_error(r, value, "%s: %.40s is out of range; use more than 0 and at most 12d", f->key, text);
 	else
 		*(uint64_t *)at = ns;
 }

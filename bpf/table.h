@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of live flows: finding, making, ending an entry. What a flow means is flow.h's, when it ends expiry.h's.
+ * The layout, and who may write what when, is told in the contract's flow.h.
+ */
+#ifndef SLUICE_BPF_TABLE_H
+#define SLUICE_BPF_TABLE_H
+
+#include "config.h"
+#include "flow_state.h"
+#include "pkt.h"
+
+#define UNIT_NONE SLUICE_FLOW_UNITS
+
+#define HOME_CROWDED 11 /* units in use at home from which on a new flow looks at its other bucket, too */
+#define CANDIDATES   3	/* units of a bucket with the same 28 bits of hash: one in 10^17 buckets would have a fourth */
+#define CLAIM_TRIES  4	/* of units that another CPU may take at the same moment */
+
+#define MARK_MADE  1ull
+#define MARK_ENDED (1ull << 32)
+
+/* A flow that was found or made. flow == NULL: none. Its tag is bucket->tag[unit]. */
+struct flow_ref {
+	struct sluice_flow *flow;
+	struct sluice_flow_bucket *bucket;
+	__u32 unit;
+};
+
+static __always_inline struct sluice_flow_bucket *bucket_at(__u32 number)
+{
+	return bpf_map_lookup_elem(&flows, &number);
+}
+
+static __always_inline struct sluice_flow_totals *totals(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flow_totals, &zero);
+}
+
+/* The contract's flow.h, map `flow_marks`. With the old value used, the addition is also a barrier on every architecture. */
+static __always_inline void flow_mark_add(__u32 mark, __u64 what)
+{
+	__u32 number = mark & (SLUICE_FLOW_MARKS - 1);
+	__u64 *word = bpf_map_lookup_elem(&flow_marks, &number);
+	__u64 old;
+
+	if (!word)
+		return;
+	old = __sync_fetch_and_add(word, what);
+	barrier_var(old);
+}
+
+static __always_inline bool probe_is6(const struct sluice_flow_probe *p)
+{
+	return (p->tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE6;
+}
+
+static __always_inline void probe_fill(struct sluice_flow_probe *p, const struct sluice_flow_key *key)
+{
+	sluice_flow_probe(key, flow_seed, flow_buckets, p);
+}
+
+/* ------------------------------------------------------------------- find */
+
+static __always_inline bool unit_is(const struct sluice_flow_bucket *b, __u32 i, const struct sluice_flow_key *key,
+				    const struct sluice_flow_probe *p)
+{
+	const __u64 *word = (const __u64 *)&b->unit[i], *wanted = (const __u64 *)key->addr;
+
+	if (word[0] != p->word[0] || word[1] != p->word[1])
+		return false;
+	if (!probe_is6(p))
+		return true;
+	if (i + 1 >= SLUICE_FLOW_UNITS)
+		return false;
+	word = (const __u64 *)&b->unit[i + 1];
+	return word[0] == wanted[0] && word[1] == wanted[1] && word[2] == wanted[2] && word[3] == wanted[3];
+}
+
+/*
+ * Sets of units are masks, filled and read without branches: which of 15 tags is the one wanted is what no CPU predicts,
+ * and a verifier that follows every way out of a loop multiplies what comes after it by 15.
+ */
+static __always_inline __u32 is_zero(__u32 x)
+{
+	x |= -x;
+	barrier_var(x); /* or the compiler sees through it and branches */
+	return ~x >> 31;
+}
+
+/* x, of which the verifier knows nothing any more: one state goes on from here, not one a unit. */
+static __always_inline __u32 forget(__u32 x, __u32 anything)
+{
+	asm volatile("%0 ^= %1; %0 ^= %1" : "+r"(x) : "r"(anything));
+	return x;
+}
+
+/* Number of the lowest unit of a mask that is not empty. */
+static __always_inline __u32 mask_first(__u32 mask)
+{
+	__u32 bit = mask & -mask;
+
+	return !is_zero(bit & 0xff00) << 3 | !is_zero(bit & 0xf0f0) << 2 | !is_zero(bit & 0xcccc) << 1 |
+	       !is_zero(bit & 0xaaaa);
+}
+
+/* Units whose tag is `wanted` in the bits of `care`. */
+static __always_inline __u32 bucket_mask(const struct sluice_flow_bucket *b, __u32 wanted, __u32 care)
+{
+	__u32 mask = 0, i;
+
+#pragma unroll
+	for (i = 0; i < SLUICE_FLOW_UNITS; i++)
+		mask |= is_zero((*(const volatile __u32 *)&b->tag[i] ^ wanted) & care) << i;
+	return mask;
+}
+
+/* The unit of the live flow in one bucket, not `but`; or UNIT_NONE. */
+static __always_inline __u32 bucket_find(const struct sluice_flow_bucket *b, const struct sluice_flow_key *key,
+					 const struct sluice_flow_probe *p, __u32 but)
+{
+	__u32 mask = bucket_mask(b, p->tag, ~SLUICE_TAG_AWAY) & ~(1u << but), i, unit;
+
+#pragma unroll
+	for (i = 0; i < CANDIDATES; i++) {
+		unit = mask_first(mask);
+		if (mask && unit < SLUICE_FLOW_UNITS && unit_is(b, unit, key, p))
+			return forget(unit, p->tag);
+		mask &= mask - 1;
+	}
+	return UNIT_NONE;
+}
+
+static __always_inline struct flow_ref flow_ref(struct sluice_flow_bucket *b, __u32 unit)
+{
+	struct flow_ref none = {};
+
+	if (unit >= SLUICE_FLOW_UNITS)
+		return none;
+	return (struct flow_ref){&b->unit[unit].flow, b, unit};
+}
+
+/* What is at a place: bucket << 4 | unit. */
+static __always_inline struct flow_ref table_at(__u32 place)
+{
+	struct sluice_flow_bucket *b = bucket_at(place >> 4);
+
+	return b ? flow_ref(b, place & 15) : flow_ref(NULL, UNIT_NONE);
+}
+
+/* The live flow with that key. */
+static __always_inline struct flow_ref table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
+{
+	struct sluice_flow_bucket *home = bucket_at(p->bucket[0]), *other;
+	__u32 unit;
+
+	if (!home)
+		return flow_ref(NULL, UNIT_NONE);
+	unit = bucket_find(home, key, p, UNIT_NONE);
+	if (unit < SLUICE_FLOW_UNITS || !*(volatile __u32 *)&home->away)
+		return flow_ref(home, unit);
+	other = bucket_at(p->bucket[1]);
+	return other ? flow_ref(other, bucket_find(other, key, p, UNIT_NONE)) : flow_ref(NULL, UNIT_NONE);
+}
+
+/* ------------------------------------------------------------------- end */
+
+static __always_inline void unit_key(const struct sluice_flow_bucket *b, __u32 i, struct sluice_flow_key *ret)
+{
+	__u32 second = i + 1;
+
+	barrier_var(second); /* the bound below is for the verifier, of this very register */
+	if (second >= SLUICE_FLOW_UNITS)
+		second = 0;
+	sluice_flow_key_of(&b->unit[i].flow, b->unit[second].addr, ret);
+}
+
+/* One flow less: it has ended, or there was no room to make it. */
+static __always_inline void table_uncount(__u32 mark)
+{
+	struct sluice_flow_totals *t = totals();
+
+	flow_mark_add(mark, MARK_ENDED);
+	if (t)
+		__sync_fetch_and_sub(&t->flows, 1);
+}
+
+static __always_inline void half_open_add(__s32 n)
+{
+	struct sluice_flow_totals *t = totals();
+
+	if (t)
+		__sync_fetch_and_add(&t->half_open, n);
+}
+
+/* One flow more, or less, that lives away from its home. */
+static __always_inline void away_add(const struct sluice_flow_probe *p, __s32 n)
+{
+	struct sluice_flow_bucket *home = bucket_at(p->bucket[0]);
+
+	if (home)
+		__sync_fetch_and_add(&home->away, n);
+}
+
+/* What follows from the end of a flow, for the one that has ended it: `tag` is what it was. Global: verified once. */
+__noinline int flow_forget(struct sluice_flow_bucket *b, __u32 i, __u32 tag)
+{
+	struct sluice_flow_probe probe;
+	struct sluice_flow_key key;
+	__u32 facts;
+
+	if (!b || i >= SLUICE_FLOW_UNITS)
+		return 0;
+	unit_key(b, i, &key);
+	facts = __sync_fetch_and_or(&b->unit[i].flow.state, SLUICE_FLOW_ENDED) & SLUICE_FLOW_FACTS;
+	if (flow_is_half_open(key.protocol, facts))
+		half_open_add(-1);
+	if (tag & SLUICE_TAG_AWAY) {
+		probe_fill(&probe, &key);
+		away_add(&probe, -1);
+	}
+	table_uncount(sluice_flow_mark(&key));
+	return 0;
+}
+
+/* Ends a flow. False: another CPU was faster. */
+static __always_inline bool flow_retire(struct sluice_flow_bucket *b, __u32 i, __u64 now_ns)
+{
+	__u32 tag, over = flow_tick(now_ns) << SLUICE_TAG_SHIFT;
+
+	if (i >= SLUICE_FLOW_UNITS)
+		return false;
+	tag = *(volatile __u32 *)&b->tag[i];
+	if ((tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE)
+		over |= SLUICE_TAG_RETIRED;
+	else if ((tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE6)
+		over |= SLUICE_TAG_RETIRED6;
+	else
+		return false;
+	if (__sync_val_compare_and_swap(&b->tag[i], tag, over) != tag)
+		return false;
+	flow_forget(b, i, tag);
+	return true;
+}
+
+/* Gives a retired unit away again once no packet can be under way with it. Called by the sweep. */
+static __always_inline void unit_release(struct sluice_flow_bucket *b, __u32 i, __u32 tag, __u64 now_ns)
+{
+	__u32 since = (flow_tick(now_ns) - (tag >> SLUICE_TAG_SHIFT)) << SLUICE_TAG_SHIFT;
+
+	if (since < SLUICE_FLOW_RETIRED_NS >> SLUICE_FLOW_LAST_SHIFT << SLUICE_TAG_SHIFT || i >= SLUICE_FLOW_UNITS)
+		return;
+	if (__sync_val_compare_and_swap(&b->tag[i], tag, SLUICE_TAG_BUSY) != tag)
+		return;
+	if ((tag & SLUICE_TAG_STATE) == SLUICE_TAG_RETIRED6 && i + 1 < SLUICE_FLOW_UNITS)
+		*(volatile __u32 *)&b->tag[i + 1] = SLUICE_TAG_FREE;
+	*(volatile __u32 *)&b->tag[i] = SLUICE_TAG_FREE;
+}
+
+/* ------------------------------------------------------------------- make */
+
+#define PAIRS 0x1555u /* units at which a flow of IPv6 may begin */
+
+static __always_inline __u32 mask_last(__u32 mask)
+{
+	mask |= mask >> 1;
+	mask |= mask >> 2;
+	mask |= mask >> 4;
+	mask |= mask >> 8;
+	return mask_first(mask ^ mask >> 1);
+}
+
+static __always_inline __u32 mask_count(__u32 mask)
+{
+	mask -= mask >> 1 & 0x5555;
+	mask = (mask & 0x3333) + (mask >> 2 & 0x3333);
+	mask = (mask + (mask >> 4)) & 0x0f0f;
+	return (mask + (mask >> 8)) & 31;
+}
+
+/*
+ * A unit that a new flow may take, or UNIT_NONE. IPv4 fills from the end and IPv6 from the beginning, which leaves pairs
+ * whole. If nothing is free, one of a flow that has ended just now.
+ */
+static __always_inline __u32 bucket_room(const struct sluice_flow_bucket *b, bool is6, __u32 *ret_used)
+{
+	__u32 room = bucket_mask(b, SLUICE_TAG_FREE, ~0u);
+
+	*ret_used = SLUICE_FLOW_UNITS - mask_count(room);
+	if (is6)
+		room &= room >> 1 & PAIRS;
+	if (!room)
+		room = bucket_mask(b, is6 ? SLUICE_TAG_RETIRED6 : SLUICE_TAG_RETIRED, SLUICE_TAG_STATE);
+	if (!room)
+		return UNIT_NONE;
+	return is6 ? mask_first(room) : mask_last(room);
+}
+
+/* Moves a unit that bucket_room() has named to busy. False: another CPU was faster. */
+static __always_inline bool unit_claim(struct sluice_flow_bucket *b, __u32 i, bool is6)
+{
+	__u32 tag;
+
+	if (i >= SLUICE_FLOW_UNITS)
+		return false;
+	tag = *(volatile __u32 *)&b->tag[i];
+	if (tag && (tag & SLUICE_TAG_STATE) < SLUICE_TAG_RETIRED)
+		return false;
+	if (__sync_val_compare_and_swap(&b->tag[i], tag, SLUICE_TAG_BUSY) != tag)
+		return false;
+	if (!is6 || (tag & SLUICE_TAG_STATE) == SLUICE_TAG_RETIRED6) /* that one has its second already */
+		return true;
+	if (i + 1 < SLUICE_FLOW_UNITS &&
+	    __sync_val_compare_and_swap(&b->tag[i + 1], SLUICE_TAG_FREE, SLUICE_TAG_SECOND) == SLUICE_TAG_FREE)
+		return true;
+	*(volatile __u32 *)&b->tag[i] = SLUICE_TAG_FREE;
+	return false;
+}
+
+/* One try at a busy unit in one of the two buckets: its place, UNIT_NONE for none. Global: verified once. */
+__noinline __u32 table_claim(const struct sluice_flow_probe *p)
+{
+	struct sluice_flow_bucket *home, *other;
+	__u32 unit, there, used, used_there;
+
+	if (!p)
+		return UNIT_NONE;
+	home = bucket_at(p->bucket[0]);
+	other = bucket_at(p->bucket[1]);
+	if (!home || !other)
+		return UNIT_NONE;
+	unit = bucket_room(home, probe_is6(p), &used);
+	if (used < HOME_CROWDED && unit < UNIT_NONE)
+		return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
+	there = bucket_room(other, probe_is6(p), &used_there);
+	if (there < UNIT_NONE && (used_there < used || unit == UNIT_NONE))
+		return unit_claim(other, there, probe_is6(p)) ? p->bucket[1] << 4 | there : UNIT_NONE;
+	return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
+}
+
+/* The same flow's place, other than `mine`; or UNIT_NONE. Global: verified once. */
+__noinline __u32 table_find_twin(const struct sluice_flow_key *key, const struct sluice_flow_probe *p, __u32 mine)
+{
+	struct sluice_flow_bucket *b;
+	__u32 unit, number;
+	int i;
+
+	if (!key || !p)
+		return UNIT_NONE;
+	for (i = 0; i < 2; i++) {
+		number = i ? p->bucket[1] : p->bucket[0];
+		b = bucket_at(number);
+		if (!b)
+			continue;
+		unit = bucket_find(b, key, p, number == mine >> 4 ? mine & 15 : UNIT_NONE);
+		if (unit < SLUICE_FLOW_UNITS)
+			return number << 4 | unit;
+	}
+	return UNIT_NONE;
+}
+
+/*
+ * Lets the flow at `mine` be found. Another CPU may have made the same one at the same moment: each looks for a twin
+ * after its own can be found, so at least one of them sees both, and both would end the same one: the one away from home,
+ * or in the higher unit. Returns the place of what is left.
+ */
+static __always_inline __u32 table_publish(struct sluice_flow_bucket *b, __u32 mine, const struct sluice_flow_key *key,
+					   const struct sluice_flow_probe *p, bool away, __u64 now_ns)
+{
+	__u32 unit = (mine & 15) < SLUICE_FLOW_UNITS ? mine & 15 : 0, twin;
+	struct flow_ref other;
+
+	__sync_val_compare_and_swap(&b->tag[unit], SLUICE_TAG_BUSY, p->tag | (away ? SLUICE_TAG_AWAY : 0));
+	twin = table_find_twin(key, p, mine);
+	if ((twin & 15) == UNIT_NONE)
+		return mine;
+	if (twin >> 4 == mine >> 4 ? mine > twin : away) {
+		flow_retire(b, unit, now_ns);
+		return twin;
+	}
+	other = table_at(twin);
+	if (other.flow)
+		flow_retire(other.bucket, other.unit, now_ns);
+	return mine;
+}
+
+#endif
