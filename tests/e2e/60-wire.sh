@@ -130,6 +130,23 @@ case_ok "the connection's next packet is dropped for that" wait_for 5 counted_cu
 case_ok "and nothing more comes back" not grep -q after "$tmp/held"
 exec {held}>&-
 
+# A rule that rejects: both ends of a live connection learn of it, though the card has no address to say so from.
+policy auto "tcp/5000, icmp/echo-request"
+case_ok "the service is open again" sluice_in card apply "$tmp/policy.yaml"
+exec {held}> >(topology_in left ncat -p 40404 10.70.0.2 5000 >"$tmp/held" 2>&1)
+echo again >&"$held"
+case_ok "a connection is held again" wait_for 5 grep -q again "$tmp/held"
+sed -i 's/^rules:/&\n  - {name: closed, from: any, to: any, service: tcp\/5000, action: reject}/' "$tmp/policy.yaml"
+case_ok "the service is rejected" sluice_in card apply "$tmp/policy.yaml"
+echo after >&"$held"
+sockets() { topology_in "$1" ss -Htn exclude listening '( sport = :40404 or dport = :40404 )'; }
+both_reset() { [[ -z $(sockets left) && -z $(sockets right) ]]; }
+case_ok "the connection is reset at both ends" wait_for 2 both_reset
+exec {held}>&-
+refused() { grep -q refused <(topology_in left ncat -w 2 "$1" 5000 </dev/null 2>&1); }
+case_ok "a new one is refused" refused 10.70.0.2
+case_ok "a new one is refused over IPv6" refused fd00:70::2
+
 ip -n "$topology_prefix-right" link del eth0
 case_ok "the other end is gone: status says so" grep -q "the other end is gone" <(trouble)
 case_ok "and what would go there is counted" more wire-end-gone topology_in left ping -q -c 1 -W 1 10.70.0.2
