@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Addresses to address classes: some two or three steps in a trie, however many prefixes there are. For tenant.h, classify.h. */
+/* Addresses to address classes: two or three steps in a trie of cache lines, however many prefixes there are. For tenant.h, classify.h. */
 #ifndef SLUICE_BPF_PREFIX_H
 #define SLUICE_BPF_PREFIX_H
 
@@ -17,6 +17,125 @@ static __always_inline __u64 addr_bits(const __u8 *byte)
 	return (__u64)addr_word(byte) << 32 | addr_word(byte + 4);
 }
 
+/* ---- lines: abi.h, "Addresses" ---- */
+
+#define LANES 0x0001000100010001ull
+#define EDGES 0x8000800080008000ull
+
+/*
+ * Edges at or below the next 15 bits. Each lane of 16 bits is 0x8000 + bits - edge: its top bit says whether the edge is
+ * at or below. No branch depends on what was read, so that the CPU goes on while the line is on its way.
+ */
+static __always_inline __u32 list_place(const struct sluice_line_list *list, __u64 bits)
+{
+	__u64 digits = bits * LANES | EDGES, places = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		places += (digits - list->edges[i] & EDGES) >> 15;
+	return places * LANES >> 48 & 15;
+}
+
+/* 1 if any bit is set, without a branch; the compiler would make one of it. */
+static __always_inline __u64 any_bit(__u64 bits)
+{
+	bits |= -bits;
+	barrier_var(bits);
+	return bits >> 63;
+}
+
+/* Where a value differs from the bits of a key, in the bits of the prefix. */
+static __always_inline __u64 match_differs(__u64 value, __u64 bits)
+{
+	return (bits ^ value) & -((value & -value) << 1);
+}
+
+/* The first prefix that fits, SLUICE_MATCH_PREFIXES where none does. */
+static __always_inline __u32 match_place(const struct sluice_line_match *match, const struct trie_key *key)
+{
+	__u64 differs = key->high ^ match->value[0], tail = match->tail, missed, place;
+
+	differs &= match_differs(match->value[0], key->high) | -any_bit(tail);
+	differs |= match_differs(tail, key->low); /* no bit, if there is no tail */
+	missed = any_bit(differs);
+	place = missed;
+#pragma unroll
+	for (int i = 1; i < SLUICE_MATCH_PREFIXES; i++) {
+		missed &= any_bit(match_differs(match->value[i], key->high));
+		place += missed;
+	}
+	return place;
+}
+
+/* How long the prefix of a value of a match is. BPF has no instruction to count zeros: ones below the end are counted. */
+static __always_inline __u32 value_bits(__u64 value)
+{
+	__u64 below = (value & -value) - 1;
+
+	below -= below >> 1 & 0x5555555555555555ull;
+	below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
+	below = below + (below >> 4) & 0x0f0f0f0f0f0f0f0full;
+	return SLUICE_MATCH_BITS - (below * 0x0101010101010101ull >> 56);
+}
+
+/* The word of the first prefix that fits; its bits are used up if it is a child. */
+static __always_inline __u32 match_word(const struct sluice_line_match *match, struct trie_key *key)
+{
+	__u32 place = match_place(match, key), word = match->word[place];
+
+	if (word & SLUICE_TRIE_CHILD)
+		trie_key_use(key, value_bits(match->value[place & (SLUICE_MATCH_PREFIXES - 1)]));
+	return word;
+}
+
+/* One step from a child word. */
+static __always_inline int line_step(struct words *w, __u32 lines_at, __u32 *word, struct trie_key *key)
+{
+	__u32 at = lines_at + ((*word & SLUICE_TRIE_PLACE) << SLUICE_LINE_SHIFT), group;
+	__u32 kind = *word >> SLUICE_TRIE_STRIDE & 31;
+	const struct sluice_line_list *list;
+	const void *line;
+
+	if (kind <= SLUICE_STRIDE_MAX) {
+		if (words_get(w, at + (__u32)(key->high >> (64 - kind & 63)), word))
+			return -1;
+		trie_key_use(key, kind);
+		return 0;
+	}
+	group = kind - SLUICE_LINE_LIST & SLUICE_LINE_GROUP;
+	if (kind != SLUICE_LINE_SKIP) {
+		at += (__u32)(key->high >> 1 >> (63 - group)) << SLUICE_LINE_SHIFT;
+		trie_key_use(key, group);
+	}
+	line = words_line(w, at);
+	if (!line)
+		return -1;
+	if (kind < SLUICE_LINE_MATCH) {
+		list = line;
+		*word = list->class[list_place(list, key->high >> (64 - SLUICE_LIST_BITS))];
+	} else if (kind < SLUICE_LINE_SKIP) {
+		*word = match_word(line, key);
+	} else {
+		skip_step(line, word, key);
+	}
+	return 0;
+}
+
+/* The class that a walk of at most `steps` from `word` leads to, or -1, likewise. */
+static __always_inline int line_leaf(struct words *w, __u32 lines_at, __u32 word, __u64 high, __u64 low, int steps)
+{
+	struct trie_key key = {high, low};
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < steps; i++) {
+		if (!(word & SLUICE_TRIE_CHILD))
+			break;
+		if (line_step(w, lines_at, &word, &key))
+			return -1;
+	}
+	return word; /* a child here is negative */
+}
+
 /* Number of the class of an address of the tuple's tenant, or -1. */
 static __always_inline int prefix_lookup(struct words *w, const struct sluice_policy *p, const struct tuple *t,
 					 const __u8 address[16])
@@ -27,8 +146,8 @@ static __always_inline int prefix_lookup(struct words *w, const struct sluice_po
 	if (words_get(w, p->tenants_at + 2 * t->tenant + !ipv4, &root))
 		return -1;
 	if (ipv4)
-		return trie_leaf(w, root, (__u64)addr_word(address + 12) << 32, 0, SLUICE_TRIE_STEPS4);
-	return trie_leaf(w, root, addr_bits(address), addr_bits(address + 8), SLUICE_TRIE_STEPS6);
+		return line_leaf(w, p->lines_at, root, (__u64)addr_word(address + 12) << 32, 0, SLUICE_LINE_STEPS4);
+	return line_leaf(w, p->lines_at, root, addr_bits(address), addr_bits(address + 8), SLUICE_LINE_STEPS6);
 }
 
 /* The class itself, or NULL. */

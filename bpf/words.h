@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Table `words` of a bank: reading words of it, and walking the tries in it (abi.h, "Tries"). Used by prefix.h,
- * classify.h, failsafe.h and account.h.
+ * Table `words` of a bank: reading words of it, and walking the tries of decisions in it (abi.h, "Tries"). Used by
+ * prefix.h, classify.h, failsafe.h and account.h.
  *
  * To get at a page is a function call, and with the mitigations of today's CPUs each call is some 8 ns; a word of a page
  * at hand is a load. So the page at hand is kept, and everything here is inline.
@@ -62,6 +62,17 @@ static __always_inline const void *words_part(struct words *w, __u32 at)
 	return &page->word[at & PAGE_MASK & ~7];
 }
 
+/* The line at a multiple of 16, or NULL. */
+static __always_inline const void *words_line(struct words *w, __u32 at)
+{
+	const struct sluice_page *page = words_page(w, at);
+
+	if (!page)
+		return NULL;
+	barrier_var(page);
+	return &page->word[at & PAGE_MASK & ~(SLUICE_LINE_WORDS - 1)];
+}
+
 /* ---- tries ---- */
 
 /* The next bits of a key, at the top of `high`. */
@@ -81,6 +92,16 @@ static __always_inline void trie_key_use(struct trie_key *key, __u32 bits)
 	key->low <<= bits;
 }
 
+static __always_inline void skip_step(const struct sluice_skip *skip, __u32 *word, struct trie_key *key)
+{
+	if ((key->high ^ skip->value) >> (64 - skip->bits & 63)) {
+		*word = skip->other;
+		return;
+	}
+	*word = skip->equal;
+	trie_key_use(key, skip->bits);
+}
+
 /* One step from a child word. */
 static __always_inline int trie_step(struct words *w, __u32 *word, struct trie_key *key)
 {
@@ -96,12 +117,7 @@ static __always_inline int trie_step(struct words *w, __u32 *word, struct trie_k
 	skip = words_part(w, at);
 	if (!skip)
 		return -1;
-	if ((key->high ^ skip->value) >> (64 - skip->bits & 63)) {
-		*word = skip->other;
-		return 0;
-	}
-	*word = skip->equal;
-	trie_key_use(key, skip->bits);
+	skip_step(skip, word, key);
 	return 0;
 }
 

@@ -94,17 +94,13 @@ _Static_assert(sizeof(struct sluice_page) == 4 << 20, "sluice_page is a map valu
  *   stride 1..20   a branch: 2^stride words, indexed with the next `stride` bits of the key
  *   stride 0       a skip, struct sluice_skip: compares the next bits with one value
  *
- * A node takes at least SLUICE_STRIDE_MIN bits unless fewer are left, which bounds the steps of a walk. Two kinds of
- * tries use this: addresses (key: the address, IPv4 in the first 32 bits; leaf: an index in `classes`) and decisions
- * (key: destination and port classes, see struct sluice_class; leaf: an index in `rules`).
+ * Decisions are looked up in these: the key is destination and port classes, see struct sluice_class; a leaf is an index in
+ * `rules`.
  */
 #define SLUICE_TRIE_CHILD   0x80000000u
 #define SLUICE_TRIE_STRIDE  26
 #define SLUICE_TRIE_PLACE   0x03ffffffu
-#define SLUICE_STRIDE_MIN   4
 #define SLUICE_STRIDE_MAX   20
-#define SLUICE_TRIE_STEPS4  (32 / SLUICE_STRIDE_MIN + 1)
-#define SLUICE_TRIE_STEPS6  (128 / SLUICE_STRIDE_MIN + 1)
 
 /* One node of 8 words, aligned to 8. */
 struct sluice_skip {
@@ -116,9 +112,64 @@ struct sluice_skip {
 };
 _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map value; resizing bumps the ABI");
 
+/*
+ * Addresses: a trie of cache lines, from sluice_policy.lines_at on, which is a multiple of SLUICE_LINE_WORDS. A word of it
+ * is a leaf (bit 31 clear: an index in `classes`) or a child (bit 31 set): bits 26 to 30 say of what kind, bits 0 to 25 at
+ * which line it begins, counted from lines_at. The key is the address, IPv4 in its first 32 bits; a walk uses the next
+ * ones each time.
+ *
+ *   1..20                  a branch: 2^kind words, indexed with the next `kind` bits
+ *   SLUICE_LINE_LIST + n   2^n struct sluice_line_list, n up to SLUICE_LINE_GROUP, indexed with the next n bits
+ *   SLUICE_LINE_MATCH + n  2^n struct sluice_line_match, likewise
+ *   SLUICE_LINE_SKIP       struct sluice_skip
+ *
+ * A branch, a skip, and a match that leads to a child, take at least SLUICE_LINE_BITS bits unless fewer are left, which
+ * bounds the steps of a walk. A walk to one of 1,000,000 prefixes reads a word and a line, seldom more.
+ */
+#define SLUICE_LINE_SHIFT  4
+#define SLUICE_LINE_WORDS  (1u << SLUICE_LINE_SHIFT)
+#define SLUICE_LINE_GROUP  3
+#define SLUICE_LINE_LIST   21
+#define SLUICE_LINE_MATCH  25
+#define SLUICE_LINE_SKIP   29
+#define SLUICE_LINE_BITS   4
+#define SLUICE_LINE_STEPS4 (32 / SLUICE_LINE_BITS + 1)
+#define SLUICE_LINE_STEPS6 (128 / SLUICE_LINE_BITS + 1)
+
+/*
+ * Intervals of the next 15 bits, or of all that are left, with zeros behind them: class[k] is that of a key at or above
+ * exactly k edges. Four edges to a number, so that they are compared at once; SLUICE_NO_EDGE where there is none, and
+ * always in the last place.
+ */
+#define SLUICE_LIST_BITS  15
+#define SLUICE_LIST_EDGES 15
+#define SLUICE_NO_EDGE	  0x8000
+struct sluice_line_list {
+	__u64 edges[4];	 /* edge i: bits 16 * (i % 4) to 16 * (i % 4) + 15 of edges[i / 4] */
+	__u16 class[16];
+};
+_Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is part of a map value; resizing bumps the ABI");
+
+/*
+ * Prefixes, the first that fits decides; word[4] where none does, which is a leaf. A value is a prefix of up to 63 bits,
+ * left-aligned, then a one, then zeros; unused ones have no bits and repeat word[4]. The first may be longer: if `tail` is not 0,
+ * value[0] is its first 64 bits and the tail its next up to 63, in the same way. A prefix of up to 63 bits may lead to a
+ * child: then its bits are used up.
+ */
+#define SLUICE_MATCH_PREFIXES 4
+#define SLUICE_MATCH_BITS     63
+#define SLUICE_MATCH_TAIL     127
+struct sluice_line_match {
+	__u64 value[SLUICE_MATCH_PREFIXES];
+	__u64 tail;
+	__u32 word[SLUICE_MATCH_PREFIXES + 1];
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is part of a map value; resizing bumps the ABI");
+
 /* Table `tenants`: read by userspace; the kernel half reads the two roots of each at sluice_policy.tenants_at. */
 struct sluice_tenant {
-	__u32 root4; /* trie word of its IPv4 addresses */
+	__u32 root4; /* word of its IPv4 addresses: a class, or a child */
 	__u32 root6;
 	char name[SLUICE_NAME_LEN];
 };
@@ -241,6 +292,8 @@ struct sluice_policy {
 	__u32 classes_at;   /* struct sluice_class */
 	__u32 rules_at;	    /* struct sluice_rule_head */
 	__u32 max_flows;    /* more are not made; at most what the table was sized for */
+	__u32 lines_at;	    /* the lines of addresses; a multiple of SLUICE_LINE_WORDS */
+	__u32 reserved;
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
 	struct {
 		__u8 protocol;
@@ -252,7 +305,7 @@ struct sluice_policy {
 	__u8 digest[32];	     /* SHA-256 of the normalised policy */
 	char name[SLUICE_NAME_LEN];
 };
-_Static_assert(sizeof(struct sluice_policy) == 336, "sluice_policy is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_policy) == 344, "sluice_policy is a map value; resizing bumps the ABI");
 
 /*
  * Every banked table: T(map name, value type, entries; 0: sized to the policy). bpf/maps.h makes the outer maps of it,

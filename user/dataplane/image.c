@@ -7,7 +7,8 @@
 
 #include "base/util.h"
 
-#define PART_WORDS     8 /* parts begin at multiples of this: no class or skip node lies across two pages */
+/* Parts begin at multiples of this: no class, skip node or line lies across two pages. */
+#define PART_WORDS     SLUICE_LINE_WORDS
 #define FAILSAFE_WORDS (65536 / 32)
 
 static uint32_t place(struct image *image, size_t bytes)
@@ -41,6 +42,7 @@ void image_plan(const struct policy_tables *t, struct image *ret_image)
 	image.head.classes_at = place(&image, t->n_classes * sizeof(*t->classes));
 	image.head.rules_at = place(&image, t->n_rules * sizeof(struct sluice_rule_head));
 	failsafe_plan(&image);
+	image.head.lines_at = place(&image, t->lines.words * sizeof(*t->lines.word)); /* last: it may be large */
 	*ret_image = image;
 }
 
@@ -88,6 +90,8 @@ void image_write(const struct image *image, uint32_t *to)
 	size_t i;
 
 	memcpy(to, t->words.word, t->words.words * sizeof(*to));
+	if (t->lines.words)
+		memcpy(to + image->head.lines_at, t->lines.word, t->lines.words * sizeof(*to));
 	memcpy(to + image->head.classes_at, t->classes, t->n_classes * sizeof(*t->classes));
 	for (i = 0; i < t->n_tenants; i++) {
 		to[image->head.tenants_at + 2 * i] = t->tenants[i].root4;

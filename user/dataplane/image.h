@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Table `words` of a bank as the kernel reads it: what the compiler made, then classes, protocols, roots of tenants,
- * failsafe ports and heads of rules, each at the place that the head of the policy says. Internal to user/dataplane.
+ * Table `words` of a bank as the kernel reads it: the words that the compiler made, then classes, protocols, roots of
+ * tenants, failsafe ports, heads of rules and the lines of addresses, each at the place that the head of the policy says. Internal to user/dataplane.
  */
 #ifndef SLUICE_DATAPLANE_IMAGE_H
 #define SLUICE_DATAPLANE_IMAGE_H

@@ -320,7 +320,7 @@ static int family_compile(struct walk *w, bool ipv4, uint32_t *ret_root)
 	if (!r)
 		r = sweep_run(&sweep, ipv4 ? ADDRESS_MAX4 : ADDRESS_MAX6, &ops, w);
 	if (!r)
-		r = trie_build(w->compiler, w->intervals, w->n_intervals, ipv4 ? 32 : 128, ret_root);
+		r = lines_build(w->compiler, w->intervals, w->n_intervals, ipv4 ? 32 : 128, ret_root);
 	return r;
 }
 

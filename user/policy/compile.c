@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * policy_compile(): model → the tables of a bank. Owns the order of the steps and the limits; the steps are in sets.c,
- * services.c, classes.c, trie.c and decide.c. Called by the CLI and the tests. Pure and deterministic: numbers are
+ * services.c, classes.c, lines.c and decide.c. Called by the CLI and the tests. Pure and deterministic: numbers are
  * given in order of first use, and nothing depends on addresses in memory.
  */
 #include "policy/compile.h"
@@ -16,21 +16,36 @@
 
 /* ------------------------------------------------------------------------- words */
 
-int words_add(struct compiler *c, size_t more, size_t *ret_first)
+static int table_add(struct compiler *c, struct words *w, size_t more, size_t *ret_first)
 {
-	struct words *w = &c->words;
+	size_t needed = c->words.count + c->lines.count + more;
 
-	if (w->count + more > c->words_max)
+	if (needed > c->words_max)
 		return error_set(c->err, E2BIG,
 				 "the policy needs %zu words of table space or more, of at most %zu; name fewer distinct "
 				 "sets of addresses and ports, or split the policy",
-				 w->count + more, c->words_max);
+				 needed, c->words_max);
 	if (array_reserve(&w->items, &w->capacity, w->count, more, sizeof(*w->items)))
 		return -ENOMEM;
 	memset(w->items + w->count, 0, more * sizeof(*w->items));
 	*ret_first = w->count;
 	w->count += more;
 	return 0;
+}
+
+int words_add(struct compiler *c, size_t more, size_t *ret_first)
+{
+	return table_add(c, &c->words, more, ret_first);
+}
+
+int lines_add(struct compiler *c, size_t more, size_t *ret_first)
+{
+	size_t first = 0;
+	int r = table_add(c, &c->lines, more * SLUICE_LINE_WORDS, &first);
+
+	if (!r)
+		*ret_first = first / SLUICE_LINE_WORDS;
+	return r;
 }
 
 int words_node(struct compiler *c, size_t more, size_t *ret_first)
@@ -47,6 +62,8 @@ static void words_finish(struct compiler *c)
 {
 	c->tables->words.words = c->words.count;
 	c->tables->words.word = TAKE_PTR(c->words.items);
+	c->tables->lines.words = c->lines.count;
+	c->tables->lines.word = TAKE_PTR(c->lines.items);
 }
 
 /* ------------------------------------------------------------------------ limits */
@@ -287,6 +304,7 @@ static void compiler_done(struct compiler *c)
 	for (i = 0; c->tenants && i < c->policy->n_tenants; i++)
 		tenant_classes_done(&c->tenants[i]);
 	free(c->words.items);
+	free(c->lines.items);
 	free(c->tenants);
 	free(c->rule_service);
 	free(c->rule_hash);
@@ -338,6 +356,7 @@ void policy_tables_free(struct policy_tables *t)
 		return;
 	free(t->tenants);
 	free(t->words.word);
+	free(t->lines.word);
 	free(t->classes);
 	free(t->rules);
 	free(t);

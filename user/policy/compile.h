@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the compiler share. In order: sets (what addresses and services rules name) → classes and trie
+ * What the parts of the compiler share. In order: sets (what addresses and services rules name) → classes and lines
  * (each tenant's addresses), services (ports) → decide (what rules say of classes). Internal to user/policy.
  */
 #ifndef SLUICE_POLICY_COMPILE_H
@@ -122,6 +122,7 @@ struct compiler {
 	size_t n_source_ports; /* source port classes: the most that any protocol has */
 	size_t classes_capacity;
 	struct words words;
+	struct words lines; /* of addresses, likewise: whole lines of SLUICE_LINE_WORDS */
 	struct digest *digest; /* of the whole policy */
 };
 
@@ -137,6 +138,9 @@ int policy_compile_shaped(const struct policy *p, const struct compile_shape *sh
 int words_add(struct compiler *c, size_t more, size_t *ret_first);
 /* The same for a trie node: *ret_first is a multiple of WORDS_NODE. */
 int words_node(struct compiler *c, size_t more, size_t *ret_first);
+
+/* Appends zero lines to c->lines; *ret_first is the number of the first. Both count together against the same limit. */
+int lines_add(struct compiler *c, size_t more, size_t *ret_first);
 
 /* sets.c */
 int sets_begin(struct compiler *c);
@@ -161,17 +165,15 @@ void service_set_done(struct service_set *set);
 /* decide.c: → the planes of decision tries, audit lists, the rows of `classes`. */
 int decide_compile(struct compiler *c);
 
-/* trie.c */
+/* lines.c */
 struct interval {
 	address_t last; /* the first follows from the interval before */
 	uint32_t class;
 };
 
-/* Intervals cover the whole family in ascending order; *ret_root is a trie word. */
-int trie_build(struct compiler *c, const struct interval *intervals, size_t count, unsigned int bits,
-	       uint32_t *ret_root);
-/* Adds a node and returns its trie word; sets *failed to -errno if it cannot. */
-uint32_t trie_skip_add(struct compiler *c, const struct sluice_skip *skip, int *failed);
+/* Intervals cover the whole family in ascending order; *ret_root is a class, or a child in c->lines. */
+int lines_build(struct compiler *c, const struct interval *intervals, size_t count, unsigned int bits,
+		uint32_t *ret_root);
 
 /* sweep.c */
 struct sweep {

@@ -310,6 +310,18 @@ static uint32_t leaf_emit(const struct emitter *e, uint32_t leaf)
 	return e->leaf_word ? e->leaf_word[leaf] : leaf;
 }
 
+int dag_skip_add(struct compiler *c, const struct sluice_skip *skip, uint32_t *ret_word)
+{
+	size_t first;
+	int r = words_node(c, sizeof(*skip) / sizeof(uint32_t), &first);
+
+	if (r)
+		return r;
+	memcpy(c->words.items + first, skip, sizeof(*skip));
+	*ret_word = SLUICE_TRIE_CHILD | (uint32_t)(first / WORDS_NODE);
+	return 0;
+}
+
 /* One skip for as many levels as are skips of the same leaf. */
 static int skip_emit(struct emitter *e, unsigned int level, uint32_t ref, uint32_t *ret_word)
 {
@@ -329,10 +341,7 @@ static int skip_emit(struct emitter *e, unsigned int level, uint32_t ref, uint32
 		 skip.bits + d->level[level].stride <= 64);
 	skip.other = leaf_emit(e, other);
 	r = ref_emit(e, level, ref, &skip.equal);
-	if (r)
-		return r;
-	*ret_word = trie_skip_add(e->compiler, &skip, &r);
-	return r;
+	return r ? r : dag_skip_add(e->compiler, &skip, ret_word);
 }
 
 static int branch_emit(struct emitter *e, unsigned int level, uint32_t ref, uint32_t *ret_word)

@@ -76,4 +76,7 @@ uint32_t dag_at(const struct dag *d, unsigned int end, uint32_t ref, uint32_t ke
 int dag_emit(struct dag *d, struct compiler *c, const uint32_t *leaf_word, unsigned int level, uint32_t ref,
 	     uint32_t *ret_word);
 
+/* Adds a skip to c->words; *ret_word leads to it. */
+int dag_skip_add(struct compiler *c, const struct sluice_skip *skip, uint32_t *ret_word);
+
 #endif

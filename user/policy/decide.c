@@ -394,7 +394,7 @@ static int row_emit(struct decide *d, struct dag *dag, const uint32_t *leaves, c
 			return r;
 		skip.other = *ret_word;
 		skip.value = (uint64_t)row->exceptions[i].dest << (64 - bits);
-		*ret_word = trie_skip_add(d->compiler, &skip, &r);
+		r = dag_skip_add(d->compiler, &skip, ret_word);
 	}
 	return r;
 }

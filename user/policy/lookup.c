@@ -14,10 +14,21 @@ static bool skip_fits(const struct sluice_skip *skip, address_t key)
 	return (uint64_t)(key >> 64) >> (64 - skip->bits) == skip->value >> (64 - skip->bits);
 }
 
-/* Walks from a trie word to its leaf; the key's bits are used from the top. */
-static uint32_t trie_walk(const struct policy_words *words, uint32_t word, address_t key)
+/* One step from a skip. */
+static uint32_t skip_word(const uint32_t *node, address_t *key)
 {
 	struct sluice_skip skip;
+
+	memcpy(&skip, node, sizeof(skip));
+	if (!skip_fits(&skip, *key))
+		return skip.other;
+	*key <<= skip.bits;
+	return skip.equal;
+}
+
+/* Walks from the trie word of a decision to its leaf; the key's bits are used from the top. */
+static uint32_t trie_walk(const struct policy_words *words, uint32_t word, address_t key)
+{
 	const uint32_t *node;
 	unsigned int stride;
 
@@ -29,12 +40,85 @@ static uint32_t trie_walk(const struct policy_words *words, uint32_t word, addre
 			key <<= stride;
 			continue;
 		}
-		memcpy(&skip, node, sizeof(skip));
-		if (skip_fits(&skip, key)) {
-			word = skip.equal;
-			key <<= skip.bits;
+		word = skip_word(node, &key);
+	}
+	return word;
+}
+
+/* ---------------------------------------------------------------------- addresses */
+
+/* Edges at or below the next 15 bits of the key. */
+static unsigned int list_place(const struct sluice_line_list *list, address_t key)
+{
+	uint64_t digit = (uint64_t)(key >> (128 - SLUICE_LIST_BITS));
+	unsigned int i, place = 0;
+
+	for (i = 0; i < SLUICE_LIST_EDGES; i++)
+		place += (list->edges[i / 4] >> 16 * (i % 4) & 0xffff) <= digit;
+	return place;
+}
+
+/* How long the prefix of a value is: before the last one and the zeros. */
+static unsigned int value_bits(uint64_t value)
+{
+	return 63 - (unsigned int)__builtin_ctzll(value);
+}
+
+static bool value_fits(uint64_t value, uint64_t bits)
+{
+	unsigned int n = value_bits(value);
+
+	return !n || value >> (64 - n) == bits >> (64 - n);
+}
+
+/* The word of the first prefix that fits; its bits are used up if it is a child. */
+static uint32_t match_word(const struct sluice_line_match *match, address_t *key)
+{
+	uint64_t high = (uint64_t)(*key >> 64), low = (uint64_t)*key;
+	unsigned int i;
+
+	if (match->tail && high == match->value[0] && value_fits(match->tail, low))
+		return match->word[0];
+	for (i = match->tail ? 1 : 0; i < SLUICE_MATCH_PREFIXES; i++) {
+		if (!value_fits(match->value[i], high))
+			continue;
+		if (match->word[i] & SLUICE_TRIE_CHILD)
+			*key <<= value_bits(match->value[i]);
+		break;
+	}
+	return match->word[i];
+}
+
+/* The line of a group that the next bits say; they are used up. */
+static const uint32_t *group_line(const uint32_t *node, unsigned int bits, address_t *key)
+{
+	if (bits) {
+		node += (size_t)(*key >> (128 - bits)) << SLUICE_LINE_SHIFT;
+		*key <<= bits;
+	}
+	return node;
+}
+
+static uint32_t lines_walk(const struct policy_words *lines, uint32_t word, address_t key)
+{
+	const struct sluice_line_list *list;
+	const uint32_t *node;
+	unsigned int kind;
+
+	while (word & SLUICE_TRIE_CHILD) {
+		kind = (word & ~SLUICE_TRIE_CHILD) >> SLUICE_TRIE_STRIDE;
+		node = lines->word + ((size_t)(word & SLUICE_TRIE_PLACE) << SLUICE_LINE_SHIFT);
+		if (kind <= SLUICE_STRIDE_MAX) {
+			word = node[(size_t)(key >> (128 - kind))];
+			key <<= kind;
+		} else if (kind < SLUICE_LINE_MATCH) {
+			list = (const void *)group_line(node, kind - SLUICE_LINE_LIST, &key);
+			word = list->class[list_place(list, key)];
+		} else if (kind < SLUICE_LINE_SKIP) {
+			node = group_line(node, kind - SLUICE_LINE_MATCH, &key);
+			word = match_word((const void *)node, &key);
 		} else {
-			word = skip.other;
+			word = skip_word(node, &key);
 		}
 	}
 	return word;
@@ -45,9 +129,11 @@ static const struct sluice_class *address_class(const struct policy_tables *t, u
 	const struct sluice_tenant *tenants = &t->tenants[tenant];
 
 	if (policy_address_is_ipv4(addr))
-		return &t->classes[trie_walk(&t->words, tenants->root4, address_number(addr) << 96)];
-	return &t->classes[trie_walk(&t->words, tenants->root6, address_number(addr))];
+		return &t->classes[lines_walk(&t->lines, tenants->root4, address_number(addr) << 96)];
+	return &t->classes[lines_walk(&t->lines, tenants->root6, address_number(addr))];
 }
+
+/* ----------------------------------------------------------------------- decisions */
 
 /* Key of the decision, in its lowest bits. */
 static address_t decision_key(const struct policy_tables *t, const struct policy_query *q, uint32_t dest)

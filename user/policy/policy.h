@@ -203,6 +203,7 @@ struct policy_tables {
 	struct sluice_tenant *tenants;
 	size_t n_tenants;
 	struct policy_words words;
+	struct policy_words lines; /* of addresses; places in them count from the first */
 	struct sluice_class *classes;
 	size_t n_classes;
 	struct sluice_protocol protocols[256];

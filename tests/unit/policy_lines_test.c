@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * user/policy/trie.c and lists.c by themselves: random intervals against a walk over all of them, every node against
- * the description in abi.h, the bound of steps, and memory that stays linear.
+ * user/policy/lines.c, region.c and lists.c by themselves: random intervals against a walk over all of them, every node
+ * against the description in abi.h, the bound of steps, and memory that stays linear.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "base/util.h"
 #include "policy/compile.h"
 #include "reference.h"
-#include "trie_reader.h"
+#include "line_reader.h"
 
 #define INTERVALS 3000
 
@@ -27,18 +27,15 @@ struct bench {
 
 static void bench_done(struct bench *b)
 {
-	free(b->compiler.words.items);
+	free(b->compiler.lines.items);
 }
 
 static void bench_begin(struct bench *b, unsigned int bits)
 {
-	size_t none;
-
 	memset(b, 0, sizeof(*b));
 	b->bits = bits;
 	b->compiler.err = &b->err;
 	b->compiler.words_max = COMPILE_WORDS_MAX;
-	cr_assert_eq(words_add(&b->compiler, 8, &none), 0); /* word 0 is part of nothing */
 }
 
 static address_t address_max(unsigned int bits)
@@ -64,14 +61,14 @@ static uint32_t class_of(const struct bench *b, address_t at)
 	return b->intervals[i].class;
 }
 
-static void address_check(struct bench *b, struct trie_reader *t, address_t at)
+static void address_check(struct bench *b, struct line_reader *t, address_t at)
 {
-	uint32_t class = trie_read(t, b->root, b->bits == 32 ? at << 96 : at), expected = class_of(b, at);
+	uint32_t class = line_read(t, b->root, b->bits == 32 ? at << 96 : at), expected = class_of(b, at);
 
 	cr_assert_null(t->broken, "%s", t->broken);
 	cr_assert_eq(class, expected, "address %llx%016llx: class %u, not %u", (unsigned long long)(at >> 64),
 		     (unsigned long long)at, class, expected);
-	cr_assert_leq(t->steps, b->bits == 32 ? SLUICE_TRIE_STEPS4 : SLUICE_TRIE_STEPS6);
+	cr_assert_leq(t->steps, b->bits == 32 ? SLUICE_LINE_STEPS4 : SLUICE_LINE_STEPS6);
 }
 
 static address_t address_random(uint64_t *state, unsigned int bits)
@@ -82,14 +79,14 @@ static address_t address_random(uint64_t *state, unsigned int bits)
 }
 
 /* At every edge, beside it, and anywhere. */
-static struct trie_reader trie_check(struct bench *b, uint64_t *state)
+static struct line_reader trie_check(struct bench *b, uint64_t *state)
 {
-	struct trie_reader t = {.bits = b->bits};
+	struct line_reader t = {.bits = b->bits};
 	size_t i;
 
-	cr_assert_eq(trie_build(&b->compiler, b->intervals, b->count, b->bits, &b->root), 0, "%s", b->err.text);
-	t.words = b->compiler.words.items;
-	t.n_words = b->compiler.words.count;
+	cr_assert_eq(lines_build(&b->compiler, b->intervals, b->count, b->bits, &b->root), 0, "%s", b->err.text);
+	t.words = b->compiler.lines.items;
+	t.n_words = b->compiler.lines.count;
 	for (i = 0; i < b->count; i++) {
 		address_check(b, &t, b->intervals[i].last);
 		address_check(b, &t, i ? b->intervals[i - 1].last + 1 : 0);
@@ -142,44 +139,47 @@ static void intervals_random(struct bench *b, uint64_t *state)
 	interval_put(b, address_max(b->bits), reference_below(state, classes));
 }
 
-Test(policy_trie, random_intervals_come_out_as_they_went_in)
+Test(policy_lines, random_intervals_come_out_as_they_went_in)
 {
 	uint64_t state = reference_seed();
 	static struct bench b;
+	uint32_t kinds = 0;
 	unsigned int i;
 
 	for (i = 0; i < 200; i++) {
 		bench_begin(&b, i % 2 ? 32 : 128);
 		intervals_random(&b, &state);
-		trie_check(&b, &state);
+		kinds |= trie_check(&b, &state).kinds;
 		bench_done(&b);
 	}
+	for (i = SLUICE_LINE_LIST; i <= SLUICE_LINE_SKIP; i++)
+		cr_expect(kinds >> i & 1, "no line of kind %u was made", i);
 }
 
-/* 5000 /24 side by side, and the whole first node is one step away. */
-Test(policy_trie, many_even_prefixes_take_one_step)
+/* 2048 classes side by side: a branch, and eight in the two lines of a group. */
+Test(policy_lines, many_even_prefixes_take_two_steps)
 {
 	uint64_t state = 1;
 	static struct bench b;
-	struct trie_reader t;
+	struct line_reader t;
 	unsigned int i;
 
 	bench_begin(&b, 32);
 	for (i = 0; i < 2048; i++)
 		interval_put(&b, ((address_t)i << 21) + ((1 << 21) - 1), i);
 	t = trie_check(&b, &state);
-	cr_assert_eq(t.most_steps, 1);
-	cr_assert_leq(b.compiler.words.count, 2048 * 8 + 16);
+	cr_assert_eq(t.most_steps, 2);
+	cr_assert_eq(b.compiler.lines.count, 256 + 2048 / 8 * 2 * SLUICE_LINE_WORDS);
 	bench_done(&b);
 }
 
 /* Each prefix holds all that follow: the deepest way that there is. */
-Test(policy_trie, nested_prefixes_stay_within_the_bound_of_steps)
+Test(policy_lines, nested_prefixes_stay_within_the_bound_of_steps)
 {
 	static const unsigned int families[] = {32, 128};
 	uint64_t state = 1;
 	static struct bench b;
-	struct trie_reader t;
+	struct line_reader t;
 	unsigned int i, k;
 
 	for (k = 0; k < ARRAY_SIZE(families); k++) {
@@ -191,24 +191,24 @@ Test(policy_trie, nested_prefixes_stay_within_the_bound_of_steps)
 		interval_put(&b, address_max(bits), 7);
 		t = trie_check(&b, &state);
 		cr_assert_geq(t.most_steps, bits / 20);
-		cr_assert_leq(b.compiler.words.count, bits * 64);
+		cr_assert_leq(b.compiler.lines.count, bits * 64);
 		bench_done(&b);
 	}
 }
 
-Test(policy_trie, one_class_is_no_node)
+Test(policy_lines, one_class_is_no_node)
 {
 	static struct bench b;
 
 	bench_begin(&b, 128);
 	interval_put(&b, ADDRESS_MAX6, 5);
-	cr_assert_eq(trie_build(&b.compiler, b.intervals, b.count, 128, &b.root), 0);
+	cr_assert_eq(lines_build(&b.compiler, b.intervals, b.count, 128, &b.root), 0);
 	cr_assert_eq(b.root, 5);
-	cr_assert_eq(b.compiler.words.count, 8);
+	cr_assert_eq(b.compiler.lines.count, 0);
 	bench_done(&b);
 }
 
-Test(policy_trie, one_address_costs_a_few_words)
+Test(policy_lines, one_address_costs_two_lines)
 {
 	uint64_t state = 1;
 	static struct bench b;
@@ -218,11 +218,50 @@ Test(policy_trie, one_address_costs_a_few_words)
 	interval_put(&b, ((address_t)0xfd << 120) + 42, 2);
 	interval_put(&b, ADDRESS_MAX6, 1);
 	trie_check(&b, &state);
-	cr_assert_leq(b.compiler.words.count, 64);
+	cr_assert_eq(b.compiler.lines.count, 2 * SLUICE_LINE_WORDS);
 	bench_done(&b);
 }
 
-Test(policy_trie, a_trie_that_does_not_fit_is_refused)
+/* Two of more than 63 bits do not fit into one line, but into a group that takes a bit. */
+Test(policy_lines, nested_prefixes_of_up_to_127_bits_are_one_step)
+{
+	static const unsigned int lengths[] = {20, 63, 64, 127};
+	uint64_t state = 1;
+	static struct bench b;
+	struct line_reader t;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		address_t inner = (address_t)1 << (128 - lengths[i + 1]), outer = (address_t)1 << (128 - lengths[i]);
+
+		bench_begin(&b, 128);
+		interval_put(&b, inner - 1, 1);
+		interval_put(&b, outer - 1, 2);
+		interval_put(&b, ADDRESS_MAX6, 3);
+		t = trie_check(&b, &state);
+		cr_assert_eq(t.most_steps, 1, "lengths %u and %u: %u steps", lengths[i], lengths[i + 1], t.most_steps);
+		bench_done(&b);
+	}
+}
+
+/* Classes beyond 16 bits: no list can hold them. */
+Test(policy_lines, large_classes_are_matched)
+{
+	uint64_t state = 1;
+	static struct bench b;
+	struct line_reader t;
+	unsigned int i;
+
+	bench_begin(&b, 32);
+	for (i = 0; i < 1000; i++)
+		interval_put(&b, ((address_t)10 << 24) + 3 * i, 0x10000 + i % 7);
+	interval_put(&b, ADDRESS_MAX4, 0x7fffffff);
+	t = trie_check(&b, &state);
+	cr_assert_eq(t.kinds >> SLUICE_LINE_LIST & 15, 0);
+	bench_done(&b);
+}
+
+Test(policy_lines, a_trie_that_does_not_fit_is_refused)
 {
 	uint64_t state = 1;
 	static struct bench b;
@@ -234,7 +273,7 @@ Test(policy_trie, a_trie_that_does_not_fit_is_refused)
 	interval_put(&b, ADDRESS_MAX4, 0);
 	b.compiler.words_max = 1000;
 	b.root = 77;
-	cr_assert_eq(trie_build(&b.compiler, b.intervals, b.count, 32, &b.root), -E2BIG);
+	cr_assert_eq(lines_build(&b.compiler, b.intervals, b.count, 32, &b.root), -E2BIG);
 	cr_assert_eq(b.root, 77);
 	cr_assert(strstr(b.err.text, "1000"), "%s", b.err.text);
 	bench_done(&b);
@@ -242,7 +281,7 @@ Test(policy_trie, a_trie_that_does_not_fit_is_refused)
 
 /* ------------------------------------------------------------------------------ lists */
 
-Test(policy_trie, lists_turned_round_twice_are_the_same)
+Test(policy_lines, lists_turned_round_twice_are_the_same)
 {
 	uint64_t state = reference_seed();
 	struct compiler c = {};
