@@ -35,9 +35,9 @@ static __always_inline int port_classes(struct words *w, const struct sluice_pol
 
 /* Key of the decision: abi.h, "struct sluice_class". */
 static __always_inline int decision_key(struct words *w, const struct sluice_policy *p, const struct tuple *t,
-					__u64 *ret_key)
+					int dest_class, __u64 *ret_key)
 {
-	const struct sluice_class *dest = class_find(w, p, t, t->dest);
+	const struct sluice_class *dest = class_get(w, p, dest_class);
 	__u32 port, source;
 	__u64 key;
 
@@ -56,13 +56,15 @@ static __always_inline int decision_key(struct words *w, const struct sluice_pol
 static __always_inline int decision_find(struct words *w, const struct sluice_policy *p, const struct tuple *t,
 					 __u32 *ret_rule, __u32 *ret_audits)
 {
+	/* First of all: what is cold is in there, and little has to be kept over it. */
+	int source_class = prefix_lookup(w, p, t, t->source), dest_class = prefix_lookup(w, p, t, t->dest);
 	const struct sluice_class *source;
 	__u32 best = p->rules - 1, rule;
 	__u64 key;
 
-	if (decision_key(w, p, t, &key))
+	if (decision_key(w, p, t, dest_class, &key))
 		return -1;
-	source = class_find(w, p, t, t->source);
+	source = class_get(w, p, source_class);
 	if (!source)
 		return -1;
 	for (int i = 0; i < SLUICE_PLANE_AUDIT; i++) {

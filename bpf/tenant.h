@@ -72,7 +72,7 @@ static __always_inline int antispoof_decide(const struct pkt *pkt, __u32 slot)
 	if (!p)
 		return SLUICE_R_INTERNAL;
 	words_open(&w, pkt->tuple.bank);
-	class = class_find(&w, p, &pkt->tuple, pkt->tuple.source);
+	class = class_get(&w, p, prefix_lookup(&w, p, &pkt->tuple, pkt->tuple.source));
 	if (!class)
 		return SLUICE_R_INTERNAL;
 	return class->antispoof >> (slot & 63) & 1 ? UNDECIDED : SLUICE_R_ANTISPOOF;

@@ -133,8 +133,7 @@ _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map v
 #define SLUICE_LINE_MATCH  25
 #define SLUICE_LINE_SKIP   29
 #define SLUICE_LINE_BITS   4
-#define SLUICE_LINE_STEPS4 (32 / SLUICE_LINE_BITS + 1)
-#define SLUICE_LINE_STEPS6 (128 / SLUICE_LINE_BITS + 1)
+#define SLUICE_LINE_STEPS  (128 / SLUICE_LINE_BITS + 1)
 
 /*
  * Intervals of the next 15 bits, or of all that are left, with zeros behind them: class[k] is that of a key at or above

@@ -68,7 +68,8 @@ static void address_check(struct bench *b, struct line_reader *t, address_t at)
 	cr_assert_null(t->broken, "%s", t->broken);
 	cr_assert_eq(class, expected, "address %llx%016llx: class %u, not %u", (unsigned long long)(at >> 64),
 		     (unsigned long long)at, class, expected);
-	cr_assert_leq(t->steps, b->bits == 32 ? SLUICE_LINE_STEPS4 : SLUICE_LINE_STEPS6);
+	cr_assert_leq(t->steps, b->bits / SLUICE_LINE_BITS + 1);
+	cr_assert_leq(t->steps, SLUICE_LINE_STEPS);
 }
 
 static address_t address_random(uint64_t *state, unsigned int bits)
