@@ -37,6 +37,7 @@ static void devices_make(void)
 {
 	shell("ip link set " JUDGE_DEV " address 02:00:00:00:00:02"); /* whom frames are for: packet.h */
 	shell("ip link add sj2 address " OUT_MAC " type veth peer name sj3 && ip link set sj2 up && ip link set sj3 up");
+	shell("ethtool -K sj3 gro on >/dev/null"); /* or the kernel hands sj2 no redirected frames */
 	shell("ip link add sj4 type veth peer name sj5 && ip link set sj4 up && ip link set sj5 up");
 	shell("ip addr add 10.8.0.1/24 dev sj2 && ip addr add fd08::1/64 dev sj2 nodad && ip addr add 10.7.0.1/24 dev sj4");
 	shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");

@@ -68,12 +68,16 @@ again() {
 
 head -c 8388608 /dev/urandom >"$tmp/sent"
 gateway_up
-for host in left right; do topology_in "$host" ethtool -K eth0 gro on; done
 case_ok "before: the kernel forwards" wait_for 5 pings left 10.82.0.9
 case_ok "before: the kernel forwards IPv6" wait_for 5 pings left fd00:82::9
 
 policy enforce "$every"
 case_ok "the policy is in force" sluice_in gateway apply "$tmp/policy.yaml"
+case_ok "these veths take no redirected frames: status says so" grep -q "veth in takes .*; veth out takes" <(trouble)
+case_ok "the kernel forwards instead" more other-interface pings_on left 10.82.0.9 5
+for host in left right; do topology_in "$host" ethtool -K eth0 gro on; done
+case_ok "now they do: status asks for another apply" grep -q "apply again" <(trouble)
+case_ok "it is done" sluice_in gateway apply "$tmp/policy.yaml"
 case_ok "status has nothing to say against it" test -z "$(trouble)"
 case_ok "status shows who forwards" test "$(sluice_in gateway status --json | jq -c '[.interfaces | sort_by(.name)[] | [.name, .forward]]')" = \
 	'[["in","xdp"],["out","xdp"],["side","kernel"]]'

@@ -93,20 +93,39 @@ int ports_settle(const struct dataplane *dp, const struct policy *p, const struc
 
 /* ------------------------------------------------------------------- map `ports` */
 
+static int port_add(const struct dataplane *dp, const struct resolved_interface *of, struct error *err)
+{
+	if (!bpf_map_update_elem(dp->map[MAP_ports], &of->ifindex, &of->ifindex, BPF_ANY))
+		return 0;
+	if (errno == E2BIG)
+		return error_set(err, E2BIG, "interfaces: more than %d are wired or forward; name fewer", SLUICE_PORTS);
+	return error_system(err, errno, "%s: the kernel does not take it as a target of XDP", of->name);
+}
+
+/* What is routed can go by the kernel where a driver takes no redirected frames; what is wired has no other way. */
+static bool kernel_must_forward(const struct policy_interface *i, const struct resolved_interface *of)
+{
+	struct device_facts facts;
+
+	return !i->wire && !device_facts(of->name, of->ifindex, &facts) && facts.redirect == DEVICE_NO;
+}
+
 int ports_add(const struct dataplane *dp, const struct policy *p, const struct resolved *r, struct error *err)
 {
+	const struct policy_interface *interface;
 	size_t i;
+	int s = 0;
 
-	for (i = 0; i < r->count; i++) {
-		if (!is_port(&p->interfaces[r->items[i].entry]) ||
-		    !bpf_map_update_elem(dp->map[MAP_ports], &r->items[i].ifindex, &r->items[i].ifindex, BPF_ANY))
+	for (i = 0; i < r->count && !s; i++) {
+		interface = &p->interfaces[r->items[i].entry];
+		if (!is_port(interface))
 			continue;
-		if (errno == E2BIG)
-			return error_set(err, E2BIG, "interfaces: more than %d are wired or forward; name fewer",
-					 SLUICE_PORTS);
-		return error_system(err, errno, "%s: the kernel does not take it as a target of XDP", r->items[i].name);
+		if (!kernel_must_forward(interface, &r->items[i]))
+			s = port_add(dp, &r->items[i], err);
+		else if (bpf_map_delete_elem(dp->map[MAP_ports], &r->items[i].ifindex) && errno != ENOENT)
+			s = error_system(err, errno, "%s: cannot write the kernel table", r->items[i].name);
 	}
-	return 0;
+	return s;
 }
 
 static bool port_in_use(const struct dataplane *dp, uint32_t ifindex)
@@ -221,6 +240,20 @@ static void describe_wire(const struct dataplane *dp, const struct sluice_interf
 			entry->peer_mtu, facts.mtu);
 }
 
+static void describe_forward(const struct dataplane *dp, const struct sluice_interface *entry,
+			     const struct device_facts *facts, struct dataplane_interface *i)
+{
+	uint32_t port;
+
+	i->forward = true;
+	if (memcmp(facts->mac, entry->mac, sizeof(facts->mac)))
+		trouble(i, "its address has changed and the kernel forwards instead; apply again");
+	describe_target(i->name, facts, i);
+	if (bpf_map_lookup_elem(dp->map[MAP_ports], &i->ifindex, &port))
+		trouble(i, "took no redirected frames when the policy was applied, and the kernel forwards instead; apply "
+			"again");
+}
+
 void port_describe(const struct dataplane *dp, const struct sluice_interface *entry, struct dataplane_interface *i)
 {
 	struct device_facts facts;
@@ -231,11 +264,10 @@ void port_describe(const struct dataplane *dp, const struct sluice_interface *en
 		trouble(i, "no XDP program here any more; apply again");
 	if (entry->flags & SLUICE_IF_WIRE)
 		describe_wire(dp, entry, i);
-	i->forward = entry->flags & SLUICE_IF_FORWARD;
 	if (device_facts(i->name, i->ifindex, &facts))
 		return;
-	if (i->forward && memcmp(facts.mac, entry->mac, sizeof(facts.mac)))
-		trouble(i, "its address has changed and the kernel forwards instead; apply again");
+	if (entry->flags & SLUICE_IF_FORWARD)
+		describe_forward(dp, entry, &facts, i);
 	if (facts.takes_tags && !facts.veth && !strncmp(i->mode, "xdp native", 10))
 		trouble(i, "VLAN tags are taken off before XDP sees them; `ethtool -K %s rxvlan off`", i->name);
 }
