@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "expiry.h"
+#include "half_open.h"
 #include "pkt.h"
 
 #define DECIDE_TRIES 4
@@ -37,6 +38,13 @@ static __always_inline void flow_acked(const struct pkt *pkt, struct sluice_flow
 		*(volatile __u32 *)&side->acked = pkt->acked;
 }
 
+/* Its handshake is done. With a frame of its own: that of flow_find() is part of the deepest chain of calls. */
+static __noinline void flow_opened(const struct pkt *pkt, __u32 facts)
+{
+	half_open_add(-1);
+	syn_completed(pkt, facts & SLUICE_FLOW_SECOND ? pkt->key.addr[1] : pkt->key.addr[0]);
+}
+
 /* Counts the packet for its flow and notes what it shows. Stores shared words only when they change. */
 static __always_inline void flow_touch(struct pkt *pkt, struct sluice_flow *flow)
 {
@@ -57,7 +65,7 @@ static __always_inline void flow_touch(struct pkt *pkt, struct sluice_flow *flow
 	if (before & SLUICE_FLOW_ENDED || !flow_is_half_open(pkt->key.protocol, before & SLUICE_FLOW_FACTS) ||
 	    flow_is_half_open(pkt->key.protocol, (before | facts) & SLUICE_FLOW_FACTS))
 		return;
-	half_open_add(-1);
+	flow_opened(pkt, before);
 }
 
 /*
@@ -271,12 +279,20 @@ static __always_inline bool table_count(const struct pkt *pkt, __u32 mark)
 	return false;
 }
 
+/* What is known of a flow before its first packet is counted. */
+static __always_inline __u32 flow_first_facts(const struct pkt *pkt)
+{
+	if (pkt->pickup == PICKUP_COOKIE)
+		return SLUICE_FLOW_SYN(0) | SLUICE_FLOW_SYN(1) | SLUICE_FLOW_ACK(1) | SLUICE_FLOW_REPLIED;
+	return pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
+}
+
 /* What a unit says of a flow that is about to begin. */
 static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucket *b, __u32 i,
 				       const struct sluice_flow_probe *p)
 {
 	struct sluice_flow *flow = &b->unit[i].flow;
-	__u32 facts = pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
+	__u32 facts = flow_first_facts(pkt);
 	__u64 *word = (__u64 *)flow;
 
 	if (pkt->from ^ (pkt->pickup == PICKUP_REVERSE))
@@ -288,6 +304,8 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 	flow->first = pkt_now(pkt) >> SLUICE_FLOW_FIRST_SHIFT;
 	flow_seen_at(flow, pkt->now);
 	__builtin_memset(flow->side, 0, sizeof(flow->side));
+	if (pkt->pickup == PICKUP_COOKIE)
+		flow->side[1].acked = pkt->seq; /* by the SYN-ACK that bore the cookie */
 	if (probe_is6(p) && i + 1 < SLUICE_FLOW_UNITS)
 		__builtin_memcpy(b->unit[i + 1].addr, pkt->key.addr, sizeof(pkt->key.addr));
 	if (flow_is_half_open(pkt->key.protocol, facts))

@@ -60,11 +60,12 @@ enum fragment {
 	FRAGMENT_LATER,
 };
 
-/* A TCP packet of a connection older than sluice, which may still become a flow. */
+/* A TCP packet that is no SYN, but may become a flow: of a connection older than sluice, or made with a SYN cookie. */
 enum pickup {
 	PICKUP_NO,
 	PICKUP_FORWARD, /* as if its sender had opened the connection */
 	PICKUP_REVERSE, /* as if its receiver had */
+	PICKUP_COOKIE,	/* its sender has, and shows the SYN cookie for it: syn.h */
 };
 
 struct pkt {

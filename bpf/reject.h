@@ -46,6 +46,7 @@
 enum reject_flags {
 	REJECT_CUTS = 1,       /* it belonged to a live flow */
 	REJECT_BEHIND_XDP = 2, /* sluice_answer has it: sluice_xdp was there first */
+	ANSWER_SYN = 4,	       /* not rejected: a SYN that gets a cookie, syn.h */
 };
 
 struct answer_mark {

@@ -35,6 +35,7 @@
 #include "reject.h"
 #include "replay.h"
 #include "steer.h"
+#include "syn.h"
 #include "tenant.h"
 #include "tunnel.h"
 
@@ -60,30 +61,30 @@ __noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
 
 /*
  * Steps 5 to 8, of a packet whose tenant is known. A packet over the limit makes no flow, unless it passes all the same:
- * in audit mode, where what follows it must find its flow.
+ * in audit mode, where what follows it must find its flow. `hook`: SLUICE_HOOK_TC_EGRESS for what came in a tunnel.
  */
-static __always_inline int judge_in_tenant(struct pkt *pkt)
+static __always_inline int judge_in_tenant(void *ctx, enum sluice_hook hook, struct pkt *pkt)
 {
 	int reason = fragment_decide(pkt), limit = UNDECIDED;
 
 	if (reason == UNDECIDED)
 		reason = flow_decide(pkt);
 	if (reason == UNDECIDED)
-		reason = classify_decide(pkt);
+		reason = syn_decide(ctx, hook, pkt, classify_decide(pkt));
 	if ((pkt->policy_flags & SLUICE_HAS_LIMITS) && limit_applies(pkt, reason))
 		limit = limit_decide(pkt);
 	if (limit != UNDECIDED && !(pkt->policy_flags & SLUICE_MODE_AUDIT))
 		reason = limit;
 	if (reason == UNDECIDED)
-		reason = flow_create(pkt);
+		reason = syn_reason(pkt, flow_create(pkt));
 	if (limit != UNDECIDED && !reason_drops(reason))
 		reason = limit;
 	fragment_remember(pkt, reason);
 	return reason;
 }
 
-/* Steps 2 to 8. `ctx` serves the route lookup of the failsafe only. */
-static __always_inline int judge(void *ctx, struct pkt *pkt)
+/* Steps 2 to 8. `ctx` serves what the kernel is asked: routes and listeners. `hook` is a constant. */
+static __always_inline int judge(void *ctx, enum sluice_hook hook, struct pkt *pkt)
 {
 	int reason = link_decide(pkt);
 
@@ -91,7 +92,7 @@ static __always_inline int judge(void *ctx, struct pkt *pkt)
 		reason = tenant_decide(pkt);
 	if (reason == UNDECIDED)
 		reason = failsafe_decide(ctx, pkt);
-	return reason == UNDECIDED ? judge_in_tenant(pkt) : reason;
+	return reason == UNDECIDED ? judge_in_tenant(ctx, hook, pkt) : reason;
 }
 
 /* All of it for what a tunnel carries, which takes the place of the outer packet in `pkt`. 1: drop, 0: pass. */
@@ -101,7 +102,7 @@ static __always_inline int tunnel_judge(struct pkt *pkt, int reason)
 	if (reason == UNDECIDED)
 		reason = link_decide(pkt);
 	if (reason == UNDECIDED)
-		reason = judge_in_tenant(pkt);
+		reason = judge_in_tenant(NULL, SLUICE_HOOK_TC_EGRESS, pkt);
 	return account(pkt, reason);
 }
 
@@ -140,7 +141,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt, 0);
-	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
+	reason = reason == UNDECIDED ? judge(ctx, SLUICE_HOOK_XDP, &pkt) : interface_excuse(&pkt, reason);
 	if (reason_drops(reason) && answer_arrives(ctx->data, ctx->data_end))
 		return XDP_PASS;
 	verdict = account(&pkt, reason);
@@ -148,6 +149,8 @@ int sluice_xdp(struct xdp_md *ctx)
 		door_keep(ctx, &pkt, reason);
 		return verdict == SLUICE_REJECT ? reject_xdp(ctx, &pkt, reason) : XDP_DROP;
 	}
+	if (reason == SLUICE_R_PASS_SYN_COOKIE)
+		return syn_send_xdp(ctx, &pkt);
 	if (tunnel_carries(&pkt))
 		return tunnel_xdp(ctx, &pkt) ? XDP_DROP : forward_xdp(ctx, &pkt, reason);
 	action = forward_xdp(ctx, &pkt, reason);
@@ -207,12 +210,14 @@ int sluice_tc_ingress(struct __sk_buff *ctx)
 	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
-	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
+	reason = reason == UNDECIDED ? judge(ctx, SLUICE_HOOK_TC_INGRESS, &pkt) : interface_excuse(&pkt, reason);
 	if (reason_drops(reason) && answer_arrives(ctx->data, ctx->data_end))
 		return TC_ACT_UNSPEC;
 	verdict = account(&pkt, reason);
 	if (verdict != SLUICE_PASS)
 		return verdict == SLUICE_REJECT ? reject_skb(ctx, &pkt, reason) : TC_ACT_SHOT;
+	if (reason == SLUICE_R_PASS_SYN_COOKIE)
+		return syn_send_skb(ctx, &pkt);
 	if (tunnel_carries(&pkt))
 		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	steer_stay(&pkt);
@@ -234,16 +239,17 @@ int sluice_tc_egress(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
-	reason = reason == UNDECIDED ? judge(ctx, &pkt) : interface_excuse(&pkt, reason);
+	reason = reason == UNDECIDED ? judge(ctx, SLUICE_HOOK_TC_EGRESS, &pkt) : interface_excuse(&pkt, reason);
 	verdict = account(&pkt, reason);
 	if (verdict != SLUICE_PASS)
 		return verdict == SLUICE_REJECT ? reject_skb(ctx, &pkt, reason) : TC_ACT_SHOT;
+	syn_answered(&pkt);
 	if (tunnel_carries(&pkt))
 		return tunnel_skb(ctx, &pkt) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	return TC_ACT_UNSPEC;
 }
 
-/* At TC ingress where sluice_xdp is attached: what that has rejected, judged, counted and marked to be answered. */
+/* At TC ingress where sluice_xdp is attached: what that has judged, counted and marked to be answered. */
 SEC("tc")
 int sluice_answer(struct __sk_buff *ctx)
 {
@@ -256,7 +262,9 @@ int sluice_answer(struct __sk_buff *ctx)
 	reason = skb_start(ctx, &pkt, SLUICE_HOOK_TC_INGRESS);
 	if (reason == UNDECIDED)
 		reason = skb_parse(ctx, &pkt);
-	return reason == UNDECIDED ? answer_send(ctx, &pkt, flags) : TC_ACT_SHOT;
+	if (reason != UNDECIDED)
+		return TC_ACT_SHOT;
+	return flags & ANSWER_SYN ? syn_answer_marked(ctx, &pkt) : answer_send(ctx, &pkt, flags);
 }
 
 /* Ends all flows whose time is over, at once: for a replay, whose time no timer knows, and for tests. */

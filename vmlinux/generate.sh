@@ -15,7 +15,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 "$bpftool" btf dump file /sys/kernel/btf/vmlinux format c > "$work/vmlinux.h"
-clang -target bpf -mcpu=v3 -O2 -g -I"$work" -c seed.bpf.c -o "$work/seed.o"
+cp seed.bpf.c "$work" # beside the full dump: its own folder has a vmlinux.h, too
+clang -target bpf -mcpu=v3 -O2 -g -c "$work/seed.bpf.c" -o "$work/seed.o"
 {
 	echo '/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */'
 	echo "/* Made by generate.sh from the BTF of Linux $(uname -r | sed 's/-.*//'), $(uname -m): do not edit. */"

@@ -26,6 +26,7 @@ KEEP(icmp6, struct icmp6hdr);
 /* map values and arguments of helpers */
 KEEP(timer, struct bpf_timer);
 KEEP(fib, struct bpf_fib_lookup);
+KEEP(sock_tuple, struct bpf_sock_tuple);
 KEEP(cpumap, struct bpf_cpumap_val);
 KEEP(devmap, struct bpf_devmap_val);
 KEEP(spin_lock, struct bpf_spin_lock);

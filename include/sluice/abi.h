@@ -262,6 +262,8 @@ _Static_assert(sizeof(struct sluice_rule) == 112, "sluice_rule is a map value; r
 #define SLUICE_HAS_AUDITS	 (1u << 2) /* some rule has mode: audit */
 #define SLUICE_HAS_PORTS	 (1u << 3) /* some interface is wired, or forwards in XDP: forward.h */
 #define SLUICE_HAS_LIMITS	 (1u << 4) /* some rule has a limit */
+#define SLUICE_SYN_COOKIES	 (1u << 8) /* SYNs to this host are answered with cookies in a flood */
+#define SLUICE_SYN_ALWAYS	 (1u << 9) /* and without one */
 
 enum sluice_timeout {
 	SLUICE_T_TCP_OPENING,	  /* SYN seen, handshake unfinished */
@@ -293,6 +295,9 @@ struct sluice_policy {
 	__u32 max_flows;    /* more are not made; at most what the table was sized for */
 	__u32 lines_at;	    /* the lines of addresses; a multiple of SLUICE_LINE_WORDS */
 	__u32 reserved;
+	__u32 syn_threshold; /* half-open flows from which on it is a flood */
+	__u32 syn_max;	     /* half-open flows from which on no other is made */
+	__u64 syn_step_ns;   /* in a flood: what a half-open flow costs its source, of timeout_ns[SLUICE_T_TCP_OPENING] */
 	__u64 timeout_ns[SLUICE_TIMEOUT_COUNT];
 	struct {
 		__u8 protocol;
@@ -304,7 +309,7 @@ struct sluice_policy {
 	__u8 digest[32];	     /* SHA-256 of the normalised policy */
 	char name[SLUICE_NAME_LEN];
 };
-_Static_assert(sizeof(struct sluice_policy) == 344, "sluice_policy is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_policy) == 360, "sluice_policy is a map value; resizing bumps the ABI");
 
 /*
  * Every banked table: T(map name, value type, entries; 0: sized to the policy). bpf/maps.h makes the outer maps of it,
@@ -345,6 +350,8 @@ struct sluice_interface {
 #define SLUICE_IF_NAMED	    (1u << 2) /* the entry is one: those of `untagged` are zero where there is none */
 #define SLUICE_IF_WIRE	    (1u << 3) /* what passes leaves by `peer`; nothing is for this host */
 #define SLUICE_IF_FORWARD   (1u << 4) /* forward: xdp */
+#define SLUICE_IF_BACK	     (1u << 6) /* XDP_TX sends out of the interface: syn.h */
+#define SLUICE_IF_BOUNCE     (1u << 7) /* a redirect to itself does */
 #define SLUICE_IF_UNFINISHED (1u << 5) /* native XDP on a veth: checksums may be left to a device, forward.h */
 _Static_assert(sizeof(struct sluice_interface) == 20, "sluice_interface is a map value; resizing bumps the ABI");
 

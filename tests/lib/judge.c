@@ -389,13 +389,23 @@ static struct judge_outcome outcome(int action, int drop_action, const struct ju
 
 struct judge_outcome judge_run(enum sluice_hook hook, const struct packet *p)
 {
+	static uint8_t out[PACKET_MAX];
+	size_t length;
+
+	return judge_run_frame(hook, p, out, &length);
+}
+
+struct judge_outcome judge_run_frame(enum sluice_hook hook, const struct packet *p, uint8_t *ret_frame,
+				     size_t *ret_length)
+{
 	static struct frame frame;
 	struct judge_reasons before;
 	int action, r;
 
 	packet_build(&frame, p);
 	judge_reasons(&before);
-	r = dataplane_test_run(judge.dp, hook, judge.ifindex, frame.byte, frame.length, &action);
+	r = dataplane_test_run_frame(judge.dp, hook, judge.ifindex, frame.byte, frame.length, ret_frame, PACKET_MAX,
+				     &action, ret_length);
 	if (r)
 		die("test run of %zu bytes: %s", frame.length, strerror(-r));
 	return outcome(action, hook == SLUICE_HOOK_XDP ? 1 /* XDP_DROP */ : 2 /* TC_ACT_SHOT */, &before);

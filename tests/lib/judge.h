@@ -51,6 +51,9 @@ struct dataplane *judge_dataplane(void); /* the judge's; NULL before the first a
 
 /* The frame through the program of `hook`. */
 struct judge_outcome judge_run(enum sluice_hook hook, const struct packet *p);
+/* The same, with what it has made of the frame: `ret_frame` has room for PACKET_MAX bytes. */
+struct judge_outcome judge_run_frame(enum sluice_hook hook, const struct packet *p, uint8_t *ret_frame,
+				     size_t *ret_length);
 /* At TC egress, of a packet that came in at `ingress_ifindex`. */
 struct judge_outcome judge_run_forwarded(uint32_t ingress_ifindex, const struct packet *p);
 

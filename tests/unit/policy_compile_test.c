@@ -378,6 +378,25 @@ Test(policy_compile, digest_follows_the_meaning)
 	cr_assert(memcmp(a.tables->head.digest, c.tables->head.digest, 32));
 }
 
+Test(policy_compile, syn_floods)
+{
+	_cleanup_(compiled_done) struct compiled usual = compile("sluice: 1\n");
+	_cleanup_(compiled_done) struct compiled small =
+		compile("sluice: 1\nconntrack: {max: 1000, syn-cookies: always, syn-threshold: 600, syn-per-source: 3}\n");
+	_cleanup_(compiled_done) struct compiled never = compile("sluice: 1\nconntrack: {max: 1, syn-cookies: never}\n");
+
+	cr_assert_eq(usual.tables->head.flags, SLUICE_SYN_COOKIES);
+	cr_assert_eq(usual.tables->head.syn_threshold, 4096);
+	cr_assert_eq(usual.tables->head.syn_max, SLUICE_FLOWS_DEFAULT / 2);
+	cr_assert_eq(usual.tables->head.syn_step_ns, 30 * NSEC_PER_SEC / 64);
+	cr_assert_eq(small.tables->head.flags, SLUICE_SYN_COOKIES | SLUICE_SYN_ALWAYS);
+	cr_assert_eq(small.tables->head.syn_threshold, 500, "never above half of the table");
+	cr_assert_eq(small.tables->head.syn_max, 500);
+	cr_assert_eq(small.tables->head.syn_step_ns, 10 * NSEC_PER_SEC);
+	cr_assert_eq(never.tables->head.flags, 0);
+	cr_assert_eq(never.tables->head.syn_max, 1);
+}
+
 Test(policy_compile, head_and_rules)
 {
 	_cleanup_(compiled_done) struct compiled c =
@@ -386,7 +405,7 @@ Test(policy_compile, head_and_rules)
 			"rules: [{name: r, from: any, to: any, service: tcp/1, action: deny, log: {every: 2s}}]\n");
 	const struct sluice_policy *head = &c.tables->head;
 
-	cr_assert_eq(head->flags, SLUICE_MODE_AUDIT | SLUICE_ON_FULL_STATELESS);
+	cr_assert_eq(head->flags, SLUICE_MODE_AUDIT | SLUICE_ON_FULL_STATELESS | SLUICE_SYN_COOKIES);
 	cr_assert_eq(head->default_action, SLUICE_ACTION_ALLOW);
 	cr_assert_eq(head->rules, 2);
 	cr_assert_str_eq(head->name, "n");

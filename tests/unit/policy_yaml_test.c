@@ -245,7 +245,10 @@ Test(policy_yaml, conntrack_and_storage)
 		 E("2:18", "max: 0 is out of range; use 1-67108864")
 			 E("2:26", "udp: '30' is no duration; write a whole number and us, ms, s, m, h or d, as in 30s")
 				 E("2:39", "on-full cannot be 'evict'; choose drop | stateless") E(
-					 "2:59", "'syn-cookies: on' is not in this version of sluice; choose another")},
+					 "2:59", "syn-cookies cannot be 'on'; choose auto | always | never")},
+		{"sluice: 1\nconntrack: {syn-threshold: 0, syn-per-source: many}\n",
+		 E("2:28", "syn-threshold: 0 is out of range; use 1-67108864")
+			 E("2:47", "syn-per-source: 'many' is no count; write a whole number, or one with k, M or G, as in 10k")},
 		{"sluice: 1\nconntrack: {max: 1M, pickup: 0s, syn-cookies: auto}\n", ""},
 		{SUBSYSTEM("{id: 3, backend: null, size: 1TiB}"), ""},
 		{SUBSYSTEM("{id: 0, backend: null, size: 1TiB}"), E("4:66", "id 0 is out of range; use 1-1024")},

@@ -16,6 +16,13 @@
 
 #define TARGET_TIMEOUT_MS 2000
 
+const char *status_cookies(const struct dataplane_status *s)
+{
+	if (s->policy.flags & SLUICE_SYN_ALWAYS)
+		return "always";
+	return s->policy.flags & SLUICE_SYN_COOKIES ? "auto" : "never";
+}
+
 const char *status_action(uint32_t action)
 {
 	static const char *const names[] = {

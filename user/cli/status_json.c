@@ -49,6 +49,7 @@ static struct json_object *interface_object(const struct dataplane_interface *i)
 	json_object_object_add(o, "dispatcher", json_object_new_boolean(i->dispatcher));
 	json_object_object_add(o, "egress_mode", i->egress ? json_object_new_string(i->egress_mode) : NULL);
 	json_object_object_add(o, "wire", i->wire[0] ? json_object_new_string(i->wire) : NULL);
+	json_object_object_add(o, "cookies", i->cookies[0] ? json_object_new_string(i->cookies) : NULL);
 	json_object_object_add(o, "forward", json_object_new_string(i->forward ? "xdp" : "kernel"));
 	json_object_object_add(o, "trouble", i->trouble[0] ? json_object_new_string(i->trouble) : NULL);
 	return o;
@@ -122,6 +123,24 @@ static struct json_object *answers_object(const struct sluice_answers *a)
 	return o;
 }
 
+static struct json_object *setting(int value)
+{
+	return value < 0 ? NULL : json_object_new_int(value);
+}
+
+static struct json_object *syn_object(const struct dataplane_status *s)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "half_open", number(s->half_open));
+	json_object_object_add(o, "threshold", number(s->policy.syn_threshold));
+	json_object_object_add(o, "max", number(s->policy.syn_max));
+	json_object_object_add(o, "cookies", json_object_new_string(status_cookies(s)));
+	json_object_object_add(o, "tcp_syncookies", setting(s->syn.tcp_syncookies));
+	json_object_object_add(o, "tcp_timestamps", setting(s->syn.tcp_timestamps));
+	return o;
+}
+
 static struct json_object *flows_object(const struct dataplane_status *s)
 {
 	struct json_object *o = json_object_new_object();
@@ -155,6 +174,7 @@ int status_json(const struct status_report *r)
 	ADD_ARRAY(o, "reasons", s->reasons, ARRAY_SIZE(s->reasons), reason_object);
 	json_object_object_add(o, "forwards", forwards_array(s));
 	json_object_object_add(o, "flows", flows_object(s));
+	json_object_object_add(o, "syn", syn_object(s));
 	json_object_object_add(o, "answers", answers_object(&s->answers));
 	json_object_object_add(o, "lost_events", number(s->lost_events));
 	ADD_ARRAY(o, "queues", r->queues, r->n_queues, queue_object);

@@ -20,6 +20,29 @@ static void print_trial(const struct dataplane_trial *t)
 		       (unsigned long long)t->generation, (unsigned long long)(t->ago_ns / NSEC_PER_SEC));
 }
 
+/* What would be done about a SYN flood now, in words that say what to set for more. */
+static const char *cookies_text(const struct dataplane_status *s)
+{
+	if (!(s->policy.flags & SLUICE_SYN_COOKIES))
+		return "no cookies, as the policy says; sources are limited";
+	switch (s->syn.tcp_syncookies) {
+	case 1:
+		return "cookies once a listener's own queue is full; net.ipv4.tcp_syncookies=2: at once";
+	case 2:
+		return "cookies at once";
+	case 0:
+		return "no cookies: net.ipv4.tcp_syncookies is 0; sources are limited";
+	}
+	return "no cookies: this kernel has none; sources are limited";
+}
+
+static void print_syn(const struct dataplane_status *s)
+{
+	printf("SYNs   %s unfinished handshakes, %s from %s on", number_text(s->half_open).text,
+	       s->policy.flags & SLUICE_SYN_ALWAYS ? "sources limited" : "a flood", number_text(s->policy.syn_threshold).text);
+	printf("; %s%s\n", s->policy.flags & SLUICE_SYN_ALWAYS ? "always " : "then ", cookies_text(s));
+}
+
 static void print_head(const struct dataplane_status *s)
 {
 	size_t i;
@@ -36,6 +59,7 @@ static void print_head(const struct dataplane_status *s)
 	for (i = 0; i < sizeof(s->policy.digest); i++)
 		printf("%02x", s->policy.digest[i]);
 	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
+	print_syn(s);
 	print_trial(&s->trial);
 	if (s->answers.sent || s->answers.suppressed)
 		printf("answers to rejected packets: %s sent, %s suppressed (at most 1,000 a second)\n",
@@ -63,6 +87,7 @@ static void print_interfaces(const struct dataplane_status *s)
 						      {"ingress", 0},
 						      {"egress", 0},
 						      {"libxdp dispatcher", 0},
+						      {"SYN cookies", 0},
 						      {s->ports ? "what passes" : NULL, 0},
 						      {}});
 	for (i = 0; i < s->n_interfaces; i++) {
@@ -72,6 +97,7 @@ static void print_interfaces(const struct dataplane_status *s)
 		table_cell(&t, "%s", n->mode);
 		table_cell(&t, "%s", n->egress ? n->egress_mode : "not attached");
 		table_cell(&t, "%s", strncmp(n->mode, "xdp", 3) ? "-" : n->dispatcher ? "yes" : "no, single program");
+		table_cell(&t, "%s", n->cookies[0] ? n->cookies : "-");
 		if (s->ports)
 			print_way(&t, n);
 	}

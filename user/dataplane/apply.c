@@ -44,8 +44,8 @@ static int attach_all(struct dataplane *dp, const struct policy *p, const struct
 	int s = changed ? 0 : error_set(err, ENOMEM, "interfaces: out of memory");
 
 	for (i = 0; !s && i < r->count; i++)
-		s = interface_attach(dp, &r->items[i], p->interfaces[r->items[i].entry].attach, answers, err,
-				     &changed[i]);
+		s = interface_attach(dp, &r->items[i], p->interfaces[r->items[i].entry].attach,
+				     answers || cookies_need_tc(p, &r->items[i]), err, &changed[i]);
 	if (!s)
 		return 0;
 	while (changed && i--)
@@ -97,6 +97,16 @@ static void flip_back(const struct apply *a)
 		log_error("bank", "%s", err.text);
 }
 
+/* No policy can count on more flows than the table was sized for. */
+static void table_fit(struct sluice_policy *head, uint32_t max_flows)
+{
+	uint32_t half = max(max_flows / 2, 1u);
+
+	head->max_flows = min(head->max_flows, max_flows);
+	head->syn_max = min(head->syn_max, half);
+	head->syn_threshold = min(head->syn_threshold, half);
+}
+
 static int load_spare(struct apply *a, struct error *err)
 {
 	_cleanup_(numbered_done) struct numbered n = {};
@@ -104,7 +114,7 @@ static int load_spare(struct apply *a, struct error *err)
 	int r;
 
 	a->tables->head.generation = a->next;
-	a->tables->head.max_flows = min(a->tables->head.max_flows, a->dp->control->max_flows);
+	table_fit(&a->tables->head, a->dp->control->max_flows);
 	r = tenants_number(a->dp, a->policy, a->tables, err, &n);
 	if (!r)
 		r = bank_load(a->dp, bank, &n.tables, err);

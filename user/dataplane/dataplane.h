@@ -124,7 +124,14 @@ struct dataplane_interface {
 	char egress_mode[16];
 	char wire[16]; /* the interface at the other end, "#ifindex" if it is gone; empty: no wire */
 	bool forward;  /* forward: xdp */
+	char cookies[16]; /* how SYN cookies leave: "xdp", "xdp redirect", "tc"; empty: none do */
 	char trouble[160]; /* why frames cannot pass here as the policy says, and what to do; empty: nothing is known */
+};
+
+/* What SYN floods depend on, beside the policy. */
+struct dataplane_syn {
+	int tcp_syncookies; /* net.ipv4 settings of this network namespace; -1: unknown, or not of this kernel */
+	int tcp_timestamps;
 };
 
 struct dataplane_status {
@@ -143,6 +150,7 @@ struct dataplane_status {
 	uint32_t max_flows; /* that the table was sized for; policy.max_flows is what the policy allows, at most that */
 	uint64_t lost_events; /* logged verdicts that found the ring full */
 	struct sluice_answers answers; /* to rejected packets */
+	struct dataplane_syn syn;
 };
 
 /* Of enum sluice_forward: its name, what became of such packets ("sent", "dropped", "kernel", "noted"), and in words. */
@@ -206,6 +214,10 @@ int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, stru
  */
 int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
 		       int *ret_action);
+
+/* The same, with what the program has made of the frame: in `room`, which is the caller's, *ret_length bytes of it. */
+int dataplane_test_run_frame(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame,
+			     size_t length, void *room, size_t room_size, int *ret_action, size_t *ret_length);
 
 /* ---------------------------------------------------------------------- replay */
 

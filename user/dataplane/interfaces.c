@@ -233,7 +233,7 @@ static int interface_write(const struct dataplane *dp, const struct resolved *re
 		.slot = (__u32)of->entry,
 		.tenant = i->tenant,
 		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0) |
-			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0),
+			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0) | cookie_way(of->name, of->ifindex, i->attach),
 	};
 	size_t v;
 	int r;

@@ -215,6 +215,17 @@ int ports_prune(const struct dataplane *dp, struct error *err);
 /* Fills the forwarding part of an interface's status. */
 void port_describe(const struct dataplane *dp, const struct sluice_interface *entry, struct dataplane_interface *i);
 
+/* ------------------------------------------------------------------------- cookies.c */
+
+/* SLUICE_IF_BACK, SLUICE_IF_BOUNCE, or 0: by TC. */
+__u16 cookie_way(const char *name, uint32_t ifindex, enum policy_attach attach);
+/* Whether SYN cookies need sluice_answer behind XDP. */
+bool cookies_need_tc(const struct policy *p, const struct resolved_interface *i);
+void cookie_describe(const struct sluice_policy *policy, const struct sluice_interface *entry,
+		     struct dataplane_interface *i);
+/* `here`: the folder is in force in this network namespace. */
+void cookies_read(bool here, struct dataplane_syn *ret);
+
 /* ------------------------------------------------------------------------- bank.c */
 
 /* The inner array of a table in a bank, mapped. `count` is its length; NULL address: none there. */

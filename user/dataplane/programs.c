@@ -248,8 +248,8 @@ static int test_run_xdp(int fd, uint32_t ifindex, size_t length, struct bpf_test
 	return r;
 }
 
-int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
-		       int *ret_action)
+int dataplane_test_run_frame(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame,
+			     size_t length, void *room, size_t room_size, int *ret_action, size_t *ret_length)
 {
 	static const char *const names[] = {
 		[SLUICE_HOOK_XDP] = PROGRAM_XDP,
@@ -257,18 +257,27 @@ int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifi
 		[SLUICE_HOOK_TC_EGRESS] = PROGRAM_TC_EGRESS,
 	};
 	_cleanup_close_ int fd = program_get(dp, names[hook]);
-	_cleanup_free_ unsigned char *out = malloc(length + 256);
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)length, .data_out = out,
-		    .data_size_out = (__u32)length + 256, .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)length, .data_out = room,
+		    .data_size_out = (__u32)room_size, .repeat = 1);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	if (!out)
-		return -ENOMEM;
 	r = hook == SLUICE_HOOK_XDP ? test_run_xdp(fd, ifindex, length, &opts) : test_run_skb(fd, ifindex, &opts);
 	if (r)
 		return r;
 	*ret_action = (int)opts.retval;
+	*ret_length = opts.data_size_out;
 	return 0;
+}
+
+int dataplane_test_run(struct dataplane *dp, enum sluice_hook hook, uint32_t ifindex, const void *frame, size_t length,
+		       int *ret_action)
+{
+	_cleanup_free_ unsigned char *room = malloc(length + 256);
+	size_t after;
+
+	if (!room)
+		return -ENOMEM;
+	return dataplane_test_run_frame(dp, hook, ifindex, frame, length, room, length + 256, ret_action, &after);
 }

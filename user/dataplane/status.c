@@ -211,11 +211,14 @@ static int read_interfaces(const struct dataplane *dp, struct dataplane_status *
 		return -ENOMEM;
 	for (i = 0; i < count; i++) {
 		describe_interface(dp, ifindex[i], here, &s->interfaces[i]);
-		if (here && !interface_entry(dp, ifindex[i], s->control.generation & 1, &entry))
+		if (here && !interface_entry(dp, ifindex[i], s->control.generation & 1, &entry)) {
 			port_describe(dp, &entry, &s->interfaces[i]);
+			cookie_describe(&s->policy, &entry, &s->interfaces[i]);
+		}
 		s->ports |= s->interfaces[i].forward || s->interfaces[i].wire[0];
 	}
 	s->n_interfaces = count;
+	cookies_read(here, &s->syn);
 	return 0;
 }
 

@@ -119,6 +119,21 @@ static bool ports_any(const struct policy *p)
 	return false;
 }
 
+/*
+ * A flood cannot begin above half of the table, nor can half-open flows that get no cookie take more than that: the rest
+ * is for connections.
+ */
+static void syn_fill(struct sluice_policy *head, const struct policy_conntrack *c)
+{
+	if (c->syn_cookies != POLICY_COOKIES_NEVER)
+		head->flags |= SLUICE_SYN_COOKIES;
+	if (c->syn_cookies == POLICY_COOKIES_ALWAYS)
+		head->flags |= SLUICE_SYN_ALWAYS;
+	head->syn_max = max(c->max / 2, 1u);
+	head->syn_threshold = min(c->syn_threshold, head->syn_max);
+	head->syn_step_ns = c->timeout_ns[SLUICE_T_TCP_OPENING] / c->syn_per_source;
+}
+
 static int head_fill(struct compiler *c)
 {
 	struct sluice_policy *head = &c->tables->head;
@@ -131,6 +146,7 @@ static int head_fill(struct compiler *c)
 	head->rules = (uint32_t)c->tables->n_rules;
 	head->max_flows = p->conntrack.max;
 	memcpy(head->timeout_ns, p->conntrack.timeout_ns, sizeof(head->timeout_ns));
+	syn_fill(head, &p->conntrack);
 	failsafe_fill(head, p->failsafe);
 	strncpy(head->name, p->name, sizeof(head->name) - 1);
 	return digest_finish(c->digest, head->digest);

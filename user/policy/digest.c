@@ -163,6 +163,9 @@ void digest_policy(struct digest *d, const struct policy *p)
 	digest_items(d, p->failsafe);
 	digest_number(d, p->conntrack.max);
 	digest_number(d, p->conntrack.on_full_stateless);
+	digest_number(d, p->conntrack.syn_cookies);
+	digest_number(d, p->conntrack.syn_threshold);
+	digest_number(d, p->conntrack.syn_per_source);
 	for (i = 0; i < SLUICE_TIMEOUT_COUNT; i++)
 		digest_number(d, p->conntrack.timeout_ns[i]);
 	digest_storage(d, &p->storage);

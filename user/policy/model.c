@@ -21,6 +21,9 @@ static const uint64_t default_timeouts[SLUICE_TIMEOUT_COUNT] = {
 	[SLUICE_T_OTHER] = 30 * NSEC_PER_SEC,	    [SLUICE_T_PICKUP] = 30 * NSEC_PER_SEC,
 };
 
+#define SYN_THRESHOLD_DEFAULT  4096
+#define SYN_PER_SOURCE_DEFAULT 64
+
 struct policy *policy_new(void)
 {
 	_cleanup_(policy_freep) struct policy *p = calloc(1, sizeof(*p));
@@ -37,6 +40,8 @@ struct policy *policy_new(void)
 	if (!*host || !p->name || !p->failsafe)
 		return NULL;
 	p->conntrack.max = SLUICE_FLOWS_DEFAULT;
+	p->conntrack.syn_threshold = SYN_THRESHOLD_DEFAULT;
+	p->conntrack.syn_per_source = SYN_PER_SOURCE_DEFAULT;
 	memcpy(p->conntrack.timeout_ns, default_timeouts, sizeof(default_timeouts));
 	p->storage.reactors_auto = true;
 	return TAKE_PTR(p);

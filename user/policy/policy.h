@@ -91,9 +91,14 @@ struct policy_interface {
 	size_t n_antispoof_segments;
 };
 
+enum policy_syn_cookies { POLICY_COOKIES_AUTO, POLICY_COOKIES_ALWAYS, POLICY_COOKIES_NEVER };
+
 struct policy_conntrack {
 	uint32_t max; /* flows */
 	bool on_full_stateless;
+	enum policy_syn_cookies syn_cookies;
+	uint32_t syn_threshold;	 /* half-open flows: more are a flood */
+	uint32_t syn_per_source; /* half-open flows of one source in a flood */
 	uint64_t timeout_ns[SLUICE_TIMEOUT_COUNT];
 };
 

@@ -379,6 +379,15 @@ static void interfaces_write(const struct writer *w)
 
 /* --------------------------------------------------------------------- conntrack */
 
+static void count_write(const struct writer *w, const char *key, uint32_t count, uint32_t usual)
+{
+	if (count == usual)
+		return;
+	fputs(key, w->out);
+	scaled_write(w->out, count_units, count);
+	fputs("\n", w->out);
+}
+
 static int conntrack_write(const struct writer *w)
 {
 	static const struct {
@@ -389,6 +398,7 @@ static int conntrack_write(const struct writer *w)
 		{"  tcp-closing: ", SLUICE_T_TCP_CLOSING}, {"  udp: ", SLUICE_T_UDP},
 		{"  udp-stream: ", SLUICE_T_UDP_STREAM},   {"  icmp: ", SLUICE_T_ICMP},
 	};
+	static const char *const cookies[] = {[POLICY_COOKIES_ALWAYS] = "always", [POLICY_COOKIES_NEVER] = "never"};
 	_cleanup_(policy_freep) struct policy *usual = policy_new();
 	const struct policy_conntrack *c = &w->policy->conntrack;
 	size_t i;
@@ -398,17 +408,17 @@ static int conntrack_write(const struct writer *w)
 	if (!memcmp(c, &usual->conntrack, sizeof(*c)))
 		return 0;
 	fputs("\nconntrack:\n", w->out);
-	if (c->max != usual->conntrack.max) {
-		fputs("  max: ", w->out);
-		scaled_write(w->out, count_units, c->max);
-		fputs("\n", w->out);
-	}
+	count_write(w, "  max: ", c->max, usual->conntrack.max);
 	if (c->on_full_stateless)
 		fputs("  on-full: stateless\n", w->out);
 	for (i = 0; i < ARRAY_SIZE(timeouts); i++) {
 		if (c->timeout_ns[timeouts[i].index] != usual->conntrack.timeout_ns[timeouts[i].index])
 			duration_write(w->out, timeouts[i].key, c->timeout_ns[timeouts[i].index], "\n");
 	}
+	if (c->syn_cookies != POLICY_COOKIES_AUTO)
+		fprintf(w->out, "  syn-cookies: %s\n", cookies[c->syn_cookies]);
+	count_write(w, "  syn-threshold: ", c->syn_threshold, usual->conntrack.syn_threshold);
+	count_write(w, "  syn-per-source: ", c->syn_per_source, usual->conntrack.syn_per_source);
 	return 0;
 }
 

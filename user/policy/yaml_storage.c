@@ -40,11 +40,9 @@ struct conntrack_text {
 	FIELD(key, read_duration, struct conntrack_text, conntrack.timeout_ns[index], ##__VA_ARGS__)
 
 static const struct choice full_choices[] = {{"drop", false}, {"stateless", true}, {}};
-static const struct choice cookie_choices[] = {{"auto", 0},
-					       {"on", CHOICE_NOT_YET},
-					       {"off", CHOICE_NOT_YET},
-					       {"always", CHOICE_NOT_YET},
-					       {"never", CHOICE_NOT_YET},
+static const struct choice cookie_choices[] = {{"auto", POLICY_COOKIES_AUTO},
+					       {"always", POLICY_COOKIES_ALWAYS},
+					       {"never", POLICY_COOKIES_NEVER},
 					       {}};
 static const bool zero_is_fine = true;
 
@@ -58,6 +56,8 @@ static const struct field conntrack_fields[] = {
 	TIMEOUT("udp-stream", SLUICE_T_UDP_STREAM),
 	TIMEOUT("icmp", SLUICE_T_ICMP),
 	FIELD("syn-cookies", read_choice, struct conntrack_text, syn_cookies, .arg = cookie_choices),
+	FIELD("syn-threshold", flows_read, struct conntrack_text, conntrack.syn_threshold),
+	FIELD("syn-per-source", flows_read, struct conntrack_text, conntrack.syn_per_source),
 	{}};
 
 void read_conntrack(struct reader *r, const struct node *node)
@@ -67,6 +67,7 @@ void read_conntrack(struct reader *r, const struct node *node)
 	reader_mapping(r, node, "conntrack", conntrack_fields, &text);
 	r->policy->conntrack = text.conntrack;
 	r->policy->conntrack.on_full_stateless = text.on_full;
+	r->policy->conntrack.syn_cookies = (enum policy_syn_cookies)text.syn_cookies;
 }
 
 /* ------------------------------------------------------------------- namespaces */
