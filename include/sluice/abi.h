@@ -123,8 +123,9 @@ _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map v
  *   SLUICE_LINE_MATCH + n  2^n struct sluice_line_match, likewise
  *   SLUICE_LINE_SKIP       struct sluice_skip
  *
- * A branch, a skip, and a match that leads to a child, take at least SLUICE_LINE_BITS bits unless fewer are left, which
- * bounds the steps of a walk. A walk to one of 1,000,000 prefixes reads a word and a line, seldom more.
+ * A branch and a skip take at least SLUICE_LINE_BITS bits unless fewer are left, which bounds the steps of a walk. A list
+ * and a match are the end of it, for classes below 65536. A walk to one of 1,000,000 prefixes reads a word and a line,
+ * seldom more.
  */
 #define SLUICE_LINE_SHIFT  4
 #define SLUICE_LINE_WORDS  (1u << SLUICE_LINE_SHIFT)
@@ -150,19 +151,20 @@ struct sluice_line_list {
 _Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is part of a map value; resizing bumps the ABI");
 
 /*
- * Prefixes, the first that fits decides; word[4] where none does, which is a leaf. A value is a prefix of up to 63 bits,
- * left-aligned, then a one, then zeros; unused ones have no bits and repeat word[4]. The first may be longer: if `tail` is not 0,
- * value[0] is its first 64 bits and the tail its next up to 63, in the same way. A prefix of up to 63 bits may lead to a
- * child: then its bits are used up.
+ * Prefixes, the first that fits decides; class[4] where none does. With `bits` the next 64 of the key and `rest` the 64 from
+ * the 64th of these on, prefix i fits if (bits ^ value[i]) >> shift[i] is 0 and, of the first two, which may be longer than
+ * 63 bits, (rest ^ tail[i]) >> tail_shift[i] >> 1 too. Shifts of values are not 0, so that the result of both has no
+ * highest bit. Unused ones say class[4].
  */
 #define SLUICE_MATCH_PREFIXES 4
-#define SLUICE_MATCH_BITS     63
-#define SLUICE_MATCH_TAIL     127
+#define SLUICE_MATCH_TAILS    2
+#define SLUICE_MATCH_BITS     63 /* of a value, and of a tail */
 struct sluice_line_match {
 	__u64 value[SLUICE_MATCH_PREFIXES];
-	__u64 tail;
-	__u32 word[SLUICE_MATCH_PREFIXES + 1];
-	__u32 reserved;
+	__u64 tail[SLUICE_MATCH_TAILS];
+	__u16 class[SLUICE_MATCH_PREFIXES + 1];
+	__u8 shift[SLUICE_MATCH_PREFIXES];
+	__u8 tail_shift[SLUICE_MATCH_TAILS];
 };
 _Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is part of a map value; resizing bumps the ABI");
 
