@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Addresses to address classes: two or three steps in a trie of cache lines, however many prefixes there are. For tenant.h, classify.h. */
+/*
+ * Addresses to address classes: two or three steps in a trie of cache lines, however many prefixes there are. For tenant.h
+ * and classify.h.
+ */
 #ifndef SLUICE_BPF_PREFIX_H
 #define SLUICE_BPF_PREFIX_H
 
@@ -23,8 +26,8 @@ static __always_inline __u64 addr_bits(const __u8 *byte)
 #define EDGES 0x8000800080008000ull
 
 /*
- * Edges at or below the next 15 bits. Each lane of 16 bits is 0x8000 + bits - edge: its top bit says whether the edge is
- * at or below. No branch depends on what was read, so that the CPU goes on while the line is on its way.
+ * Edges at or below the next 15 bits. Each lane of 16 bits is 0x8000 + bits - edge: its top bit says whether the edge
+ * is at or below. No branch depends on what was read, so that the CPU goes on while the line is on its way.
  */
 static __always_inline __u32 list_place(const struct sluice_line_list *list, __u64 bits)
 {
@@ -37,8 +40,8 @@ static __always_inline __u32 list_place(const struct sluice_line_list *list, __u
 }
 
 /*
- * The first prefix that fits, SLUICE_MATCH_PREFIXES where none does. Few instructions, too: what waits for the line fits into
- * the CPU's queue, which then goes on to what does not wait.
+ * The first prefix that fits, SLUICE_MATCH_PREFIXES where none does. Few instructions, too: what waits for the line shall
+ * fit into the CPU's queue with what comes after it, which does not wait.
  */
 static __always_inline __u32 match_place(const struct sluice_line_match *match, const struct trie_key *key)
 {

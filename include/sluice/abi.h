@@ -94,8 +94,8 @@ _Static_assert(sizeof(struct sluice_page) == 4 << 20, "sluice_page is a map valu
  *   stride 1..20   a branch: 2^stride words, indexed with the next `stride` bits of the key
  *   stride 0       a skip, struct sluice_skip: compares the next bits with one value
  *
- * Decisions are looked up in these: the key is destination and port classes, see struct sluice_class; a leaf is an index in
- * `rules`.
+ * Decisions are looked up in these: the key is destination and port classes, see struct sluice_class; a leaf is an index
+ * in `rules`.
  */
 #define SLUICE_TRIE_CHILD   0x80000000u
 #define SLUICE_TRIE_STRIDE  26
@@ -113,19 +113,19 @@ struct sluice_skip {
 _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map value; resizing bumps the ABI");
 
 /*
- * Addresses: a trie of cache lines, from sluice_policy.lines_at on, which is a multiple of SLUICE_LINE_WORDS. A word of it
- * is a leaf (bit 31 clear: an index in `classes`) or a child (bit 31 set): bits 26 to 30 say of what kind, bits 0 to 25 at
- * which line it begins, counted from lines_at. The key is the address, IPv4 in its first 32 bits; a walk uses the next
- * ones each time.
+ * Addresses: a trie of cache lines, from sluice_policy.lines_at on, which is a multiple of SLUICE_LINE_WORDS. A word of
+ * it is a leaf (bit 31 clear: an index in `classes`) or a child (bit 31 set): bits 26 to 30 say of what kind, bits 0 to
+ * 25 at which line it begins, counted from lines_at. The key is the address, IPv4 in its first 32 bits; a walk uses the
+ * next ones each time.
  *
  *   1..20                  a branch: 2^kind words, indexed with the next `kind` bits
  *   SLUICE_LINE_LIST + n   2^n struct sluice_line_list, n up to SLUICE_LINE_GROUP, indexed with the next n bits
  *   SLUICE_LINE_MATCH + n  2^n struct sluice_line_match, likewise
  *   SLUICE_LINE_SKIP       struct sluice_skip
  *
- * A branch and a skip take at least SLUICE_LINE_BITS bits unless fewer are left, which bounds the steps of a walk. A list
- * and a match are the end of it, for classes below 65536. A walk to one of 1,000,000 prefixes reads a word and a line,
- * seldom more.
+ * A branch and a skip take at least SLUICE_LINE_BITS bits unless fewer are left, which bounds the steps of a walk. A
+ * list and a match are the end of it, for classes below 65536. A walk to one of 1,000,000 prefixes reads a word and a
+ * line, seldom more.
  */
 #define SLUICE_LINE_SHIFT  4
 #define SLUICE_LINE_WORDS  (1u << SLUICE_LINE_SHIFT)
@@ -148,13 +148,13 @@ struct sluice_line_list {
 	__u64 edges[4];	 /* edge i: bits 16 * (i % 4) to 16 * (i % 4) + 15 of edges[i / 4] */
 	__u16 class[16];
 };
-_Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is part of a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is in a map value; resizing bumps the ABI");
 
 /*
- * Prefixes, the first that fits decides; class[4] where none does. With `bits` the next 64 of the key and `rest` the 64 from
- * the 64th of these on, prefix i fits if (bits ^ value[i]) >> shift[i] is 0 and, of the first two, which may be longer than
- * 63 bits, (rest ^ tail[i]) >> tail_shift[i] >> 1 too. Shifts of values are not 0, so that the result of both has no
- * highest bit. Unused ones say class[4].
+ * Prefixes, the first that fits decides; class[4] where none does. With `bits` the next 64 of the key and `rest` the 64
+ * from the 64th of these on, prefix i fits if (bits ^ value[i]) >> shift[i] is 0 and, of the first two, which may be
+ * longer than 63 bits, (rest ^ tail[i]) >> tail_shift[i] >> 1 too. Shifts of values are not 0, so that the result of
+ * both has no highest bit. Unused ones say class[4].
  */
 #define SLUICE_MATCH_PREFIXES 4
 #define SLUICE_MATCH_TAILS    2
@@ -166,7 +166,7 @@ struct sluice_line_match {
 	__u8 shift[SLUICE_MATCH_PREFIXES];
 	__u8 tail_shift[SLUICE_MATCH_TAILS];
 };
-_Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is part of a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is in a map value; resizing bumps the ABI");
 
 /* Table `tenants`: read by userspace; the kernel half reads the two roots of each at sluice_policy.tenants_at. */
 struct sluice_tenant {

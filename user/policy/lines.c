@@ -4,7 +4,7 @@
  * and family.
  *
  * What a lookup costs is the cold lines that it reads, so a line takes all that fits into it: some fifteen intervals of
- * the last 15 bits, or five prefixes. Before them stands a branch as wide as makes most of them fit, so that the way to
+ * the last 15 bits, or four prefixes. Before them stands a branch as wide as makes most of them fit, so that the way to
  * one of 1,000,000 prefixes is a word of the first branch and one line. Where a lot fits nowhere else, branches follow.
  */
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "policy/region.h"
 
 /* Intervals that a branch leaves to each of its children, at least: what then still fits into a line. */
-#define FILL_LIST  5
+#define FILL_LIST  10
 #define FILL_MATCH 6
 
 #define LISTS_MOST   (SLUICE_LIST_EDGES << SLUICE_LINE_GROUP)

@@ -52,7 +52,8 @@ static unsigned int bits_of(address_t x)
 	return low ? 64 - (unsigned int)__builtin_clzll(low) : 0;
 }
 
-bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer, struct region *ret_core)
+bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer,
+		 struct region *ret_core)
 {
 	address_t first = interval_first(intervals, r->low + 1), last = intervals[r->high - 1].last;
 	struct region core = {.low = r->low, .high = r->high};
@@ -72,7 +73,10 @@ bool region_core(const struct interval *intervals, const struct region *r, unsig
 
 /* --------------------------------------------------------------------------- cover */
 
-/* A node without children is uniform. With one, it has one class but for a block somewhere in it. With two, they are its halves. */
+/*
+ * A node without children is uniform. With one, it has one class but for a block somewhere in it, the child. With two, they
+ * are its halves.
+ */
 struct node {
 	struct region region;
 	unsigned int n_children;
@@ -163,7 +167,7 @@ static unsigned int node_build(struct tree *t, const struct region *r)
 	return number;
 }
 
-/* The interval `low` of the prefix is one of the class; what else is in it, longer prefixes say, which stand before it. */
+/* Interval `low` of the prefix is one of the class. What else is in it, longer prefixes say, which stand before it. */
 static void prefix_add(struct tree *t, const struct region *r, uint32_t class)
 {
 	struct region *prefix = &t->cover->prefix[t->cover->count];
@@ -189,7 +193,8 @@ static void node_emit(struct tree *t, const struct node *n, uint32_t inherited)
 		prefix_add(t, &n->region, class);
 }
 
-static bool tree_cover(struct tree *t, const struct interval *intervals, const struct region *r, struct cover *ret_cover)
+static bool tree_cover(struct tree *t, const struct interval *intervals, const struct region *r,
+		       struct cover *ret_cover)
 {
 	t->intervals = intervals;
 	t->top = r;

@@ -38,7 +38,8 @@ void region_narrow(const struct interval *intervals, struct region *r);
  * The smallest block that holds all that is not uniform, if around it there is one class; at most `longer` bits longer
  * than the region, which is not uniform itself. False: it is the region, or there are two classes around it.
  */
-bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer, struct region *ret_core);
+bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer,
+		 struct region *ret_core);
 
 /* False: there are more prefixes than a line holds, or too many intervals to look. */
 bool cover_find(const struct interval *intervals, const struct region *r, struct cover *ret_cover);
