@@ -142,28 +142,31 @@ static __always_inline bool door_drops(const struct denial *d, __u32 length)
 	return true;
 }
 
-/* Whether the packet is denied here and now; counted, if so. */
-static __always_inline bool door_denies(struct xdp_md *ctx)
+/*
+ * Whether the packet is denied here and now; counted, if so. `scratch` is the entry point's packet, which has not begun
+ * yet: a key beside it would make the deepest chain of calls too long for the stack.
+ */
+static __always_inline bool door_denies(struct xdp_md *ctx, struct pkt *scratch)
 {
+	struct door_key *key = (void *)scratch;
 	const struct sluice_control *c;
 	const struct door_set *set;
 	__u32 zero = 0, number;
-	struct door_key key;
 	const __u64 *mark;
 	__u64 generation;
 
-	if (replay || !door_read(ctx, &key))
+	if (replay || !door_read(ctx, key))
 		return false;
-	number = sluice_flow_mark_of(key.source ^ key.dest, key.source_port, key.dest_port) & (SLUICE_FLOW_MARKS - 1);
+	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
 	mark = bpf_map_lookup_elem(&flow_marks, &number);
 	c = bpf_map_lookup_elem(&control, &zero);
-	set = door_set(&key);
+	set = door_set(key);
 	if (!mark || !c || !set)
 		return false;
 	generation = *(volatile __u64 *)&c->generation;
-	if (denial_fits(&set->denial[0], &key, generation, *(volatile __u64 *)mark))
+	if (denial_fits(&set->denial[0], key, generation, *(volatile __u64 *)mark))
 		return door_drops(&set->denial[0], ctx->data_end - ctx->data);
-	if (denial_fits(&set->denial[1], &key, generation, *(volatile __u64 *)mark))
+	if (denial_fits(&set->denial[1], key, generation, *(volatile __u64 *)mark))
 		return door_drops(&set->denial[1], ctx->data_end - ctx->data);
 	return false;
 }

@@ -136,7 +136,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	struct pkt pkt;
 	int reason, verdict, action;
 
-	if (door_denies(ctx))
+	if (door_denies(ctx, &pkt))
 		return XDP_DROP;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
