@@ -202,6 +202,15 @@ static __always_inline bool flow_is_past(struct pkt *pkt, const struct sluice_fl
 	       flow_is_over(flow, now, pkt->tuple.bank);
 }
 
+/* Of a flow that is there and passes nothing. One that was cut is as good as none. */
+static __always_inline int flow_refuse(struct pkt *pkt, __u32 state)
+{
+	if (!(state & SLUICE_FLOW_CUT))
+		return SLUICE_R_STALE_DENY;
+	pkt->decision.slot = SLUICE_NO_RULE;
+	return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : SLUICE_R_TCP_NO_FLOW;
+}
+
 /* Stage 6, of a packet for which there may be a flow. Global: verified once. */
 __noinline int flow_find(struct pkt *pkt)
 {
@@ -231,8 +240,8 @@ __noinline int flow_find(struct pkt *pkt)
 	pkt->decision.slot = state >> SLUICE_FLOW_SLOT;
 	if (state & SLUICE_FLOW_SECOND)
 		pkt->decision.flags |= DECISION_SECOND;
-	if (state & SLUICE_FLOW_AUDIT_DENY)
-		return SLUICE_R_STALE_DENY;
+	if (state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT))
+		return flow_refuse(pkt, state);
 	if (pkt->icmp_error)
 		return SLUICE_R_PASS_ICMP_RELATED;
 	if (reset_is_astray(pkt, ref.flow))

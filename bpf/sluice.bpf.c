@@ -9,7 +9,8 @@
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
  *   sluice_answer      behind sluice_xdp, where a policy rejects: answers what that has marked
  *
- * A sixth, sluice_sweep, is loaded by `sluice replay` only, which runs them on captured frames.
+ * Three more see no packets: sluice_confirm and sluice_cut do what commands ask of them, and sluice_sweep is loaded by
+ * `sluice replay` only, which runs the others on captured frames.
  *
  * Each reads as a table of contents: start, parse, judge, account, act. Before it, sluice_xdp asks door.h whether just such
  * a packet was denied a moment ago. What a packet gets, and in which order, is
@@ -23,6 +24,7 @@
 #include "classify.h"
 #include "config.h"
 #include "confirm.h"
+#include "cut.h"
 #include "door.h"
 #include "failsafe.h"
 #include "flow.h"
@@ -280,6 +282,14 @@ SEC("syscall")
 int sluice_confirm(struct sluice_confirm_call *call)
 {
 	call->result = confirm_answer(call);
+	return 0;
+}
+
+/* Asked by `flows --cut`; bpf/cut.h. */
+SEC("syscall")
+int sluice_cut(struct sluice_cut_call *call)
+{
+	call->result = cut_answer(call);
 	return 0;
 }
 

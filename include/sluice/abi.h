@@ -470,6 +470,14 @@ _Static_assert(sizeof(struct sluice_confirm_call) == 32, "sluice_confirm_call is
 /* Map `flows`: see flow.h. */
 #include <sluice/flow.h>
 
+/* What `sluice flows --cut` asks of program sluice_cut. */
+struct sluice_cut_call {
+	struct sluice_flow_key key;
+	__u32 first;  /* as in the flow's unit: a flow that has begun since under the same key is another one */
+	__s32 result; /* 0 or -errno; -ENOENT: there is no such flow (any more) */
+};
+_Static_assert(sizeof(struct sluice_cut_call) == 48, "sluice_cut_call is a program's context");
+
 /* -------------------------------------------------------------------- fragments */
 
 struct sluice_fragment_key {

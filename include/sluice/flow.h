@@ -39,6 +39,7 @@ _Static_assert(sizeof(struct sluice_flow_key) == 40, "flow_key crosses to usersp
 #define SLUICE_FLOW_AUDIT_DENY	(1u << 9)  /* mode audit: would have been denied */
 #define SLUICE_FLOW_SECOND	(1u << 10) /* the originator is the second end of the key */
 #define SLUICE_FLOW_ENDED	(1u << 11) /* retired: whoever finds this set may count nothing any more */
+#define SLUICE_FLOW_CUT		(1u << 12) /* TCP, cut by hand: bpf/cut.h. No packet is of it, and it waits to be forgotten */
 #define SLUICE_FLOW_SLOT	15	   /* bits of facts, below the counter slot */
 #define SLUICE_FLOW_FACTS	((1u << SLUICE_FLOW_SLOT) - 1)
 
