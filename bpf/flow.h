@@ -322,7 +322,7 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 }
 
 /* Stage 7, second half: makes the flow that the rules allow. 0, or -1 when there is no room. */
-static __noinline int flow_insert(struct pkt *pkt)
+static __always_inline int flow_insert(struct pkt *pkt)
 {
 	__u32 mark = sluice_flow_mark(&pkt->key);
 	struct sluice_flow_probe probe;

@@ -126,7 +126,7 @@ int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, stru
 	if (r)
 		return r;
 	sluice_flow_probe(key, dp->control->seed[0], (uint32_t)t.count, &probe);
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < SLUICE_FLOW_PLACES; i++)
 		for (unit = 0; unit < SLUICE_FLOW_UNITS; unit++)
 			if (flow_read(&t.buckets[probe.bucket[i]], unit, time_now_ns(), &flow) &&
 			    !memcmp(&flow.key, key, sizeof(*key))) {
