@@ -36,7 +36,7 @@ static __noinline int cut_answer(const struct sluice_cut_call *call)
 
 	c = bpf_map_lookup_elem(&control, &zero);
 	probe_fill(&probe, &key);
-	ref = table_find(&key, &probe);
+	ref = table_at(table_find(&key, &probe));
 	if (!c || !ref.flow || *(volatile __u32 *)&ref.flow->first != call->first)
 		return -ENOENT;
 	if (key.protocol == IPPROTO_TCP && pickup_is_open(now, *(volatile __u64 *)&c->generation & 1))

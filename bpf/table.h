@@ -167,18 +167,18 @@ __noinline __u32 table_find_away(const struct sluice_flow_key *key, const struct
 	return UNIT_NONE;
 }
 
-/* The live flow with that key. */
-static __always_inline struct flow_ref table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
+/* The place of the live flow with that key, or UNIT_NONE. */
+static __always_inline __u32 table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
 {
 	struct sluice_flow_bucket *home = bucket_at(p->bucket[0]);
 	__u32 unit;
 
 	if (!home)
-		return flow_ref(NULL, UNIT_NONE);
+		return UNIT_NONE;
 	unit = bucket_find(home, key, p, UNIT_NONE);
 	if (unit < SLUICE_FLOW_UNITS || !*(volatile __u32 *)&home->away)
-		return flow_ref(home, unit);
-	return table_at(table_find_away(key, p));
+		return p->bucket[0] << 4 | unit;
+	return table_find_away(key, p);
 }
 
 /* ------------------------------------------------------------------- end */
