@@ -106,7 +106,7 @@ _Static_assert(sizeof(struct sluice_flow_bucket) == 1024, "a bucket is a map val
 
 /*
  * Buckets for `max` flows of either family: 5.4 a bucket, of which IPv6 fits seven, and 190 bytes a flow. A table takes
- * them all, but for some four in 100,000 if all are IPv6, in the last 5 % (tests/unit/flow_table_test.c).
+ * them all, but for at most one in 10,000 if all are IPv6, in the last 10 % (tests/unit/flow_table_test.c).
  */
 static inline __u32 sluice_flow_buckets(__u32 max)
 {

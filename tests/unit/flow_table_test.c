@@ -127,7 +127,7 @@ Test(flow_table, takes_what_it_was_sized_for)
 		for (int mix = ALL_4; mix <= BOTH; mix++)
 			for (uint64_t seed = 1; seed <= (sizes[i] > 65536 ? 1 : 20); seed++) {
 				refused = fill(sizes[i], mix, seed, &first);
-				cr_expect(refused <= (mix == ALL_6 ? 2 + sizes[i] / 25000 : 0),
+				cr_expect(refused <= (mix == ALL_6 ? 2 + sizes[i] / 10000 : 0),
 					  "%u flows of %s, seed %llu: %u found no room, the first after %u", sizes[i],
 					  names[mix], (unsigned long long)seed, refused, first);
 			}
