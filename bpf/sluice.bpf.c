@@ -63,7 +63,7 @@ __noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
 
 /*
  * Steps 5 to 8, of a packet whose tenant is known. A packet over the limit makes no flow, unless it passes all the same:
- * in audit mode, where what follows it must find its flow. `hook`: SLUICE_HOOK_TC_EGRESS for what came in a tunnel.
+ * in audit mode, where what follows it must find its flow. No `ctx`: what came in a tunnel.
  */
 static __always_inline int judge_in_tenant(void *ctx, enum sluice_hook hook, struct pkt *pkt)
 {
@@ -104,7 +104,7 @@ static __always_inline int tunnel_judge(struct pkt *pkt, int reason)
 	if (reason == UNDECIDED)
 		reason = link_decide(pkt);
 	if (reason == UNDECIDED)
-		reason = judge_in_tenant(NULL, SLUICE_HOOK_TC_EGRESS, pkt);
+		reason = judge_in_tenant(NULL, SLUICE_HOOK_XDP, pkt);
 	return account(pkt, reason);
 }
 

@@ -296,7 +296,7 @@ struct sluice_policy {
 	__u32 rules_at;	    /* struct sluice_rule_head */
 	__u32 max_flows;    /* more are not made; at most what the table was sized for */
 	__u32 lines_at;	    /* the lines of addresses; a multiple of SLUICE_LINE_WORDS */
-	__u32 reserved;
+	__u32 rmem_max;	     /* net.core.rmem_max when it was loaded, where it is told: syn_options.h */
 	__u32 syn_threshold; /* half-open flows from which on it is a flood */
 	__u32 syn_max;	     /* half-open flows from which on no other is made */
 	__u64 syn_step_ns;   /* in a flood: what a half-open flow costs its source, of timeout_ns[SLUICE_T_TCP_OPENING] */

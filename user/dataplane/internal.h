@@ -229,6 +229,7 @@ void cookie_describe(const struct sluice_policy *policy, const struct sluice_int
 		     struct dataplane_interface *i);
 /* `here`: the folder is in force in this network namespace. */
 void cookies_read(bool here, struct dataplane_syn *ret);
+uint32_t cookies_rmem_max(void); /* net.core.rmem_max; 0: not told in this network namespace */
 
 /* ------------------------------------------------------------------------- bank.c */
 
