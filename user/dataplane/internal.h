@@ -63,7 +63,6 @@ struct dataplane {
 	uint32_t control_id;	/* kernel id of `control`: a program that uses it is ours */
 	struct sluice_control *control; /* mmapped, read and write */
 	int n_cpus;			/* possible CPUs: values a per-CPU lookup returns */
-	int cut;			/* descriptor of the program that cuts flows; -1: not asked for yet */
 };
 
 #define PROGRAM_XDP "sluice_xdp"
@@ -74,7 +73,6 @@ struct dataplane {
 #define PROGRAM_ANSWER	   "sluice_answer"
 #define PROGRAM_CPUMAP	   "sluice_cpumap"
 #define PROGRAM_CONFIRM	   "sluice_confirm"
-#define PROGRAM_CUT	   "sluice_cut"
 
 /* ------------------------------------------------------------------------- folder.c */
 
@@ -125,8 +123,6 @@ int programs_load_tc(struct dataplane *dp, struct error *err);
 int programs_load_cpumap(struct dataplane *dp, struct error *err);
 /* The program that policies on trial need. */
 int programs_load_confirm(struct dataplane *dp, struct error *err);
-/* The program that cuts flows. */
-int programs_load_cut(struct dataplane *dp, struct error *err);
 int program_get(const struct dataplane *dp, const char *name); /* descriptor or -errno */
 bool program_is_ours(const struct dataplane *dp, uint32_t prog_id);
 uint32_t program_id(int prog_fd); /* 0 on failure */
@@ -200,6 +196,8 @@ int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned i
  */
 int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted, bool answers,
 		     struct error *err, bool *ret_changed);
+/* What answers behind XDP's judge, if that is attached already: before a policy that may reject. */
+int interface_answers(struct dataplane *dp, const struct resolved_interface *i, struct error *err);
 int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err);
 /* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */
 int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err);
@@ -229,7 +227,6 @@ void cookie_describe(const struct sluice_policy *policy, const struct sluice_int
 		     struct dataplane_interface *i);
 /* `here`: the folder is in force in this network namespace. */
 void cookies_read(bool here, struct dataplane_syn *ret);
-uint32_t cookies_rmem_max(void); /* net.core.rmem_max; 0: not told in this network namespace */
 
 /* ------------------------------------------------------------------------- bank.c */
 
