@@ -113,14 +113,14 @@ static __always_inline bool decision_keeps_flow(const struct decision *d)
 }
 
 /* Whether so little time has passed since the first attach that a TCP stray may belong to an older connection. */
-static __always_inline bool pickup_is_open(struct pkt *pkt)
+static __always_inline bool pickup_is_open(__u64 now_ns, __u32 bank)
 {
-	const struct sluice_policy *p = policy_live(pkt->tuple.bank);
+	const struct sluice_policy *p = policy_live(bank);
 	const struct sluice_control *c;
 	__u32 zero = 0;
 
 	c = bpf_map_lookup_elem(&control, &zero);
-	return p && c && pkt_now(pkt) < c->attached_ns + p->timeout_ns[SLUICE_T_PICKUP];
+	return p && c && now_ns < c->attached_ns + p->timeout_ns[SLUICE_T_PICKUP];
 }
 
 /* The rules deny a stray in its own direction: would they allow the connection opened from the other end? */
@@ -162,7 +162,7 @@ __noinline int classify_decide(struct pkt *pkt)
 	if (classify(&pkt->tuple, &pkt->decision))
 		return SLUICE_R_INTERNAL;
 	stray = pkt->tuple.protocol == IPPROTO_TCP && !tcp_opens(pkt);
-	pickup = stray && !(pkt->tcp_flags & (TCP_SYN | TCP_RST)) && pickup_is_open(pkt);
+	pickup = stray && !(pkt->tcp_flags & (TCP_SYN | TCP_RST)) && pickup_is_open(pkt_now(pkt), pkt->tuple.bank);
 	if (!decision_keeps_flow(&pkt->decision)) {
 		if (pkt->decision.action != SLUICE_ACTION_ALLOW && pickup && pickup_reverse(pkt))
 			return UNDECIDED;

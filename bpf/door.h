@@ -13,6 +13,10 @@
  *   failsafe  depends on this host's addresses: what names a failsafe service is never kept.
  *   pickup    ends, and then denies more, not less.
  *
+ * It is worth asking only while packets that were denied come again. Where sources are many and each is seen once, or where
+ * nothing is denied, all that the door does is to read and write cold memory: then it is closed, but for one packet in 16,
+ * which finds out when that has changed (`door_watch`).
+ *
  * Not kept: what is logged, audited, rejected or counted by audit rules; it has more to do than to be dropped.
  */
 #ifndef SLUICE_BPF_DOOR_H
@@ -58,6 +62,47 @@ struct {
 	__type(value, struct door_set);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } door SEC(".maps");
+
+/* A hit is worth some misses; as many misses close the door as a few hits have made up for. */
+#define DOOR_HIT    8
+#define DOOR_CREDIT 64
+#define DOOR_SAMPLE 16 /* power of two */
+
+struct door_watch {
+	__u32 credit;  /* 0: closed */
+	__u32 packets; /* that came to the closed door */
+};
+
+/* Each CPU's. Writer, reader: this file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct door_watch);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} door_watch SEC(".maps");
+
+static __always_inline struct door_watch *door_watch_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&door_watch, &zero);
+}
+
+/* Whether the door is open for the packet that comes to it now. */
+static __always_inline bool door_opens(struct door_watch *watch)
+{
+	return watch->credit || !(watch->packets++ & (DOOR_SAMPLE - 1));
+}
+
+/* Whether it was open for that packet, which has been denied after all: a miss. */
+static __always_inline bool door_was_open(struct door_watch *watch)
+{
+	if (!watch->credit)
+		return (watch->packets & (DOOR_SAMPLE - 1)) == 1;
+	watch->credit--;
+	return true;
+}
 
 /* Whether an IPv4 header without options adds up: RFC 1071, as in parse.h. */
 static __always_inline bool ip4_adds_up(const struct iphdr *ip)
@@ -137,33 +182,41 @@ static __always_inline bool denial_fits(const struct denial *d, const struct doo
 
 static __always_inline bool door_drops(const struct denial *d, __u32 length)
 {
+	struct door_watch *watch = door_watch_get(); /* again: kept, it would cost the entry point stack */
+
+	if (watch && watch->credit < DOOR_CREDIT)
+		watch->credit += DOOR_HIT;
 	reason_add(d->reason, length, false);
 	rule_add(d->slot, length, false, false);
 	return true;
 }
 
-/* Whether the packet is denied here and now; counted, if so. */
-static __always_inline bool door_denies(struct xdp_md *ctx)
+/*
+ * Whether the packet is denied here and now; counted, if so. `scratch` is the entry point's packet, which has not begun
+ * yet: a key beside it would make the deepest chain of calls too long for the stack.
+ */
+static __always_inline bool door_denies(struct xdp_md *ctx, struct pkt *scratch)
 {
+	struct door_key *key = (void *)scratch;
+	struct door_watch *watch = door_watch_get();
 	const struct sluice_control *c;
 	const struct door_set *set;
 	__u32 zero = 0, number;
-	struct door_key key;
 	const __u64 *mark;
 	__u64 generation;
 
-	if (replay || !door_read(ctx, &key))
+	if (replay || !watch || !door_opens(watch) || !door_read(ctx, key))
 		return false;
-	number = sluice_flow_mark_of(key.source ^ key.dest, key.source_port, key.dest_port) & (SLUICE_FLOW_MARKS - 1);
+	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
 	mark = bpf_map_lookup_elem(&flow_marks, &number);
 	c = bpf_map_lookup_elem(&control, &zero);
-	set = door_set(&key);
+	set = door_set(key);
 	if (!mark || !c || !set)
 		return false;
 	generation = *(volatile __u64 *)&c->generation;
-	if (denial_fits(&set->denial[0], &key, generation, *(volatile __u64 *)mark))
+	if (denial_fits(&set->denial[0], key, generation, *(volatile __u64 *)mark))
 		return door_drops(&set->denial[0], ctx->data_end - ctx->data);
-	if (denial_fits(&set->denial[1], &key, generation, *(volatile __u64 *)mark))
+	if (denial_fits(&set->denial[1], key, generation, *(volatile __u64 *)mark))
 		return door_drops(&set->denial[1], ctx->data_end - ctx->data);
 	return false;
 }
@@ -179,11 +232,12 @@ static __always_inline bool denial_is_kept(const struct pkt *pkt, int reason)
 /* Keeps what the rules said of a packet, to be said again at the door. With a frame of its own, for its key. */
 static __noinline void door_keep(struct xdp_md *ctx, const struct pkt *pkt, int reason)
 {
+	struct door_watch *watch = door_watch_get();
 	struct door_key key;
 	struct door_set *set;
 	struct denial *d;
 
-	if (!denial_is_kept(pkt, reason) || !door_read(ctx, &key))
+	if (!watch || !denial_is_kept(pkt, reason) || !door_was_open(watch) || !door_read(ctx, &key))
 		return;
 	set = door_set(&key);
 	if (!set)

@@ -44,19 +44,11 @@ __noinline int replay_is_for_host(const struct pkt *pkt)
 	return 0;
 }
 
-/*
- * Whether the stack would deliver the packet here. The kernel's own route lookup says so: a local destination is "not
- * forwarded", and where forwarding is off nothing can be for anybody else.
- */
-static __noinline bool packet_is_for_host(void *ctx, const struct pkt *pkt)
+/* What the kernel's own route lookup says of the packet: BPF_FIB_LKUP_RET_*, or negative. */
+static __noinline long packet_route(void *ctx, const struct pkt *pkt)
 {
 	struct bpf_fib_lookup fib = {};
-	long r;
 
-	if (pkt->for_group)
-		return true;
-	if (replay)
-		return replay_is_for_host(pkt);
 	fib.ifindex = pkt->ifindex;
 	fib.l4_protocol = pkt->tuple.protocol;
 	if (pkt->tuple.version == 4) {
@@ -68,7 +60,22 @@ static __noinline bool packet_is_for_host(void *ctx, const struct pkt *pkt)
 		addr_copy((__u8 *)fib.ipv6_src, pkt->tuple.source);
 		addr_copy((__u8 *)fib.ipv6_dst, pkt->tuple.dest);
 	}
-	r = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	return bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+}
+
+/*
+ * Whether the stack would deliver the packet here: a local destination is "not forwarded", and where forwarding is off
+ * nothing can be for anybody else.
+ */
+static __always_inline bool packet_is_for_host(void *ctx, const struct pkt *pkt)
+{
+	long r;
+
+	if (pkt->for_group)
+		return true;
+	if (replay)
+		return replay_is_for_host(pkt);
+	r = packet_route(ctx, pkt);
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 

@@ -135,31 +135,6 @@ static __always_inline void flow_mark_decided(const struct pkt *pkt, struct slui
 	}
 }
 
-/*
- * The policy has changed since the flow was decided. Allowed again: the flow goes on. Allowed statelessly: the flow
- * ends and each packet is judged alone from now on. Denied: the flow ends, in audit mode it is only marked.
- */
-static __noinline int flow_decide_again(struct pkt *pkt, const struct flow_ref *ref)
-{
-	struct decision d = {};
-	struct tuple t = {};
-
-	flow_tuple(pkt, ref->flow, &t);
-	if (classify(&t, &d))
-		return SLUICE_R_INTERNAL;
-	if (d.action == SLUICE_ACTION_ALLOW && !(d.flags & SLUICE_RULE_STATEFUL)) {
-		flow_end(pkt, ref);
-		return UNDECIDED;
-	}
-	if (d.action != SLUICE_ACTION_ALLOW && !(pkt->policy_flags & SLUICE_MODE_AUDIT)) {
-		flow_end(pkt, ref);
-		pkt->decision = d;
-		return SLUICE_R_STALE_DENY;
-	}
-	flow_mark_decided(pkt, ref->flow, d.slot, d.action != SLUICE_ACTION_ALLOW);
-	return SLUICE_R_PASS_FLOW;
-}
-
 /* Of ICMP only echoes are of a flow: every other type has the key of an echo with identifier 0. */
 static __always_inline bool flow_is_possible(const struct pkt *pkt)
 {
@@ -202,55 +177,102 @@ static __always_inline bool flow_is_past(struct pkt *pkt, const struct sluice_fl
 	       flow_is_over(flow, now, pkt->tuple.bank);
 }
 
+/* Of a flow that is there and passes nothing. One that was cut is as good as none. */
+static __always_inline int flow_refuse(struct pkt *pkt, __u32 state)
+{
+	if (!(state & SLUICE_FLOW_CUT))
+		return SLUICE_R_STALE_DENY;
+	pkt->decision.slot = SLUICE_NO_RULE;
+	return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : SLUICE_R_TCP_NO_FLOW;
+}
+
+/* A packet of a live flow whose rule stands. */
+static __always_inline int flow_follow(struct pkt *pkt, struct sluice_flow *flow)
+{
+	__u32 state = *(volatile __u32 *)&flow->state;
+
+	pkt->decision.slot = state >> SLUICE_FLOW_SLOT;
+	if (state & SLUICE_FLOW_SECOND)
+		pkt->decision.flags |= DECISION_SECOND;
+	if (state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT))
+		return flow_refuse(pkt, state);
+	if (pkt->icmp_error)
+		return SLUICE_R_PASS_ICMP_RELATED;
+	if (reset_is_astray(pkt, flow))
+		return SLUICE_R_TCP_RST;
+	flow_touch(pkt, flow);
+	return SLUICE_R_PASS_FLOW;
+}
+
+/*
+ * Stage 6, of a packet of the flow at `place` whose rule was decided under another policy. Allowed again: the flow goes
+ * on. Allowed statelessly: the flow ends and each packet is judged alone from now on. Denied: the flow ends, in audit mode
+ * it is only marked. Global, and asked by the entry program: it would not fit below flow_find() on the stack.
+ */
+__noinline int flow_decide_again(struct pkt *pkt, __u32 place)
+{
+	struct flow_ref ref = table_at(place);
+	struct decision d = {};
+	struct tuple t = {};
+
+	if (!pkt || !ref.flow)
+		return SLUICE_R_INTERNAL;
+	flow_tuple(pkt, ref.flow, &t);
+	if (classify(&t, &d))
+		return SLUICE_R_INTERNAL;
+	if (d.action == SLUICE_ACTION_ALLOW && !(d.flags & SLUICE_RULE_STATEFUL)) {
+		flow_end(pkt, &ref);
+		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
+	}
+	if (d.action != SLUICE_ACTION_ALLOW && !(pkt->policy_flags & SLUICE_MODE_AUDIT)) {
+		flow_end(pkt, &ref);
+		pkt->decision = d;
+		return SLUICE_R_STALE_DENY;
+	}
+	flow_mark_decided(pkt, ref.flow, d.slot, d.action != SLUICE_ACTION_ALLOW);
+	return flow_follow(pkt, ref.flow);
+}
+
+#define FLOW_STALE 0x40000000 /* flow_find() found one that must be decided again: its place, below this bit */
+
 /* Stage 6, of a packet for which there may be a flow. Global: verified once. */
 __noinline int flow_find(struct pkt *pkt)
 {
 	struct sluice_flow_probe probe;
 	struct flow_ref ref;
-	__u32 state;
-	int reason;
+	__u32 place;
 
 	if (!pkt)
 		return SLUICE_R_INTERNAL;
 	probe_fill(&probe, &pkt->key);
-	ref = table_find(&pkt->key, &probe);
+	place = table_find(&pkt->key, &probe);
+	ref = table_at(place);
 	if (ref.flow && flow_is_past(pkt, ref.flow)) {
 		flow_retire(ref.bucket, ref.unit, pkt->now);
 		ref.flow = NULL;
 	}
 	if (!ref.flow)
 		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
-	if (!replay && ref.flow->generation != (__u32)pkt->generation) { /* also a later one, which was taken back */
-		reason = flow_decide_again(pkt, &ref);
-		if (reason == UNDECIDED && pkt->icmp_error)
-			return SLUICE_R_ICMP_UNRELATED;
-		if (reason != SLUICE_R_PASS_FLOW)
-			return reason;
-	}
-	state = *(volatile __u32 *)&ref.flow->state;
-	pkt->decision.slot = state >> SLUICE_FLOW_SLOT;
-	if (state & SLUICE_FLOW_SECOND)
-		pkt->decision.flags |= DECISION_SECOND;
-	if (state & SLUICE_FLOW_AUDIT_DENY)
-		return SLUICE_R_STALE_DENY;
-	if (pkt->icmp_error)
-		return SLUICE_R_PASS_ICMP_RELATED;
-	if (reset_is_astray(pkt, ref.flow))
-		return SLUICE_R_TCP_RST;
-	flow_touch(pkt, ref.flow);
-	return SLUICE_R_PASS_FLOW;
+	if (!replay && ref.flow->generation != (__u32)pkt->generation) /* also a later one, which was taken back */
+		return FLOW_STALE | place;
+	return flow_follow(pkt, ref.flow);
 }
 
 /* Stage 6. */
 static __always_inline int flow_decide(struct pkt *pkt)
 {
+	int reason;
+
 	if (pkt->icmp_error && pkt->quote_bad)
 		return SLUICE_R_ICMP_UNRELATED;
 	if (!pkt->icmp_error && !flow_is_possible(pkt))
 		return UNDECIDED;
-	if (flow_may_be(pkt))
-		return flow_find(pkt);
-	return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
+	if (!flow_may_be(pkt))
+		return pkt->icmp_error ? SLUICE_R_ICMP_UNRELATED : UNDECIDED;
+	reason = flow_find(pkt);
+	if (reason > 0 && reason & FLOW_STALE)
+		return flow_decide_again(pkt, reason & ~FLOW_STALE);
+	return reason;
 }
 
 static __always_inline bool flow_is_kept(const struct pkt *pkt)
@@ -313,7 +335,7 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 }
 
 /* Stage 7, second half: makes the flow that the rules allow. 0, or -1 when there is no room. */
-static __noinline int flow_insert(struct pkt *pkt)
+static __always_inline int flow_insert(struct pkt *pkt)
 {
 	__u32 mark = sluice_flow_mark(&pkt->key);
 	struct sluice_flow_probe probe;

@@ -13,8 +13,8 @@ static __always_inline enum sluice_timeout flow_timeout_kind(__u8 protocol, __u3
 {
 	switch (protocol) {
 	case IPPROTO_TCP:
-		if (facts & FLOW_CLOSING)
-			return SLUICE_T_TCP_CLOSING;
+		if (facts & FLOW_CLOSING) /* a cut one is remembered for as long as it could be picked up */
+			return facts & SLUICE_FLOW_CUT ? SLUICE_T_PICKUP : SLUICE_T_TCP_CLOSING;
 		if ((facts & FLOW_SHOOK_HANDS) == FLOW_SHOOK_HANDS || facts & SLUICE_FLOW_PICKED_UP)
 			return SLUICE_T_TCP_ESTABLISHED;
 		return SLUICE_T_TCP_OPENING;

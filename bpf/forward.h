@@ -10,8 +10,8 @@
  *
  * Frames of a veth's far end may come with a checksum that is left to a device to fill in; the note that says so does
  * not survive a redirect of native XDP. Such frames are recognised, since the field then holds just the sum of the
- * pseudo header, and finished here. Userspace says which interfaces may see them (SLUICE_IF_UNFINISHED). In generic mode
- * the note survives, and they must be left alone.
+ * pseudo header, and finished here. Userspace says which interfaces may see them (SLUICE_IF_UNFINISHED). In generic
+ * mode the note survives, and they must be left alone.
  */
 #ifndef SLUICE_BPF_FORWARD_H
 #define SLUICE_BPF_FORWARD_H
@@ -33,7 +33,8 @@ static __always_inline void forward_count(enum sluice_forward outcome)
 /* ------------------------------------------------------------------- unfinished checksums */
 
 #define SUM_CHUNK  64
-#define SUM_CHUNKS 160 /* 10 KiB: no frame that is sent out again is longer, but for devices with an MTU above 10,000 */
+#define SUM_CHUNKS 160 /* 10 KiB: no frame that is sent out again is longer, but for devices with an MTU above 10,000  \
+			*/
 
 /* A TCP or UDP packet, whole in its frame. Offsets from the start of the frame, lengths in bytes. */
 struct segment {
@@ -98,8 +99,9 @@ static __always_inline bool segment_unfinished(struct xdp_md *ctx, struct segmen
 			return false;
 		ethertype = tag->ethertype;
 	}
-	if (ethertype == bpf_htons(ETHERTYPE_IPV4) ? !segment_of_ip4(&c, s, &protocol)
-						   : ethertype != bpf_htons(ETHERTYPE_IPV6) || !segment_of_ip6(&c, s, &protocol))
+	if (ethertype == bpf_htons(ETHERTYPE_IPV4)
+		    ? !segment_of_ip4(&c, s, &protocol)
+		    : ethertype != bpf_htons(ETHERTYPE_IPV6) || !segment_of_ip6(&c, s, &protocol))
 		return false;
 	s->at = c.pos - data;
 	if (protocol == IPPROTO_TCP) {
@@ -149,8 +151,8 @@ static __always_inline int segment_sum(struct xdp_md *ctx, const struct segment 
 
 /*
  * Fills in a checksum that was left to a device. 0: there is none to fill in, or it is done; -1: it cannot be. A
- * finished checksum is by chance what it would be unfinished once in 65,536 packets: then it adds up, and stays. Global: its
- * loop is verified once.
+ * finished checksum is by chance what it would be unfinished once in 65,536 packets: then it adds up, and stays.
+ * Global: its loop is verified once.
  */
 __noinline int checksum_finish(struct xdp_md *ctx)
 {
@@ -176,7 +178,8 @@ __noinline int checksum_finish(struct xdp_md *ctx)
 
 #define MTU_EXCEEDED 1 /* BPF_MTU_CHK_RET_FRAG_NEEDED */
 
-/* Whether the other end would not send it: the kernel would drop it unseen. One tag does not count, as for the kernel. */
+/* Whether the other end would not send it: the kernel would drop it unseen. One tag does not count, as for the kernel.
+ */
 static __always_inline bool wire_is_exceeded(struct xdp_md *ctx, const struct sluice_interface *interface)
 {
 	__u32 length = bpf_xdp_get_buff_len(ctx) - sizeof(struct ethhdr) - sizeof(struct vlan_tag);
@@ -228,7 +231,8 @@ static __always_inline bool address_is_odd(const struct tuple *t, const __u8 add
 static __always_inline enum sluice_forward route_admits(const struct pkt *pkt, int reason)
 {
 	if (reason != SLUICE_R_PASS_FLOW || (pkt->tcp_flags & TCP_SYN) || !(pkt->interface_flags & SLUICE_IF_FORWARD))
-		return SLUICE_FORWARD_KERNEL_NEW; /* SYN: a connection that the host's own firewall denies does not open */
+		return SLUICE_FORWARD_KERNEL_NEW; /* SYN: a connection that the host's own firewall denies does not open
+						   */
 	if (pkt->fragment != FRAGMENT_NONE || pkt->vlan != SLUICE_VLAN_NONE || pkt->length > IP_LENGTH_MAX ||
 	    address_is_odd(&pkt->tuple, pkt->tuple.source) || address_is_odd(&pkt->tuple, pkt->tuple.dest))
 		return SLUICE_FORWARD_KERNEL_UNUSUAL;
@@ -290,7 +294,8 @@ static __always_inline enum sluice_forward route_question(struct xdp_md *ctx, co
 	return route_ask_ip6(ip6, pkt, fib);
 }
 
-/* The kernel's answer. Whatever it would not simply send on is the kernel's: it answers, asks for neighbours, or drops. */
+/* The kernel's answer. Whatever it would not simply send on is the kernel's: it answers, asks for neighbours, or drops.
+ */
 static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, const struct pkt *pkt,
 							struct bpf_fib_lookup *fib)
 {
@@ -313,9 +318,9 @@ static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, cons
 }
 
 /*
- * One packet in some 8,000 takes the kernel's way although it need not: the kernel confirms only neighbours that it sends
- * to itself, and one that has moved would otherwise never be found out. Drawn from the time, so that a flow of equal
- * packets is not left out.
+ * One packet in some 8,000 takes the kernel's way although it need not: the kernel confirms only neighbours that it
+ * sends to itself, and one that has moved would otherwise never be found out. Drawn from the time, so that a flow of
+ * equal packets is not left out.
  */
 static __always_inline bool route_refreshes(const struct pkt *pkt)
 {
@@ -384,7 +389,8 @@ static __always_inline int route_move(struct xdp_md *ctx, struct pkt *pkt, const
 	return outcome == SLUICE_FORWARD_ROUTED ? XDP_REDIRECT : XDP_PASS;
 }
 
-/* What becomes of a packet that passes for `reason`: XDP_PASS, up the stack; XDP_REDIRECT; XDP_DROP. Global: verified once. */
+/* What becomes of a packet that passes for `reason`: XDP_PASS, up the stack; XDP_REDIRECT; XDP_DROP. Global: verified
+ * once. */
 __noinline int forward_move(struct xdp_md *ctx, struct pkt *pkt, int reason)
 {
 	const struct sluice_interface *interface;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Addresses to address classes: two or three steps in a trie of cache lines, however many prefixes there are. For tenant.h, classify.h. */
+/*
+ * Addresses to address classes: two or three steps in a trie of cache lines, however many prefixes there are. For tenant.h
+ * and classify.h.
+ */
 #ifndef SLUICE_BPF_PREFIX_H
 #define SLUICE_BPF_PREFIX_H
 
@@ -23,8 +26,8 @@ static __always_inline __u64 addr_bits(const __u8 *byte)
 #define EDGES 0x8000800080008000ull
 
 /*
- * Edges at or below the next 15 bits. Each lane of 16 bits is 0x8000 + bits - edge: its top bit says whether the edge is
- * at or below. No branch depends on what was read, so that the CPU goes on while the line is on its way.
+ * Edges at or below the next 15 bits. Each lane of 16 bits is 0x8000 + bits - edge: its top bit says whether the edge
+ * is at or below. No branch depends on what was read, so that the CPU goes on while the line is on its way.
  */
 static __always_inline __u32 list_place(const struct sluice_line_list *list, __u64 bits)
 {
@@ -36,56 +39,24 @@ static __always_inline __u32 list_place(const struct sluice_line_list *list, __u
 	return places * LANES >> 48 & 15;
 }
 
-/* 1 if any bit is set, without a branch; the compiler would make one of it. */
-static __always_inline __u64 any_bit(__u64 bits)
-{
-	bits |= -bits;
-	barrier_var(bits);
-	return bits >> 63;
-}
-
-/* Where a value differs from the bits of a key, in the bits of the prefix. */
-static __always_inline __u64 match_differs(__u64 value, __u64 bits)
-{
-	return (bits ^ value) & -((value & -value) << 1);
-}
-
-/* The first prefix that fits, SLUICE_MATCH_PREFIXES where none does. */
+/*
+ * The first prefix that fits, SLUICE_MATCH_PREFIXES where none does. Few instructions, too: what waits for the line shall
+ * fit into the CPU's queue with what comes after it, which does not wait.
+ */
 static __always_inline __u32 match_place(const struct sluice_line_match *match, const struct trie_key *key)
 {
-	__u64 differs = key->high ^ match->value[0], tail = match->tail, missed, place;
+	__u64 rest = key->high << 63 | key->low >> 1, found = 0, place = SLUICE_MATCH_PREFIXES, differs;
 
-	differs &= match_differs(match->value[0], key->high) | -any_bit(tail);
-	differs |= match_differs(tail, key->low); /* no bit, if there is no tail */
-	missed = any_bit(differs);
-	place = missed;
 #pragma unroll
-	for (int i = 1; i < SLUICE_MATCH_PREFIXES; i++) {
-		missed &= any_bit(match_differs(match->value[i], key->high));
-		place += missed;
+	for (int i = 0; i < SLUICE_MATCH_PREFIXES; i++) {
+		differs = (key->high ^ match->value[i]) >> (match->shift[i] & 63);
+		if (i < SLUICE_MATCH_TAILS)
+			differs |= (rest ^ match->tail[i]) >> (match->tail_shift[i] & 63) >> 1;
+		found |= (differs - 1) >> 63; /* 1 if nothing differs */
+		place -= found;
 	}
-	return place;
-}
-
-/* How long the prefix of a value of a match is. BPF has no instruction to count zeros: ones below the end are counted. */
-static __always_inline __u32 value_bits(__u64 value)
-{
-	__u64 below = (value & -value) - 1;
-
-	below -= below >> 1 & 0x5555555555555555ull;
-	below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
-	below = below + (below >> 4) & 0x0f0f0f0f0f0f0f0full;
-	return SLUICE_MATCH_BITS - (below * 0x0101010101010101ull >> 56);
-}
-
-/* The word of the first prefix that fits; its bits are used up if it is a child. */
-static __always_inline __u32 match_word(const struct sluice_line_match *match, struct trie_key *key)
-{
-	__u32 place = match_place(match, key), word = match->word[place];
-
-	if (word & SLUICE_TRIE_CHILD)
-		trie_key_use(key, value_bits(match->value[place & (SLUICE_MATCH_PREFIXES - 1)]));
-	return word;
+	barrier_var(place); /* the compiler would know its bounds, count in negative numbers, and lose the verifier */
+	return place & 7;
 }
 
 /* One step from a child word. */
@@ -93,6 +64,7 @@ static __always_inline int line_step(struct words *w, __u32 lines_at, __u32 *wor
 {
 	__u32 at = lines_at + ((*word & SLUICE_TRIE_PLACE) << SLUICE_LINE_SHIFT), group;
 	__u32 kind = *word >> SLUICE_TRIE_STRIDE & 31;
+	const struct sluice_line_match *match;
 	const struct sluice_line_list *list;
 	const void *line;
 
@@ -114,7 +86,8 @@ static __always_inline int line_step(struct words *w, __u32 lines_at, __u32 *wor
 		list = line;
 		*word = list->class[list_place(list, key->high >> (64 - SLUICE_LIST_BITS))];
 	} else if (kind < SLUICE_LINE_SKIP) {
-		*word = match_word(line, key);
+		match = line;
+		*word = match->class[match_place(match, key)];
 	} else {
 		skip_step(line, word, key);
 	}

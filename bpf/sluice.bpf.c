@@ -9,7 +9,8 @@
  *   sluice_tc_egress   frames that leave and were not judged at a door: those that this host itself sends
  *   sluice_answer      behind sluice_xdp, where a policy rejects: answers what that has marked
  *
- * A sixth, sluice_sweep, is loaded by `sluice replay` only, which runs them on captured frames.
+ * Three more see no packets: sluice_confirm and sluice_cut do what commands ask of them, and sluice_sweep is loaded by
+ * `sluice replay` only, which runs the others on captured frames.
  *
  * Each reads as a table of contents: start, parse, judge, account, act. Before it, sluice_xdp asks door.h whether just such
  * a packet was denied a moment ago. What a packet gets, and in which order, is
@@ -23,6 +24,7 @@
 #include "classify.h"
 #include "config.h"
 #include "confirm.h"
+#include "cut.h"
 #include "door.h"
 #include "failsafe.h"
 #include "flow.h"
@@ -61,7 +63,7 @@ __noinline int parse_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
 
 /*
  * Steps 5 to 8, of a packet whose tenant is known. A packet over the limit makes no flow, unless it passes all the same:
- * in audit mode, where what follows it must find its flow. `hook`: SLUICE_HOOK_TC_EGRESS for what came in a tunnel.
+ * in audit mode, where what follows it must find its flow. No `ctx`: what came in a tunnel.
  */
 static __always_inline int judge_in_tenant(void *ctx, enum sluice_hook hook, struct pkt *pkt)
 {
@@ -102,7 +104,7 @@ static __always_inline int tunnel_judge(struct pkt *pkt, int reason)
 	if (reason == UNDECIDED)
 		reason = link_decide(pkt);
 	if (reason == UNDECIDED)
-		reason = judge_in_tenant(NULL, SLUICE_HOOK_TC_EGRESS, pkt);
+		reason = judge_in_tenant(NULL, SLUICE_HOOK_XDP, pkt);
 	return account(pkt, reason);
 }
 
@@ -136,7 +138,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	struct pkt pkt;
 	int reason, verdict, action;
 
-	if (door_denies(ctx))
+	if (door_denies(ctx, &pkt))
 		return XDP_DROP;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
@@ -280,6 +282,14 @@ SEC("syscall")
 int sluice_confirm(struct sluice_confirm_call *call)
 {
 	call->result = confirm_answer(call);
+	return 0;
+}
+
+/* Asked by `flows --cut`; bpf/cut.h. */
+SEC("syscall")
+int sluice_cut(struct sluice_cut_call *call)
+{
+	call->result = cut_answer(call);
 	return 0;
 }
 

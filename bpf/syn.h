@@ -14,19 +14,21 @@
  * what the listener can take: with net.ipv4.tcp_syncookies=1 it makes cookies only once the listener's own queue is full,
  * so that as many SYNs pass before; with 2 at once; with 0 never. No sysctl has to be changed, none is.
  *
- * Which addresses are this host's: those that it was seen to answer SYNs from, of late. The route lookup cannot say it
- * where forwarding is off, and a listener on any address is no proof: the packet may be for a machine behind a bridge.
- * While nothing is known, SYNs pass, and the first answer tells.
+ * Which addresses are this host's: those that it was seen to answer SYNs from, of late. Of others the route lookup is asked,
+ * but where forwarding is off it cannot say, and a listener on any address is no proof: the packet may be for a machine
+ * behind a bridge. While nothing is known, SYNs pass, and the first answer tells.
  */
 #ifndef SLUICE_BPF_SYN_H
 #define SLUICE_BPF_SYN_H
 
 #include "answer.h"
 #include "config.h"
+#include "failsafe.h"
 #include "half_open.h"
 #include "parse.h"
 #include "pkt.h"
 #include "reject.h"
+#include "syn_options.h"
 
 #define CURRENT_NETNS ((__u64)-1)
 
@@ -38,7 +40,6 @@
 #define SYN_FRAME_LEAST 60 /* without its checksum: not every device pads */
 #define SYN_IW		10 /* segments that a peer may send before it has seen a window from the kernel itself */
 
-#define TCP_OPTIONS_MAX 40
 #define LINK_MAX	(14 + 4 * VLAN_TAGS_MAX)
 
 /* Addresses of this host that have answered a SYN. Writer, reader: this file. */
@@ -74,6 +75,7 @@ struct syn_draft {
 	__u8 link[24]; /* of the answer, for XDP: Ethernet header and tags */
 	__u32 link_bytes;
 	__u32 tcp_bytes; /* of the answer, options included */
+	struct syn_options options;
 };
 
 /* One a CPU: between the decision and the sending nothing else uses it. Writer, reader: this file. */
@@ -102,7 +104,7 @@ static __always_inline struct answer *syn_answer_draft(void)
 /* ------------------------------------------------------------------- addresses of this host */
 
 /* With a frame of its own, for its key. */
-static __noinline bool syn_host_is_here(struct pkt *pkt)
+static __noinline bool syn_host_is_known(struct pkt *pkt)
 {
 	struct syn_host key = {.tenant = pkt->tuple.tenant};
 	const __u64 *seen;
@@ -112,17 +114,24 @@ static __noinline bool syn_host_is_here(struct pkt *pkt)
 	return seen && pkt_now(pkt) < *(const volatile __u64 *)seen + SYN_HOST_NS;
 }
 
-static __noinline void syn_host_note(struct pkt *pkt)
+/* `address`: the packet's source or destination. */
+static __noinline void syn_host_note(struct pkt *pkt, const __u8 *address)
 {
 	struct syn_host key = {.tenant = pkt->tuple.tenant};
 	__u64 now = pkt_now(pkt), *seen;
 
-	addr_copy(key.addr, pkt->tuple.source);
+	addr_copy(key.addr, address);
 	seen = bpf_map_lookup_elem(&syn_hosts, &key);
 	if (!seen)
 		bpf_map_update_elem(&syn_hosts, &key, &now, BPF_ANY);
 	else if (now > *(volatile __u64 *)seen + SYN_NOTE_NS)
 		*(volatile __u64 *)seen = now;
+}
+
+/* Whether the packet is for this host, beyond doubt. */
+static __always_inline bool syn_host_is_here(void *ctx, struct pkt *pkt)
+{
+	return syn_host_is_known(pkt) || (!pkt->for_group && packet_route(ctx, pkt) == BPF_FIB_LKUP_RET_NOT_FWDED);
 }
 
 /* At egress, of a packet that passes. */
@@ -131,7 +140,7 @@ static __always_inline void syn_answered(struct pkt *pkt)
 	if (!pkt->from_here || !(pkt->policy_flags & SLUICE_SYN_COOKIES))
 		return;
 	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		syn_host_note(pkt);
+		syn_host_note(pkt, pkt->tuple.source);
 }
 
 /* ------------------------------------------------------------------- asking the listener */
@@ -161,6 +170,47 @@ static __always_inline __u32 syn_read(void *ctx, enum sluice_hook hook, const st
 	return sizeof(d->asked) + options;
 }
 
+/* One option of the SYN; 1 when there is no other. */
+static long syn_option_read(__u32 n, struct syn_options *o)
+{
+	const struct syn_draft *d = syn_draft();
+	__u32 at = o->at, size;
+
+	if (!d || at >= o->length || at >= TCP_OPTIONS_MAX || d->asked_options[at] == OPTION_END)
+		return 1;
+	if (d->asked_options[at] == OPTION_NOP) {
+		o->at = at + 1;
+		return 0;
+	}
+	if (at + 1 >= o->length || at + 1 >= TCP_OPTIONS_MAX)
+		return 1;
+	size = d->asked_options[at + 1];
+	if (size < 2 || at + size > o->length)
+		return 1;
+	if (d->asked_options[at] == OPTION_WSCALE && size == 3 && at + 2 < TCP_OPTIONS_MAX) {
+		o->scaled = 1;
+		o->scale = d->asked_options[at + 2] > WSCALE_MAX ? WSCALE_MAX : d->asked_options[at + 2];
+	} else if (d->asked_options[at] == OPTION_SACK && size == 2) {
+		o->sack = 1;
+	} else if (d->asked_options[at] == OPTION_TIMESTAMP && size == 10 && at + 6 <= TCP_OPTIONS_MAX) {
+		o->stamped = 1;
+		__builtin_memcpy(&o->stamp, d->asked_options + at + 2, sizeof(o->stamp));
+	}
+	o->at = at + size;
+	return 0;
+}
+
+/* What the SYN of `bytes` offers. With a frame of its own, for what bpf_loop() hands on. */
+static __noinline void syn_options_read(struct syn_draft *d, __u32 bytes)
+{
+	const __u8 *header = (const __u8 *)&d->asked;
+	struct syn_options o = {.length = bytes - sizeof(d->asked)};
+
+	o.ecn = (header[13] & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR) && !(header[12] & TCP_AE);
+	bpf_loop(TCP_OPTIONS_MAX, syn_option_read, &o, 0);
+	d->options = o;
+}
+
 /* The socket that the packet would be delivered to; to be released. */
 static __always_inline struct bpf_sock *syn_socket(void *ctx, const struct pkt *pkt)
 {
@@ -183,12 +233,19 @@ static __always_inline struct bpf_sock *syn_socket(void *ctx, const struct pkt *
 /* The cookie in the lower 32 bits, or negative: there is no listener, or it wants none. */
 static __always_inline __s64 syn_cookie_make(void *ctx, const struct pkt *pkt, struct syn_draft *d, __u32 bytes)
 {
+	const struct sluice_policy *p = policy_live(pkt->tuple.bank);
 	struct bpf_sock *sk = syn_socket(ctx, pkt);
+	const struct tcp_sock___syn *listener;
 	__s64 cookie;
 
 	if (!sk)
 		return -1;
 	cookie = bpf_tcp_gen_syncookie(sk, &d->ip4, answer_ip_bytes(pkt), &d->asked, bytes);
+	listener = (void *)bpf_skc_to_tcp_sock(sk);
+	if (cookie >= 0 && listener && p)
+		syn_options_settle(listener, p->rmem_max, &d->options);
+	else
+		d->options.stamped = 0;
 	bpf_sk_release(sk);
 	return cookie;
 }
@@ -246,8 +303,7 @@ static __always_inline void syn_tcp(void *ctx, const struct pkt *pkt, struct syn
 	__be32 *options = (__be32 *)(a->body.bytes + sizeof(struct tcphdr));
 	struct tcphdr *tcp = &a->body.tcp;
 
-	options[0] = bpf_htonl(0x02040000 | mss);
-	d->tcp_bytes = sizeof(*tcp) + 4;
+	d->tcp_bytes = sizeof(*tcp) + syn_options_write(&d->options, mss, options);
 	__builtin_memset(tcp, 0, sizeof(*tcp));
 	tcp->source = pkt->tuple.dest_port;
 	tcp->dest = pkt->tuple.source_port;
@@ -256,6 +312,7 @@ static __always_inline void syn_tcp(void *ctx, const struct pkt *pkt, struct syn
 	tcp->doff = d->tcp_bytes / 4;
 	tcp->syn = 1;
 	tcp->ack = 1;
+	tcp->ece = d->options.stamped && d->options.ecn;
 	tcp->window = bpf_htons(window > 65535 ? 65535 : window);
 	tcp->check = answer_fold(body_sum(a, d->tcp_bytes) + pseudo_sum(pkt, IPPROTO_TCP, d->tcp_bytes));
 }
@@ -293,6 +350,7 @@ static __always_inline bool syn_answer(void *ctx, enum sluice_hook hook, struct 
 		return false;
 	if (hook == SLUICE_HOOK_XDP ? !syn_link(ctx, d) : !answer_ethernet(ctx, pkt, a))
 		return false;
+	syn_options_read(d, bytes);
 	cookie = syn_cookie_make(ctx, pkt, d, bytes);
 	if (cookie < 0)
 		return false;
@@ -304,16 +362,16 @@ static __always_inline bool syn_answer(void *ctx, enum sluice_hook hook, struct 
 
 /* ------------------------------------------------------------------- the decision */
 
-static __always_inline bool syn_may_be_answered(struct pkt *pkt)
+static __always_inline bool syn_may_be_answered(void *ctx, struct pkt *pkt)
 {
 	if ((pkt->policy_flags & (SLUICE_SYN_COOKIES | SLUICE_MODE_AUDIT)) != SLUICE_SYN_COOKIES)
 		return false;
-	return pkt->fragment == FRAGMENT_NONE && !(pkt->interface_flags & SLUICE_IF_WIRE) && syn_host_is_here(pkt);
+	return pkt->fragment == FRAGMENT_NONE && !(pkt->interface_flags & SLUICE_IF_WIRE) && syn_host_is_here(ctx, pkt);
 }
 
 static __always_inline int syn_open(void *ctx, enum sluice_hook hook, struct pkt *pkt)
 {
-	return syn_may_be_answered(pkt) && syn_answer(ctx, hook, pkt) ? SLUICE_R_PASS_SYN_COOKIE : syn_limit(pkt);
+	return syn_may_be_answered(ctx, pkt) && syn_answer(ctx, hook, pkt) ? SLUICE_R_PASS_SYN_COOKIE : syn_limit(pkt);
 }
 
 static __always_inline int syn_acknowledge(void *ctx, enum sluice_hook hook, struct pkt *pkt)
@@ -326,6 +384,7 @@ static __always_inline int syn_acknowledge(void *ctx, enum sluice_hook hook, str
 	if (classify(&pkt->tuple, &pkt->decision)) /* again: of a stray it was forgotten which rule allows it */
 		return SLUICE_R_INTERNAL;
 	pkt->pickup = PICKUP_COOKIE;
+	syn_host_note(pkt, pkt->tuple.dest); /* who answers with cookies only is not forgotten */
 	return UNDECIDED;
 }
 
@@ -345,6 +404,12 @@ __noinline int syn_look_skb(struct __sk_buff *ctx, struct pkt *pkt, int reason)
 	return pkt ? syn_look(ctx, SLUICE_HOOK_TC_INGRESS, pkt, reason) : SLUICE_R_INTERNAL;
 }
 
+/* Of a packet inside a tunnel: no cookie, since its answer would have to be wrapped up again. */
+__noinline int syn_look_inside(struct pkt *pkt)
+{
+	return pkt ? syn_limit(pkt) : SLUICE_R_INTERNAL;
+}
+
 /* Whether a SYN that the rules allow needs a second look. */
 static __always_inline bool syn_is_due(const struct pkt *pkt)
 {
@@ -354,8 +419,8 @@ static __always_inline bool syn_is_due(const struct pkt *pkt)
 }
 
 /*
- * `reason`: what the rules said of a packet without a flow. `hook` is a constant; at egress there is nothing to do, since
- * this host's own connections are no flood.
+ * `reason`: what the rules said of a packet without a flow. `hook` and whether there is a `ctx` are constants: there is none
+ * for what came in a tunnel. At egress there is nothing to do, since this host's own connections are no flood.
  */
 static __always_inline int syn_decide(void *ctx, enum sluice_hook hook, struct pkt *pkt, int reason)
 {
@@ -363,6 +428,10 @@ static __always_inline int syn_decide(void *ctx, enum sluice_hook hook, struct p
 
 	if (replay || hook == SLUICE_HOOK_TC_EGRESS || pkt->tuple.protocol != IPPROTO_TCP)
 		return reason;
+	if (!ctx) {
+		due = reason == UNDECIDED && tcp_opens(pkt) && pkt->hook != SLUICE_HOOK_TC_EGRESS && syn_is_due(pkt);
+		return due ? syn_look_inside(pkt) : reason;
+	}
 	if (reason == UNDECIDED && tcp_opens(pkt))
 		due = syn_is_due(pkt);
 	else if (reason == SLUICE_R_TCP_NO_FLOW)

@@ -12,7 +12,7 @@
 
 #define UNIT_NONE SLUICE_FLOW_UNITS
 
-#define HOME_CROWDED 11 /* units in use at home from which on a new flow looks at its other bucket, too */
+#define HOME_CROWDED 8	/* units in use at home from which on a new flow looks at its other bucket, too */
 #define CANDIDATES   3	/* units of a bucket with the same 28 bits of hash: one in 10^17 buckets would have a fourth */
 #define CLAIM_TRIES  4	/* of units that another CPU may take at the same moment */
 
@@ -149,31 +149,57 @@ static __always_inline struct flow_ref table_at(__u32 place)
 	return b ? flow_ref(b, place & 15) : flow_ref(NULL, UNIT_NONE);
 }
 
-/* The live flow with that key. */
-static __always_inline struct flow_ref table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
+/* The place of the live flow with that key, if it is not at home; or UNIT_NONE. Seldom asked. Global: verified once. */
+__noinline __u32 table_find_away(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
 {
-	struct sluice_flow_bucket *home = bucket_at(p->bucket[0]), *other;
+	struct sluice_flow_bucket *b;
+	__u32 unit;
+	int i;
+
+	if (!key || !p)
+		return UNIT_NONE;
+	for (i = 1; i < SLUICE_FLOW_PLACES; i++) {
+		b = bucket_at(p->bucket[i]);
+		unit = b ? bucket_find(b, key, p, UNIT_NONE) : UNIT_NONE;
+		if (unit < SLUICE_FLOW_UNITS)
+			return p->bucket[i] << 4 | unit;
+	}
+	return UNIT_NONE;
+}
+
+/* The place of the live flow with that key, or UNIT_NONE. */
+static __always_inline __u32 table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
+{
+	struct sluice_flow_bucket *home = bucket_at(p->bucket[0]);
 	__u32 unit;
 
 	if (!home)
-		return flow_ref(NULL, UNIT_NONE);
+		return UNIT_NONE;
 	unit = bucket_find(home, key, p, UNIT_NONE);
 	if (unit < SLUICE_FLOW_UNITS || !*(volatile __u32 *)&home->away)
-		return flow_ref(home, unit);
-	other = bucket_at(p->bucket[1]);
-	return other ? flow_ref(other, bucket_find(other, key, p, UNIT_NONE)) : flow_ref(NULL, UNIT_NONE);
+		return p->bucket[0] << 4 | unit;
+	return table_find_away(key, p);
 }
 
 /* ------------------------------------------------------------------- end */
 
-static __always_inline void unit_key(const struct sluice_flow_bucket *b, __u32 i, struct sluice_flow_key *ret)
+/* The addresses of the flow in a unit, if it is of IPv6: what the next unit holds. */
+static __always_inline const __u64 *unit_addresses6(const struct sluice_flow_bucket *b, __u32 i)
 {
 	__u32 second = i + 1;
 
 	barrier_var(second); /* the bound below is for the verifier, of this very register */
 	if (second >= SLUICE_FLOW_UNITS)
 		second = 0;
-	sluice_flow_key_of(&b->unit[i].flow, b->unit[second].addr, ret);
+	return (const __u64 *)b->unit[second].addr;
+}
+
+/* sluice_flow_mark() of the flow in a unit. */
+static __always_inline __u32 unit_mark(const struct sluice_flow *flow, bool is6, const __u64 *addresses6)
+{
+	__u64 all = is6 ? addresses6[0] ^ addresses6[1] ^ addresses6[2] ^ addresses6[3] : flow->addr[0] ^ flow->addr[1];
+
+	return sluice_flow_mark_of((__u32)all ^ (__u32)(all >> 32), flow->port[0], flow->port[1]);
 }
 
 /* One flow less: it has ended, or there was no room to make it. */
@@ -206,21 +232,28 @@ static __always_inline void away_add(const struct sluice_flow_probe *p, __s32 n)
 /* What follows from the end of a flow, for the one that has ended it: `tag` is what it was. Global: verified once. */
 __noinline int flow_forget(struct sluice_flow_bucket *b, __u32 i, __u32 tag)
 {
+	const __u64 *addresses6;
 	struct sluice_flow_probe probe;
-	struct sluice_flow_key key;
+	struct sluice_flow *flow;
 	__u32 facts;
+	bool is6;
 
 	if (!b || i >= SLUICE_FLOW_UNITS)
 		return 0;
-	unit_key(b, i, &key);
-	facts = __sync_fetch_and_or(&b->unit[i].flow.state, SLUICE_FLOW_ENDED) & SLUICE_FLOW_FACTS;
-	if (flow_is_half_open(key.protocol, facts))
+	flow = &b->unit[i].flow;
+	is6 = (tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE6;
+	addresses6 = unit_addresses6(b, i);
+	facts = __sync_fetch_and_or(&flow->state, SLUICE_FLOW_ENDED) & SLUICE_FLOW_FACTS;
+	if (flow_is_half_open(flow_protocol(flow), facts))
 		half_open_add(-1);
 	if (tag & SLUICE_TAG_AWAY) {
-		probe_fill(&probe, &key);
+		probe.word[0] = ((const __u64 *)flow)[0];
+		probe.word[1] = ((const __u64 *)flow)[1];
+		sluice_flow_place(&probe, is6 ? sluice_flow_hash6(addresses6, flow_seed) : probe.word[0] ^ flow_seed,
+				  tag & SLUICE_TAG_STATE, flow_buckets);
 		away_add(&probe, -1);
 	}
-	table_uncount(sluice_flow_mark(&key));
+	table_uncount(unit_mark(flow, is6, addresses6));
 	return 0;
 }
 
@@ -318,7 +351,7 @@ static __always_inline bool unit_claim(struct sluice_flow_bucket *b, __u32 i, bo
 	return false;
 }
 
-/* One try at a busy unit in one of the two buckets: its place, UNIT_NONE for none. Global: verified once. */
+/* One try at a busy unit in one of the flow's buckets: its place, UNIT_NONE for none. Global: verified once. */
 __noinline __u32 table_claim(const struct sluice_flow_probe *p)
 {
 	struct sluice_flow_bucket *home, *other;
@@ -336,7 +369,11 @@ __noinline __u32 table_claim(const struct sluice_flow_probe *p)
 	there = bucket_room(other, probe_is6(p), &used_there);
 	if (there < UNIT_NONE && (used_there < used || unit == UNIT_NONE))
 		return unit_claim(other, there, probe_is6(p)) ? p->bucket[1] << 4 | there : UNIT_NONE;
-	return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
+	if (unit < UNIT_NONE)
+		return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
+	other = bucket_at(p->bucket[2]);
+	there = other ? bucket_room(other, probe_is6(p), &used_there) : UNIT_NONE;
+	return other && unit_claim(other, there, probe_is6(p)) ? p->bucket[2] << 4 | there : UNIT_NONE;
 }
 
 /* The same flow's place, other than `mine`; or UNIT_NONE. Global: verified once. */
@@ -348,8 +385,8 @@ __noinline __u32 table_find_twin(const struct sluice_flow_key *key, const struct
 
 	if (!key || !p)
 		return UNIT_NONE;
-	for (i = 0; i < 2; i++) {
-		number = i ? p->bucket[1] : p->bucket[0];
+	for (i = 0; i < SLUICE_FLOW_PLACES; i++) {
+		number = p->bucket[i];
 		b = bucket_at(number);
 		if (!b)
 			continue;
@@ -362,8 +399,8 @@ __noinline __u32 table_find_twin(const struct sluice_flow_key *key, const struct
 
 /*
  * Lets the flow at `mine` be found. Another CPU may have made the same one at the same moment: each looks for a twin
- * after its own can be found, so at least one of them sees both, and both would end the same one: the one away from home,
- * or in the higher unit. Returns the place of what is left.
+ * after its own can be found, so at least one of them sees both, and both would end the same one, that in the higher
+ * place. Returns the place of what is left.
  */
 static __always_inline __u32 table_publish(struct sluice_flow_bucket *b, __u32 mine, const struct sluice_flow_key *key,
 					   const struct sluice_flow_probe *p, bool away, __u64 now_ns)
@@ -375,7 +412,7 @@ static __always_inline __u32 table_publish(struct sluice_flow_bucket *b, __u32 m
 	twin = table_find_twin(key, p, mine);
 	if ((twin & 15) == UNIT_NONE)
 		return mine;
-	if (twin >> 4 == mine >> 4 ? mine > twin : away) {
+	if (mine > twin) {
 		flow_retire(b, unit, now_ns);
 		return twin;
 	}

@@ -94,8 +94,8 @@ _Static_assert(sizeof(struct sluice_page) == 4 << 20, "sluice_page is a map valu
  *   stride 1..20   a branch: 2^stride words, indexed with the next `stride` bits of the key
  *   stride 0       a skip, struct sluice_skip: compares the next bits with one value
  *
- * Decisions are looked up in these: the key is destination and port classes, see struct sluice_class; a leaf is an index in
- * `rules`.
+ * Decisions are looked up in these: the key is destination and port classes, see struct sluice_class; a leaf is an index
+ * in `rules`.
  */
 #define SLUICE_TRIE_CHILD   0x80000000u
 #define SLUICE_TRIE_STRIDE  26
@@ -113,18 +113,19 @@ struct sluice_skip {
 _Static_assert(sizeof(struct sluice_skip) == 32, "sluice_skip is part of a map value; resizing bumps the ABI");
 
 /*
- * Addresses: a trie of cache lines, from sluice_policy.lines_at on, which is a multiple of SLUICE_LINE_WORDS. A word of it
- * is a leaf (bit 31 clear: an index in `classes`) or a child (bit 31 set): bits 26 to 30 say of what kind, bits 0 to 25 at
- * which line it begins, counted from lines_at. The key is the address, IPv4 in its first 32 bits; a walk uses the next
- * ones each time.
+ * Addresses: a trie of cache lines, from sluice_policy.lines_at on, which is a multiple of SLUICE_LINE_WORDS. A word of
+ * it is a leaf (bit 31 clear: an index in `classes`) or a child (bit 31 set): bits 26 to 30 say of what kind, bits 0 to
+ * 25 at which line it begins, counted from lines_at. The key is the address, IPv4 in its first 32 bits; a walk uses the
+ * next ones each time.
  *
  *   1..20                  a branch: 2^kind words, indexed with the next `kind` bits
  *   SLUICE_LINE_LIST + n   2^n struct sluice_line_list, n up to SLUICE_LINE_GROUP, indexed with the next n bits
  *   SLUICE_LINE_MATCH + n  2^n struct sluice_line_match, likewise
  *   SLUICE_LINE_SKIP       struct sluice_skip
  *
- * A branch, a skip, and a match that leads to a child, take at least SLUICE_LINE_BITS bits unless fewer are left, which
- * bounds the steps of a walk. A walk to one of 1,000,000 prefixes reads a word and a line, seldom more.
+ * A branch and a skip take at least SLUICE_LINE_BITS bits unless fewer are left, which bounds the steps of a walk. A
+ * list and a match are the end of it, for classes below 65536. A walk to one of 1,000,000 prefixes reads a word and a
+ * line, seldom more.
  */
 #define SLUICE_LINE_SHIFT  4
 #define SLUICE_LINE_WORDS  (1u << SLUICE_LINE_SHIFT)
@@ -147,24 +148,25 @@ struct sluice_line_list {
 	__u64 edges[4];	 /* edge i: bits 16 * (i % 4) to 16 * (i % 4) + 15 of edges[i / 4] */
 	__u16 class[16];
 };
-_Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is part of a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_line_list) == 64, "sluice_line_list is in a map value; resizing bumps the ABI");
 
 /*
- * Prefixes, the first that fits decides; word[4] where none does, which is a leaf. A value is a prefix of up to 63 bits,
- * left-aligned, then a one, then zeros; unused ones have no bits and repeat word[4]. The first may be longer: if `tail` is not 0,
- * value[0] is its first 64 bits and the tail its next up to 63, in the same way. A prefix of up to 63 bits may lead to a
- * child: then its bits are used up.
+ * Prefixes, the first that fits decides; class[4] where none does. With `bits` the next 64 of the key and `rest` the 64
+ * from the 64th of these on, prefix i fits if (bits ^ value[i]) >> shift[i] is 0 and, of the first two, which may be
+ * longer than 63 bits, (rest ^ tail[i]) >> tail_shift[i] >> 1 too. Shifts of values are not 0, so that the result of
+ * both has no highest bit. Unused ones say class[4].
  */
 #define SLUICE_MATCH_PREFIXES 4
-#define SLUICE_MATCH_BITS     63
-#define SLUICE_MATCH_TAIL     127
+#define SLUICE_MATCH_TAILS    2
+#define SLUICE_MATCH_BITS     63 /* of a value, and of a tail */
 struct sluice_line_match {
 	__u64 value[SLUICE_MATCH_PREFIXES];
-	__u64 tail;
-	__u32 word[SLUICE_MATCH_PREFIXES + 1];
-	__u32 reserved;
+	__u64 tail[SLUICE_MATCH_TAILS];
+	__u16 class[SLUICE_MATCH_PREFIXES + 1];
+	__u8 shift[SLUICE_MATCH_PREFIXES];
+	__u8 tail_shift[SLUICE_MATCH_TAILS];
 };
-_Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is part of a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_line_match) == 64, "sluice_line_match is in a map value; resizing bumps the ABI");
 
 /* Table `tenants`: read by userspace; the kernel half reads the two roots of each at sluice_policy.tenants_at. */
 struct sluice_tenant {
@@ -294,7 +296,7 @@ struct sluice_policy {
 	__u32 rules_at;	    /* struct sluice_rule_head */
 	__u32 max_flows;    /* more are not made; at most what the table was sized for */
 	__u32 lines_at;	    /* the lines of addresses; a multiple of SLUICE_LINE_WORDS */
-	__u32 reserved;
+	__u32 rmem_max;	     /* net.core.rmem_max when it was loaded, where it is told: syn_options.h */
 	__u32 syn_threshold; /* half-open flows from which on it is a flood */
 	__u32 syn_max;	     /* half-open flows from which on no other is made */
 	__u64 syn_step_ns;   /* in a flood: what a half-open flow costs its source, of timeout_ns[SLUICE_T_TCP_OPENING] */
@@ -467,6 +469,14 @@ _Static_assert(sizeof(struct sluice_confirm_call) == 32, "sluice_confirm_call is
 
 /* Map `flows`: see flow.h. */
 #include <sluice/flow.h>
+
+/* What `sluice flows --cut` asks of program sluice_cut. */
+struct sluice_cut_call {
+	struct sluice_flow_key key;
+	__u32 first;  /* as in the flow's unit: a flow that has begun since under the same key is another one */
+	__s32 result; /* 0 or -errno; -ENOENT: there is no such flow (any more) */
+};
+_Static_assert(sizeof(struct sluice_cut_call) == 48, "sluice_cut_call is a program's context");
 
 /* -------------------------------------------------------------------- fragments */
 

@@ -52,6 +52,59 @@ int generate(struct xdp_md *ctx)
 	return bpf_redirect(shape.ifindex, 0);
 }
 
+struct syn_frame {
+	__u8 ethernet[14];
+	__u8 ip_head[10];
+	__be16 ip_checksum;
+	__be32 source;
+	__be32 dest;
+	__be16 source_port;
+	__be16 dest_port;
+	__be32 number;
+	__u8 tcp_rest[8]; /* acknowledgment, offset, flags, window */
+	__be16 tcp_checksum;
+	__u8 rest[LIVE_FRAME - 52];
+} __attribute__((packed));
+
+static __always_inline __u32 mix(__u32 x)
+{
+	x = (x ^ x >> 16) * 0x85ebca6bu;
+	x = (x ^ x >> 13) * 0xc2b2ae35u;
+	return x ^ x >> 16;
+}
+
+/* A SYN flood: source, port and sequence number are random, and every frame is a sound SYN. */
+SEC("xdp")
+int generate_syn(struct xdp_md *ctx)
+{
+	struct syn_frame *f = (void *)(long)ctx->data;
+	__u32 x = mix(next++), y = mix(x ^ 0x9e3779b1u);
+	__be32 source = bpf_htonl(shape.source + (x & shape.source_mask)), number = bpf_htonl(mix(y));
+	__be16 port = bpf_htons(shape.port + (y & shape.port_mask));
+	__u32 sum = (source & 0xffff) + (source >> 16);
+
+	if ((void *)(f + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(f, shape.frame, sizeof(*f));
+	f->source = source;
+	f->source_port = port;
+	f->number = number;
+	f->ip_checksum = fold(shape.checksum + sum);
+	f->tcp_checksum = fold(shape.tcp_checksum + sum + port + (number & 0xffff) + (number >> 16));
+	return bpf_redirect(shape.ifindex, 0);
+}
+
+/* Stands for the rest of the network at a generator's device: takes what is sent to anybody but the device's own host. */
+SEC("xdp")
+int catch(struct xdp_md *ctx)
+{
+	const struct live_frame *f = (const void *)(long)ctx->data;
+
+	if ((const void *)(f + 1) > (const void *)(long)ctx->data_end)
+		return XDP_PASS;
+	return f->ethernet[12] == 8 && !f->ethernet[13] && f->dest != shape.own ? XDP_DROP : XDP_PASS;
+}
+
 SEC("xdp")
 int drop(struct xdp_md *ctx)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The bench's traffic, on one CPU: `live send` measures how many frames a second a receiving interface gets through, `live
- * drop` puts the floor (a bare XDP_DROP) on an interface. run.sh calls it, once a measurement.
+ * drop` puts the floor (a bare XDP_DROP) on an interface. run.sh calls it, once a measurement. `live flood` sends SYNs from
+ * random sources for a while, to whatever they are to try; `live catch`, on the sender's device, takes the answers to them.
  *
  * A frame goes generator → sender's veth → peer's NAPI → whatever is under test there, all on the CPU of the caller, so
  * frames a second is one over the cost of generator and receiver together, the same for every candidate. What got through is
@@ -18,6 +19,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -48,6 +50,7 @@ struct live_options {
 	double seconds;
 	bool sink;  /* a UDP socket at the destination, which throws away all it gets */
 	bool scatter; /* sources drawn over all prefixes */
+	bool syn;     /* SYNs, not UDP */
 	bool reply; /* it answers once to each flow, so that a connection tracker takes them for established */
 	int cpu;
 };
@@ -140,26 +143,61 @@ static void sink_reply(const struct live_options *o, int fd)
 
 /* --------------------------------------------------------------- the generator */
 
+static uint32_t words_sum(const void *data, size_t length)
+{
+	uint16_t words[LIVE_FRAME / 2];
+	uint32_t sum = 0;
+	size_t i;
+
+	memcpy(words, data, length);
+	for (i = 0; i < length / 2; i++)
+		sum += words[i];
+	return sum;
+}
+
+static void udp_fill(const struct live_options *o, struct iphdr *ip)
+{
+	struct udphdr *udp = (void *)(ip + 1);
+
+	ip->protocol = IPPROTO_UDP;
+	ip->tot_len = htons(LIVE_FRAME - sizeof(struct ether_header));
+	udp->dest = htons(o->port);
+	udp->len = htons(LIVE_FRAME - sizeof(struct ether_header) - sizeof(*ip)); /* checksum 0: none, as IPv4 permits */
+}
+
+static void syn_fill(const struct live_options *o, struct iphdr *ip, struct live_config *c)
+{
+	static const uint8_t mss[] = {2, 4, 5, 180};
+	struct tcphdr *tcp = (void *)(ip + 1);
+	size_t length = sizeof(*tcp) + sizeof(mss);
+
+	ip->protocol = IPPROTO_TCP;
+	ip->tot_len = htons((uint16_t)(sizeof(*ip) + length));
+	tcp->dest = htons(o->port);
+	tcp->doff = (uint8_t)(length / 4);
+	tcp->syn = 1;
+	tcp->window = htons(64240);
+	memcpy(tcp + 1, mss, sizeof(mss));
+	c->tcp_checksum = words_sum(tcp, length) + words_sum(&ip->daddr, sizeof(ip->daddr)) + htons(IPPROTO_TCP) +
+			  htons((uint16_t)length);
+}
+
 static void config_fill(const struct live_options *o, unsigned int ifindex, const uint8_t to[ETH_ALEN],
 			const uint8_t from[ETH_ALEN], struct live_config *c)
 {
 	struct ether_header *ethernet = (void *)c->frame;
 	struct iphdr *ip = (void *)(c->frame + sizeof(*ethernet));
-	struct udphdr *udp = (void *)(c->frame + sizeof(*ethernet) + sizeof(*ip));
-	uint16_t words[sizeof(*ip) / 2];
-	size_t i;
 
 	memcpy(ethernet->ether_dhost, to, ETH_ALEN);
 	memcpy(ethernet->ether_shost, from, ETH_ALEN);
 	ethernet->ether_type = htons(ETHERTYPE_IP);
-	*ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP};
-	ip->tot_len = htons(LIVE_FRAME - sizeof(*ethernet));
+	*ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 64};
 	inet_pton(AF_INET, o->dest, &ip->daddr);
-	memcpy(words, ip, sizeof(words));
-	for (i = 0; i < ARRAY_SIZE(words); i++)
-		c->checksum += words[i];
-	udp->dest = htons(o->port);
-	udp->len = htons(LIVE_FRAME - sizeof(*ethernet) - sizeof(*ip)); /* checksum 0: none, as IPv4 permits */
+	if (o->syn)
+		syn_fill(o, ip, c);
+	else
+		udp_fill(o, ip);
+	c->checksum = words_sum(ip, sizeof(*ip));
 	inet_pton(AF_INET, o->source, &c->source);
 	c->source = ntohl(c->source);
 	c->source_mask = o->sources - 1;
@@ -265,18 +303,55 @@ static void send_measured(const struct live_options *o)
 	live_bpf__destroy(skel);
 }
 
+/* ---------------------------------------------------------------------- the flood */
+
+#define FLOOD_CHUNK (NSEC_PER_SEC / 4)
+
+/* Prints: seconds, frames sent, frames taken by the receiving device. */
+static void flood(const struct live_options *o)
+{
+	uint64_t start, end, sent = 0;
+	uint8_t to[ETH_ALEN];
+	struct live_bpf *skel;
+	uint32_t device, chunk, frame_ns;
+	int program;
+
+	namespace_enter(o->to_namespace);
+	device_address(o->to_device, to);
+	device = device_received(o->to_device);
+	namespace_enter(o->from_namespace);
+	skel = generator_open(o, to);
+	program = bpf_program__fd(skel->progs.generate_syn);
+	start = time_now_ns();
+	end = start + o->seconds * NSEC_PER_SEC;
+	for (chunk = CALIBRATE; time_now_ns() < end; chunk = max(FLOOD_CHUNK / frame_ns, (uint64_t)BATCH)) {
+		frame_ns = frames_send(program, chunk);
+		sent += chunk;
+	}
+	namespace_enter(o->to_namespace);
+	printf("%.6f %llu %u\n", (double)(time_now_ns() - start) / NSEC_PER_SEC, (unsigned long long)sent,
+	       device_received(o->to_device) - device);
+	live_bpf__destroy(skel);
+}
+
 /* ---------------------------------------------------------------------- the floor */
 
 /* Stays attached after this process: the namespace's end takes it away. */
-static void drop_attach(const struct live_options *o)
+static void program_attach(const struct live_options *o, bool catch)
 {
-	struct live_bpf *skel = live_bpf__open_and_load();
+	struct live_bpf *skel = live_bpf__open();
 	int r;
 
 	if (!skel)
 		die("live.bpf.o", errno);
+	if (catch)
+		inet_pton(AF_INET, o->dest, &skel->bss->shape.own);
+	r = live_bpf__load(skel);
+	if (r)
+		die("live.bpf.o", -r);
 	namespace_enter(o->to_namespace);
-	r = bpf_xdp_attach(if_nametoindex(o->to_device), bpf_program__fd(skel->progs.drop), XDP_FLAGS_DRV_MODE, NULL);
+	r = bpf_xdp_attach(if_nametoindex(o->to_device), bpf_program__fd(catch ? skel->progs.catch : skel->progs.drop),
+			   XDP_FLAGS_DRV_MODE, NULL);
 	if (r)
 		die(o->to_device, -r);
 	live_bpf__destroy(skel);
@@ -327,7 +402,9 @@ static bool options_complete(const struct live_options *o, const char *verb)
 		return false;
 	if (!strcmp(verb, "drop"))
 		return true;
-	return !strcmp(verb, "send") && o->from_namespace && o->from_device && o->source && o->dest && o->port &&
+	if (!strcmp(verb, "catch"))
+		return o->dest;
+	return (!strcmp(verb, "send") || o->syn) && o->from_namespace && o->from_device && o->source && o->dest && o->port &&
 	       o->sources && !(o->sources & (o->sources - 1)) && o->ports && !(o->ports & (o->ports - 1)) &&
 	       (o->sink || !o->reply);
 }
@@ -339,22 +416,27 @@ int main(int argc, char **argv)
 	cpu_set_t cpus;
 	int option, r = 0;
 
+	o.syn = !strcmp(verb, "flood");
 	while (!r && (option = getopt_long(argc - 1, argv + 1, "", long_options, NULL)) != -1)
 		r = option_take(&o, option);
 	if (r || !options_complete(&o, verb)) {
 		fprintf(stderr, "usage: live drop --to-namespace NS --to-device DEV\n"
 				"       live send --from-namespace NS --from-device DEV --to-namespace NS --to-device DEV\n"
 				"                 --source ADDRESS --dest ADDRESS --port N [--sources 2^N] [--ports 2^N]\n"
-				"                 [--seconds S] [--cpu N] [--sink [--reply]] [--scatter]\n");
+				"                 [--seconds S] [--cpu N] [--sink [--reply]] [--scatter]\n"
+				"       live flood, as send: SYNs from random ones of the sources and ports\n"
+				"       live catch --to-namespace NS --to-device DEV --dest OWN-ADDRESS\n");
 		return 2;
 	}
 	CPU_ZERO(&cpus);
 	CPU_SET(o.cpu, &cpus);
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))
 		die("cpu", errno);
-	if (!strcmp(verb, "drop"))
-		drop_attach(&o);
-	else
+	if (o.syn)
+		flood(&o);
+	else if (!strcmp(verb, "send"))
 		send_measured(&o);
+	else
+		program_attach(&o, !strcmp(verb, "catch"));
 	return 0;
 }

@@ -6,7 +6,7 @@
 /* Source number n of 1 << 20, one in every /24 from 16.0.0.0 on; run.sh's policy of 1,000,000 prefixes has them all. */
 #define LIVE_SCATTERED(n) (0x10000000u + (n) * 256 + ((n) * 7 & 255))
 
-#define LIVE_FRAME 64 /* bytes: Ethernet 14, IPv4 20, UDP 8, payload 22 */
+#define LIVE_FRAME 64 /* bytes: Ethernet 14, IPv4 20, UDP 8, payload 22; or TCP 20, MSS option 4, padding 6 */
 
 struct live_config {
 	__u8 frame[LIVE_FRAME]; /* source address, source port and IP checksum are filled in per frame */
@@ -17,6 +17,8 @@ struct live_config {
 	__u32 checksum;		/* unfolded sum of the IPv4 header with source address 0, network order words */
 	__u32 ifindex;		/* where to send, in the namespace of the test run */
 	__u32 scatter;		/* 1: sources are LIVE_SCATTERED() of random numbers instead */
+	__u32 tcp_checksum;	/* of a SYN: unfolded sum of pseudo header and header, without source, port and number */
+	__be32 own;		/* program `catch`: the address whose frames pass */
 };
 
 #endif

@@ -82,6 +82,7 @@ static unsigned int kept_of(const struct packet *p)
 {
 	denials_visit(denial_forget);
 	judge_flows_clear();
+	judge_set_door(64);
 	judge_run(XDP, p);
 	return denials_visit(NULL);
 }
@@ -211,19 +212,64 @@ static void test_pickup(void)
 	judge_case("pickup: a stray of the same ports is not", XDP, &stray, PASSES(PASS_RULE));
 }
 
+static struct judge_outcome deny_source(unsigned int i)
+{
+	char from[20];
+
+	snprintf(from, sizeof(from), "10.1.%u.%u", i / 250, 1 + i % 250);
+	return judge_run(XDP, &(struct packet){.from = from, .to = B, .tcp = TCP_F_SYN, .dport = 23});
+}
+
+/* Each source once: nothing that is kept is of use, and the door closes but for one packet in 16. */
+static void test_closes(void)
+{
+	unsigned int cpus = (unsigned int)libbpf_num_possible_cpus(), kept, i;
+
+	judge_apply(policy);
+	denials_visit(denial_forget);
+	judge_set_door(1);
+	for (i = 0; i < 5000 && judge_door() == cpus; i++)
+		deny_source(i);
+	judge_check("closes: a miss costs one", i == 1 && judge_door() == cpus - 1, "%u packets, credit %u", i,
+		    judge_door());
+	judge_set_door(0);
+	for (i = 0; i < 4000; i++)
+		deny_source(i);
+	judge_check("closes: stays so where no source comes again", !judge_door(), "credit %u", judge_door());
+	denials_visit(denial_forget);
+	for (i = 5000; i < 5800; i++)
+		deny_source(i);
+	kept = denials_visit(NULL);
+	judge_check("closes: one denial in sixteen is still kept", kept >= 25 && kept <= 100, "%u of 800", kept);
+}
+
+/* What comes again and again finds it open soon. */
+static void test_opens(void)
+{
+	struct judge_outcome o;
+	unsigned int i, wrong = 0;
+
+	judge_apply(policy);
+	denials_visit(denial_forget);
+	judge_set_door(0);
+	for (i = 0; i < 4000 && !judge_door(); i++) {
+		o = deny_source(i % 8);
+		wrong += !o.dropped || o.reason != SLUICE_R_DENY_RULE;
+	}
+	judge_check("opens: for sources that come again", judge_door() > 0, "closed after %u packets", i);
+	judge_check("opens: and each was denied", !wrong, "%u wrong", wrong);
+}
+
 /* More denied sources than the door has room for are denied all the same. */
 static void test_many(void)
 {
-	char from[20];
 	unsigned int wrong = 0;
 
 	judge_apply(policy);
 	for (int round = 0; round < 2; round++) {
 		for (unsigned int i = 0; i < 3 * SETS; i++) {
-			struct judge_outcome o;
+			struct judge_outcome o = deny_source(i);
 
-			snprintf(from, sizeof(from), "10.1.%u.%u", i / 250, 1 + i % 250);
-			o = judge_run(XDP, &(struct packet){.from = from, .to = B, .tcp = TCP_F_SYN, .dport = 23});
 			wrong += !o.dropped || o.reason != SLUICE_R_DENY_RULE;
 		}
 	}
@@ -239,6 +285,8 @@ int main(void)
 	test_policy_change();
 	test_what_tells_packets_apart();
 	test_pickup();
+	test_closes();
+	test_opens();
 	test_many();
 	return judge_end();
 }

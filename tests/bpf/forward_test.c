@@ -36,13 +36,16 @@ static void shell(const char *command)
 static void devices_make(void)
 {
 	shell("ip link set " JUDGE_DEV " address 02:00:00:00:00:02"); /* whom frames are for: packet.h */
-	shell("ip link add sj2 address " OUT_MAC " type veth peer name sj3 && ip link set sj2 up && ip link set sj3 up");
+	shell("ip link add sj2 address " OUT_MAC
+	      " type veth peer name sj3 && ip link set sj2 up && ip link set sj3 up");
 	shell("ethtool -K sj3 gro on >/dev/null"); /* or the kernel hands sj2 no redirected frames */
 	shell("ip link add sj4 type veth peer name sj5 && ip link set sj4 up && ip link set sj5 up");
-	shell("ip addr add 10.8.0.1/24 dev sj2 && ip addr add fd08::1/64 dev sj2 nodad && ip addr add 10.7.0.1/24 dev sj4");
+	shell("ip addr add 10.8.0.1/24 dev sj2 && ip addr add fd08::1/64 dev sj2 nodad && ip addr add 10.7.0.1/24 dev "
+	      "sj4");
 	shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
 	shell("ip neigh add 10.8.0.9 lladdr " NEXT_MAC " dev sj2 && ip neigh add fd08::9 lladdr " NEXT_MAC " dev sj2");
-	shell("ip neigh add 10.7.0.9 lladdr " NEXT_MAC " dev sj4 && ip neigh add 10.9.0.77 lladdr " NEXT_MAC " dev " JUDGE_DEV);
+	shell("ip neigh add 10.7.0.9 lladdr " NEXT_MAC " dev sj4 && ip neigh add 10.9.0.77 lladdr " NEXT_MAC
+	      " dev " JUDGE_DEV);
 	shell("ip route add blackhole 10.66.0.0/24 && ip route add unreachable 10.67.0.0/24");
 }
 
@@ -75,8 +78,9 @@ static void run(const struct frame *f)
 {
 	struct xdp_md md = {.data_end = (__u32)f->length, .ingress_ifindex = judge_ifindex()};
 	struct xdp_program *program = xdp_program__from_fd(judge_map("programs/sluice_xdp"));
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->byte, .data_size_in = (uint32_t)f->length, .data_out = ran.byte,
-		    .data_size_out = sizeof(ran.byte), .ctx_in = &md, .ctx_size_in = sizeof(md), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->byte, .data_size_in = (uint32_t)f->length,
+		    .data_out = ran.byte, .data_size_out = sizeof(ran.byte), .ctx_in = &md, .ctx_size_in = sizeof(md),
+		    .repeat = 1);
 	int r = (int)libxdp_get_error(program);
 
 	if (!r)
@@ -121,7 +125,8 @@ static const char *outcomes(void)
 }
 
 /* One case: that action, those outcomes, and the bytes of `expected`. */
-static void check(const char *name, const char *detail, int action, const char *expected_outcomes, const struct frame *expected)
+static void check(const char *name, const char *detail, int action, const char *expected_outcomes,
+		  const struct frame *expected)
 {
 	bool same = ran.length == expected->length && !memcmp(ran.byte, expected->byte, ran.length);
 	char title[160];
@@ -131,8 +136,9 @@ static void check(const char *name, const char *detail, int action, const char *
 	while (!same && at < ran.length && at < expected->length && ran.byte[at] == expected->byte[at])
 		at++;
 	judge_check(title, ran.action == action && !strcmp(outcomes(), expected_outcomes) && (same || action == DROP),
-		    "expected %d (%s), got %d (%s)%s, byte %zu of %zu: %02x, not %02x", action, expected_outcomes, ran.action,
-		    outcomes(), same ? "" : ", other bytes", at, ran.length, ran.byte[at], expected->byte[at]);
+		    "expected %d (%s), got %d (%s)%s, byte %zu of %zu: %02x, not %02x", action, expected_outcomes,
+		    ran.action, outcomes(), same ? "" : ", other bytes", at, ran.length, ran.byte[at],
+		    expected->byte[at]);
 }
 
 /* ------------------------------------------------------------------ checksums */
@@ -200,17 +206,17 @@ static void make_ambiguous(struct frame *f)
 
 /* ------------------------------------------------------------------ wires */
 
-static const char wire_policy[] =
-	"sluice: 1\nname: wires\ndefault: deny\nconntrack: {pickup: 0s}\ntenants: [red]\n"
-	"interfaces: [{name: " JUDGE_DEV ", wire: sj2, vlans: {7: red}, vnis: {7001: red}}]\n"
-	"segments: {red: {include: [10.9.0.0/24, 10.8.0.0/24], tenant: red}}\n"
-	"rules:\n"
-	"  - {name: some, from: any, to: any, service: [tcp/80, udp/80, udp/4789, icmp/echo-request, icmpv6/128], action: allow}\n"
-	"  - {name: red, from: red, to: red, service: tcp/80, action: allow}\n";
+static const char wire_policy[] = "sluice: 1\nname: wires\ndefault: deny\nconntrack: {pickup: 0s}\ntenants: [red]\n"
+				  "interfaces: [{name: " JUDGE_DEV ", wire: sj2, vlans: {7: red}, vnis: {7001: red}}]\n"
+				  "segments: {red: {include: [10.9.0.0/24, 10.8.0.0/24], tenant: red}}\n"
+				  "rules:\n"
+				  "  - {name: some, from: any, to: any, service: [tcp/80, udp/80, udp/4789, "
+				  "icmp/echo-request, icmpv6/128], action: allow}\n"
+				  "  - {name: red, from: red, to: red, service: tcp/80, action: allow}\n";
 
-#define IN	.from = "10.9.0.9", .to = "10.8.0.9", .dport = 80
-#define IN6	.from = "fd09::9", .to = "fd08::9", .dport = 80
-#define SYN	.tcp = TCP_F_SYN
+#define IN		.from = "10.9.0.9", .to = "10.8.0.9", .dport = 80
+#define IN6		.from = "fd09::9", .to = "fd08::9", .dport = 80
+#define SYN		.tcp = TCP_F_SYN
 #define LINK(type, ...) .ethertype = type, .mac_to = {__VA_ARGS__}, .payload = 46
 
 static const struct wire_row {
@@ -239,7 +245,9 @@ static const struct wire_row {
 	{"another ethertype", {LINK(0x88b5, 2, 0, 0, 0, 0, 9)}, DROP, ""},
 	{"a denied port", {.from = "10.9.0.9", .to = "10.8.0.9", .dport = 81, SYN}, DROP, ""},
 	{"ssh to an address of this host: nothing on a wire is for it",
-	 {.from = "10.9.0.9", .to = "10.9.0.1", .dport = 22, SYN}, DROP, ""},
+	 {.from = "10.9.0.9", .to = "10.9.0.1", .dport = 22, SYN},
+	 DROP,
+	 ""},
 	{"DHCP to all", {.from = "10.9.0.9", .to = "255.255.255.255", .dport = 68}, DROP, ""},
 	{"an unlisted VLAN", {IN, SYN, .vlan = 8}, DROP, ""},
 	{"a stray", {IN, .tcp = TCP_F_ACK, .sport = 7777}, DROP, ""},
@@ -273,7 +281,8 @@ static void test_wires(void)
 	field_set(&f, 0);
 	run_counted(&f);
 	check("wire: UDP without a checksum", "", REDIRECT, "wired", &f);
-	packet_build(&f, &(struct packet){.from = "10.9.0.9", .to = "10.8.0.9", .sport = 80, .dport = 40001, .tcp = TCP_F_ACK});
+	packet_build(&f, &(struct packet){
+				 .from = "10.9.0.9", .to = "10.8.0.9", .sport = 80, .dport = 40001, .tcp = TCP_F_ACK});
 	run_counted(&f);
 	check("wire: an answer without a question", "", DROP, "", &f);
 }
@@ -289,14 +298,17 @@ static void test_wire_errors(void)
 	packet_build(&f, &(struct packet){.from = "10.5.5.5", .to = "10.9.0.9", .icmp = ICMP(11, 0), .quote = &sent});
 	run_counted(&f);
 	check("wire: an ICMP error about it", "", REDIRECT, "wired", &f);
-	packet_build(&f, &(struct packet){.from = "10.5.5.5", .to = "10.9.0.9", .icmp = ICMP(11, 0),
+	packet_build(&f, &(struct packet){.from = "10.5.5.5",
+					  .to = "10.9.0.9",
+					  .icmp = ICMP(11, 0),
 					  .quote = &(struct packet){IN, SYN, .sport = 4002}});
 	run_counted(&f);
 	check("wire: an ICMP error about a packet that was never there", "", DROP, "", &f);
 	shell("ip link set sj2 mtu 1400");
 	packet_build(&f, &(struct packet){IN, .payload = 1400});
 	run_counted(&f);
-	check("wire: what fits the MTU of the time of apply is not held against a smaller one", "", REDIRECT, "wired", &f);
+	check("wire: what fits the MTU of the time of apply is not held against a smaller one", "", REDIRECT, "wired",
+	      &f);
 	judge_apply(wire_policy);
 	run_counted(&f);
 	check("wire: after the next apply it is", "", DROP, "wire-too-long", &f);
@@ -404,7 +416,8 @@ static void test_header_checksums(void)
 	forwards_read(after);
 	judge_check("route: 65,536 header checksums", !wrong, "%u wrong", wrong);
 	judge_check("route: packets that refresh neighbours are few and counted",
-		    refreshed < 8192 && after[SLUICE_FORWARD_KERNEL_REFRESH] - before[SLUICE_FORWARD_KERNEL_REFRESH] == refreshed,
+		    refreshed < 8192 &&
+			    after[SLUICE_FORWARD_KERNEL_REFRESH] - before[SLUICE_FORWARD_KERNEL_REFRESH] == refreshed,
 		    "%u", refreshed);
 }
 
@@ -462,7 +475,9 @@ static const struct kernel_row {
 	{"back where it came from", {.from = "10.9.0.9", .to = "10.9.0.77", .dport = 80}, "route"},
 	{"to a neighbour that is not known", {.from = "10.9.0.9", .to = "10.8.0.50", .dport = 80}, "neighbour"},
 	{"to a neighbour that is not known, IPv6", {.from = "fd09::9", .to = "fd08::50", .dport = 80}, "neighbour"},
-	{"out by an interface without forward: xdp", {.from = "10.9.0.9", .to = "10.7.0.9", .dport = 80}, "other-interface"},
+	{"out by an interface without forward: xdp",
+	 {.from = "10.9.0.9", .to = "10.7.0.9", .dport = 80},
+	 "other-interface"},
 };
 
 static void test_kernel(void)

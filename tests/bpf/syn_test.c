@@ -231,7 +231,7 @@ static void answered(const char *name, const struct packet *p, size_t link, uint
 	}
 	EXPECT(ntohs(tcp->source) == p->dport && ntohs(tcp->dest) == p->sport, "ports wrong");
 	EXPECT(ntohl(tcp->ack_seq) == segment.seq + 1, "acknowledges %#x", ntohl(tcp->ack_seq));
-	EXPECT(((const uint8_t *)tcp)[13] == (TCP_F_SYN | TCP_F_ACK), "flags %#x", ((const uint8_t *)tcp)[13]);
+	EXPECT((((const uint8_t *)tcp)[13] & 0xbf) == (TCP_F_SYN | TCP_F_ACK), "flags %#x", ((const uint8_t *)tcp)[13]);
 	EXPECT(bytes >= 24 && options[0] == 2 && options[1] == 4 && (options[2] << 8 | options[3]) == mss, "MSS wrong");
 	EXPECT(ntohs(tcp->window) >= mss && !tcp->urg_ptr, "window %u", ntohs(tcp->window));
 	EXPECT(sum_add(sum_add(sum_add(0, v6 ? (const uint8_t *)&ip6->ip6_src : (const uint8_t *)&ip->saddr, v6 ? 32 : 8),
@@ -355,6 +355,96 @@ static void odd_segments(void)
 	p = syn("10.9.0.10", HOST4, 2007, PORT);
 	p.more_fragments = 1;
 	judge_case("a fragmented SYN gets no cookie", SLUICE_HOOK_XDP, &p, PASSES(PASS_RULE));
+}
+
+/* The scale of windows that the kernel takes for announced: see tcp_select_initial_window(). */
+static unsigned int our_scale(void)
+{
+	unsigned long most = 0, rmem_max = 0;
+	unsigned int scale = 0;
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_rmem", "re");
+
+	if (!f || fscanf(f, "%*u %*u %lu", &most) != 1) {
+		judge_check("tcp_rmem", false, "%s", strerror(errno));
+		exit(1);
+	}
+	fclose(f);
+	f = fopen("/proc/sys/net/core/rmem_max", "re");
+	if (f && fscanf(f, "%lu", &rmem_max) == 1)
+		most = max(most, rmem_max);
+	if (f)
+		fclose(f);
+	for (most >>= 16; most && scale < 14; most >>= 1)
+		scale++;
+	return scale;
+}
+
+/* What the answer says beside the MSS. `stamp_bits`: the lowest 6 of the time stamp; -1: it has none. */
+static void stamped(const char *name, int stamp_bits, const uint8_t *echoed)
+{
+	const struct tcphdr *tcp = (const void *)(answer.frame + ETH_HLEN + sizeof(struct iphdr));
+	const uint8_t *o = (const uint8_t *)(tcp + 1);
+	bool sack = stamp_bits & 0x10, scaled = (stamp_bits & 15) != 15;
+	uint32_t now = (uint32_t)(time_now_ns() / 1000000), stamp;
+	bool ece = ((const uint8_t *)tcp)[13] & 0x40;
+
+	if (stamp_bits < 0) {
+		judge_check(name, tcp->doff == 6 && !ece, "%u words, ECE %u", tcp->doff, ece);
+		return;
+	}
+	EXPECT(tcp->doff == (scaled ? 10 : 9), "%u words", tcp->doff);
+	EXPECT(o[4] == (sack ? 4 : 1) && o[5] == (sack ? 2 : 1) && o[6] == 8 && o[7] == 10, "no time stamp");
+	memcpy(&stamp, o + 8, 4);
+	stamp = ntohl(stamp);
+	EXPECT((int)(stamp & 63) == stamp_bits, "it says %#x", stamp & 63);
+	EXPECT(now - stamp < 500, "it is off by %d ms", (int)(now - stamp));
+	EXPECT(!memcmp(o + 12, echoed, 4), "the echo is wrong");
+	EXPECT(!scaled || (o[16] == 1 && o[17] == 3 && o[18] == 3 && o[19] == our_scale()), "scale %u, not %u", o[19],
+	       our_scale());
+	judge_check(name, ece == !!(stamp_bits & 0x20), "ECE %u", ece);
+}
+
+static void offers(const char *name, uint16_t sport, const uint8_t *options, size_t n, uint8_t flags, int stamp_bits)
+{
+	struct packet p = syn("10.9.0.40", HOST4, sport, PORT);
+	char told[128];
+
+	segment_set(0xfffffffe, 0, options, n);
+	p.payload = n;
+	p.tcp = TCP_F_SYN | flags;
+	answered(name, &p, ETH_HLEN, FULL_MSS);
+	snprintf(told, sizeof(told), "%s: options", name);
+	stamped(told, stamp_bits, options + 8);
+}
+
+static void time_stamps(void)
+{
+	static const uint8_t full[] = {2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7};
+	static const uint8_t bare[] = {2, 4, 5, 180, 1, 1, 8, 10, 9, 8, 7, 6, 0, 0, 0, 0};
+	static const uint8_t wide[] = {2, 4, 5, 180, 1, 1, 8, 10, 9, 8, 7, 6, 0, 0, 0, 0, 1, 3, 3, 200};
+	static const uint8_t unstamped[] = {2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7, 0, 0, 0, 0};
+	static const uint8_t cut[] = {2, 4, 5, 180, 1, 1, 8, 10, 9, 8, 7, 6}; /* the header ends within the option */
+	const uint8_t ecn = 0xc0; /* ECE and CWR */
+
+	start("syn-threshold: 4", 4);
+	offers("time stamps with an offset", 2000, full, sizeof(full), ecn, -1);
+	sysctl_set("tcp_timestamps", "2");
+	offers("time stamps without", 2001, full, sizeof(full), 0, 0x17);
+	offers("with ECN", 2002, full, sizeof(full), ecn, 0x37);
+	offers("no SACK, no scale", 2003, bare, sizeof(bare), 0, 0x0f);
+	offers("more scale than there is", 2004, wide, sizeof(wide), 0, 0x0e);
+	offers("SACK and scale without time stamp", 2005, unstamped, sizeof(unstamped), ecn, -1);
+	offers("half an option", 2006, cut, sizeof(cut), 0, -1);
+	sysctl_set("tcp_sack", "0");
+	offers("SACK switched off here", 2007, full, sizeof(full), 0, 0x07);
+	sysctl_set("tcp_sack", "1");
+	sysctl_set("tcp_window_scaling", "0");
+	offers("scaling switched off here", 2008, full, sizeof(full), 0, 0x1f);
+	sysctl_set("tcp_window_scaling", "1");
+	sysctl_set("tcp_ecn", "0");
+	offers("ECN switched off here", 2009, full, sizeof(full), ecn, 0x17);
+	sysctl_set("tcp_ecn", "2");
+	sysctl_set("tcp_timestamps", "1");
 }
 
 static void tags(void)
@@ -481,6 +571,7 @@ int main(void)
 	cookies();
 	not_for_all();
 	odd_segments();
+	time_stamps();
 	tags();
 	sources();
 	all_together();

@@ -26,6 +26,7 @@
 
 #include "judge.h"
 
+#define DOOR_CREDIT 64
 #define MAPS_MAX 16
 
 static struct {
@@ -158,6 +159,8 @@ int judge_apply_with(const char *yaml, const struct dataplane_apply_options *opt
 	if (!judge.dp && dataplane_open_or_load(judge.root, judge.max_flows, err, &judge.dp))
 		die("%s", err->text);
 	r = dataplane_apply_with(judge.dp, policy, tables, options, err, &applied);
+	if (!r)
+		judge_set_door(DOOR_CREDIT);
 	policy_tables_free(tables);
 	policy_free(policy);
 	policy_diagnostics_done(&diagnostics);
@@ -201,6 +204,37 @@ int judge_map(const char *name)
 	if (judge.map[i].fd < 0)
 		die("%s: %s", path, strerror(errno));
 	return judge.map[i].fd;
+}
+
+/* struct door_watch of bpf/door.h. */
+struct door_watch {
+	uint32_t credit;
+	uint32_t packets;
+};
+
+void judge_set_door(uint32_t credit)
+{
+	_cleanup_free_ struct door_watch *watches = calloc((size_t)judge.n_cpus, sizeof(*watches));
+	uint32_t zero = 0;
+	int i;
+
+	for (i = 0; watches && i < judge.n_cpus; i++)
+		watches[i].credit = credit;
+	if (!watches || bpf_map_update_elem(judge_map("door_watch"), &zero, watches, BPF_ANY))
+		die("door_watch: %s", strerror(errno));
+}
+
+uint32_t judge_door(void)
+{
+	_cleanup_free_ struct door_watch *watches = calloc((size_t)judge.n_cpus, sizeof(*watches));
+	uint32_t zero = 0, sum = 0;
+	int i;
+
+	if (!watches || bpf_map_lookup_elem(judge_map("door_watch"), &zero, watches))
+		die("door_watch: %s", strerror(errno));
+	for (i = 0; i < judge.n_cpus; i++)
+		sum += watches[i].credit;
+	return sum;
 }
 
 /* Sum over CPUs of the first `n_words` 64-bit words of a per-CPU value of `size` bytes. */

@@ -89,6 +89,10 @@ uint32_t judge_ifindex(void);
 const char *judge_root(void); /* the pinned folder */
 const char *judge_reason(enum sluice_reason reason);
 int judge_map(const char *name); /* descriptor, the judge's */
+
+/* Gives the door (bpf/door.h) of every CPU that much credit; 0 closes it. judge_apply*() give 64, as much as it takes. */
+void judge_set_door(uint32_t credit);
+uint32_t judge_door(void); /* credit of all CPUs together */
 bool judge_flow(const struct packet *p, uint16_t tenant,
 		struct dataplane_flow *ret_flow); /* the flow of a packet, if live */
 bool judge_flow_ends(const struct packet *p, uint16_t tenant, unsigned int within_ms); /* waits for its expiry */

@@ -50,49 +50,42 @@ static uint32_t list_read(struct line_reader *t, const struct sluice_line_list *
 	return list->class[place];
 }
 
-/* Whether the next bits begin with a value that ends before its last one; *ret_bits: how long it is. */
-static bool value_read(uint64_t value, uint64_t bits, unsigned int *ret_bits)
+/* Whether the n bits of a key from `from` on are those of the number, from the top; the number has no others. */
+static bool bits_are(struct line_reader *t, unsigned __int128 key, unsigned int from, uint64_t number, unsigned int n)
 {
-	unsigned int n = 63, i;
+	unsigned int i;
 
-	while (!(value >> (63 - n) & 1))
-		n--;
-	*ret_bits = n;
+	if (n < 64 && number << n)
+		complain(t, "bits behind a prefix");
 	for (i = 0; i < n; i++) {
-		if ((value >> (63 - i) & 1) != (bits >> (63 - i) & 1))
+		if ((uint64_t)(key >> (127 - from - i) & 1) != (number >> (63 - i) & 1))
 			return false;
 	}
 	return true;
 }
 
-static uint32_t match_read(struct line_reader *t, const struct sluice_line_match *match, struct rest *rest)
+static uint32_t match_read(struct line_reader *t, const struct sluice_line_match *match, struct rest rest)
 {
-	uint64_t high = (uint64_t)(rest->key >> 64), low = (uint64_t)rest->key;
-	unsigned int i, bits;
-	bool fits;
+	unsigned int i, value, tail;
 
-	if (match->reserved || match->word[SLUICE_MATCH_PREFIXES] & 0x80000000u)
-		return complain(t, "a match that ends in a child, or whose last word is not 0");
 	for (i = 0; i < SLUICE_MATCH_PREFIXES; i++) {
-		if (!i && match->tail) {
-			fits = value_read(match->tail, low, &bits) && match->value[0] == high;
-			bits += 64;
-			if (match->word[0] & 0x80000000u)
-				return complain(t, "a long prefix leads to a child");
-		} else {
-			if (!match->value[i])
-				return complain(t, "a value without an end");
-			fits = value_read(match->value[i], high, &bits);
-		}
-		if (bits > rest->bits)
+		if (!match->shift[i] || match->shift[i] > 63)
+			return complain(t, "a value of no bits, or too many");
+		value = 64 - match->shift[i];
+		tail = 0;
+		if (i < SLUICE_MATCH_TAILS && match->tail_shift[i] > 63)
+			return complain(t, "a tail of less than no bits");
+		if (i < SLUICE_MATCH_TAILS)
+			tail = 63 - match->tail_shift[i];
+		if (tail && value != 63)
+			return complain(t, "a tail behind a value that has room");
+		if (value + tail > rest.bits && match->class[i] != match->class[SLUICE_MATCH_PREFIXES])
 			return complain(t, "a prefix is longer than what is left");
-		if (!fits)
-			continue;
-		if (match->word[i] & 0x80000000u)
-			take(rest, bits);
-		return match->word[i];
+		if (bits_are(t, rest.key, 0, match->value[i], value) &&
+		    (!tail || bits_are(t, rest.key, 63, match->tail[i], tail)))
+			return match->class[i];
 	}
-	return match->word[SLUICE_MATCH_PREFIXES];
+	return match->class[SLUICE_MATCH_PREFIXES];
 }
 
 static uint32_t skip_read(struct line_reader *t, const struct sluice_skip *skip, struct rest *rest)
@@ -136,7 +129,7 @@ static uint32_t node_read(struct line_reader *t, uint32_t word, struct rest *res
 	memcpy(&line, t->words + place, sizeof(line));
 	if (kind == 29)
 		return skip_read(t, &line.skip, rest);
-	return kind < 25 ? list_read(t, &line.list, *rest) : match_read(t, &line.match, rest);
+	return kind < 25 ? list_read(t, &line.list, *rest) : match_read(t, &line.match, *rest);
 }
 
 uint32_t line_read(struct line_reader *t, uint32_t root, unsigned __int128 key)

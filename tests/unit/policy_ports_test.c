@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Wires and forwarding in the policy language: what is refused and how, and that both ends of a wire are in the model. */
+/* Wires and forwarding in the policy language: what is refused and how, and that both ends of a wire are in the model.
+ */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -38,29 +39,31 @@ Test(policy_ports, errors)
 		{"[{name: p0, wire: p1}, {name: \"p*\"}]", ""},
 		{"[{name: p0, wire: p1, attach: xdp-generic}]", ""},
 		{"[{name: p0, forward: xdp}, {name: \"p*\", forward: kernel}]", ""},
-		{"[{name: p0, wire: p0}]",
-		 E("2:31", "'p0' is wired to itself; name the interface at the other end")},
+		{"[{name: p0, wire: p0}]", E("2:31", "'p0' is wired to itself; name the interface at the other end")},
 		{"[{name: p0, wire: p2}, {name: p1, wire: p2}]",
 		 E("2:53", "'p2' is wired to 'p0' already (t.yaml:2); a wire has two ends, remove one of the two")},
 		{"[{name: p0, wire: p1}, {name: p1, wire: p2}]",
 		 E("2:31", "'p1' is wired to 'p2' already (t.yaml:2); a wire has two ends, remove one of the two")},
 		{"[{name: \"p*\", wire: p1}]",
-		 E("2:33", "'p*' may be several interfaces, and a wire has two ends; write an entry a wire, with names")},
+		 E("2:33",
+		   "'p*' may be several interfaces, and a wire has two ends; write an entry a wire, with names")},
 		{"[{name: p0, wire: \"p*\"}]",
 		 E("2:31", "wire: 'p*' is not the name of one interface; write one, as in eth1")},
-		{"[{name: p0, wire: [p1]}]", E("2:31", "wire must be a single value, not a list; write it without brackets")},
+		{"[{name: p0, wire: [p1]}]",
+		 E("2:31", "wire must be a single value, not a list; write it without brackets")},
 		{"[{name: \"p*\"}, {name: p0, wire: q0}]",
-		 E("2:21", "'p*' stands before 'p0' (t.yaml:2), which is an end of a wire, and takes it; put it after")},
+		 E("2:21",
+		   "'p*' stands before 'p0' (t.yaml:2), which is an end of a wire, and takes it; put it after")},
 		{"[{name: \"q*\"}, {name: p0, wire: q0}]",
-		 E("2:21", "'q*' stands before 'q0' (t.yaml:2), which is an end of a wire, and takes it; put it after")},
+		 E("2:21",
+		   "'q*' stands before 'q0' (t.yaml:2), which is an end of a wire, and takes it; put it after")},
 		{"[{name: p0, wire: p1, attach: tc}]",
 		 E("2:21", "'p0' has attach: tc, and a wire is done in XDP; use attach: auto")},
 		{"[{name: p0, wire: p1}, {name: p1, attach: tc}]",
 		 E("2:43", "'p1' has attach: tc, and a wire is done in XDP; use attach: auto")},
 		{"[{name: p0, forward: xdp, attach: tc}]",
 		 E("2:21", "'p0' has attach: tc, and forward: xdp is done in XDP; use attach: auto")},
-		{"[{name: p0, forward: fast}]",
-		 E("2:34", "forward cannot be 'fast'; choose kernel | xdp")},
+		{"[{name: p0, forward: fast}]", E("2:34", "forward cannot be 'fast'; choose kernel | xdp")},
 		{"[{name: p0, forward: xdp, wire: p1}]",
 		 E("2:21", "'p0' is an end of a wire, which routes nothing; remove 'forward' or 'wire'")},
 		{"[{name: p0, wire: p1, tenant: red}, {name: p1}]",
@@ -108,12 +111,12 @@ Test(policy_ports, errors)
 Test(policy_ports, the_other_end)
 {
 	_cleanup_free_ char *found = NULL;
-	_cleanup_(policy_freep) struct policy *p =
-		load("sluice: 1\ntenants: [red, blue]\nsegments: {a: [10.0.0.0/8]}\n"
-		     "interfaces:\n"
-		     "  - {name: p0, wire: p1, tenant: red, vlans: {7: blue}, vnis: {9: red}, antispoof: [a], attach: xdp}\n"
-		     "  - {name: \"p*\", tenant: blue}\n",
-		     &found);
+	_cleanup_(policy_freep) struct policy *p = load(
+		"sluice: 1\ntenants: [red, blue]\nsegments: {a: [10.0.0.0/8]}\n"
+		"interfaces:\n"
+		"  - {name: p0, wire: p1, tenant: red, vlans: {7: blue}, vnis: {9: red}, antispoof: [a], attach: xdp}\n"
+		"  - {name: \"p*\", tenant: blue}\n",
+		&found);
 	const struct policy_interface *end;
 
 	cr_assert(p, "%s", found);
@@ -164,13 +167,15 @@ Test(policy_ports, one_digest)
 		cr_assert(p && !policy_compile(p, &err, &tables), "%s: %s%s", text, found, err.text);
 		if (!i)
 			first = tables->head;
-		cr_expect_eq(!memcmp(tables->head.digest, first.digest, sizeof(first.digest)), rows[i].same, "%s", text);
+		cr_expect_eq(!memcmp(tables->head.digest, first.digest, sizeof(first.digest)), rows[i].same, "%s",
+			     text);
 		cr_expect_eq(!!(tables->head.flags & SLUICE_HAS_PORTS), i != 5, "%s", text);
 		out = open_memstream(&written, &size);
 		cr_assert_not(policy_write(p, out));
 		fclose(out);
 		again = load(written, &found_again);
-		cr_assert(again && !policy_compile(again, &err, &again_tables), "%s: %s%s", written, found_again, err.text);
+		cr_assert(again && !policy_compile(again, &err, &again_tables), "%s: %s%s", written, found_again,
+			  err.text);
 		cr_expect_arr_eq(again_tables->head.digest, tables->head.digest, sizeof(first.digest), "%s", written);
 	}
 }

@@ -80,6 +80,37 @@ const struct cli_command cli_commands[] = {
 	 "\n"
 	 "  --json   one JSON document: {root, abi, generation, policy, confirm, interfaces, rules, reasons, forwards, flows,\n"
 	 "           answers, lost_events, queues, targets}\n"},
+	{"flows", cmd_flows,
+	 "[FILTER...] [--sort KEY] [--reverse] [--limit N] [--watch [SECONDS]] [--count] [--json]\n"
+	 "       sluice flows --cut FILTER...|--all [--dry-run] [--json]",
+	 "live flows: list, watch or end them",
+	 "One line a live flow: who opened it to whom, its state, the rule that decided it, how long it has been there\n"
+	 "and without a packet, and what it has counted both ways.\n"
+	 "\n"
+	 "Filters; of the same kind one has to fit, of different kinds all:\n"
+	 "  --tenant T          \"\" is the host's\n"
+	 "  --segment NAME      either end is in that segment of the live policy\n"
+	 "  --rule NAME         that decided it; default: none did\n"
+	 "  --state STATE       TCP: opening, established, closing (a FIN was seen), reset, cut; the others: one-way,\n"
+	 "                      answered\n"
+	 "  --address ADDRESS   or a prefix: of either end\n"
+	 "  --port PORT         or a range, as 8000-8999: of either end\n"
+	 "  --protocol NAME     tcp, udp, sctp, icmp, icmpv6, gre, 47\n"
+	 "\n"
+	 "  --sort KEY          bytes, packets, age, idle, rate: the highest first; otherwise as they lie in the table\n"
+	 "  --reverse           the lowest first\n"
+	 "  --limit N           at most so many; the last line says how many there are\n"
+	 "  --watch [SECONDS]   again and again (2): a terminal is drawn over, as many as fit. The rate is that since the\n"
+	 "                      last picture, otherwise that over the flow's life\n"
+	 "  --count             only how many match\n"
+	 "  --json              {generation, flows: [...], live, matched, shown}; with --watch one after the other\n"
+	 "\n"
+	 "  --cut               end the flows that match: the next TCP packet of one belongs to no flow, unless it is a\n"
+	 "                      SYN; any other packet is judged as the first of a new one. Needs a filter, or --all\n"
+	 "  --dry-run           only say how many\n"
+	 "\n"
+	 "Exit status: 0 fine, 1 there was nothing to cut, 2 wrong usage, or no such tenant, rule or segment, 3 the kernel\n"
+	 "refused.\n"},
 	{"explain", cmd_explain,
 	 "POLICY --from ADDRESS --to ADDRESS --service ITEM [--source-port N] [--tenant T] [--all] [--json]",
 	 "why a flow passes or drops",

@@ -146,6 +146,7 @@ static struct json_object *flows_object(const struct dataplane_status *s)
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "live", number(s->flows));
+	json_object_object_add(o, "half_open", number(s->half_open));
 	json_object_object_add(o, "max", number(s->max_flows));
 	return o;
 }

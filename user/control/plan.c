@@ -100,6 +100,8 @@ static int flow_judge(void *arg, const struct dataplane_flow *flow)
 	uint32_t tenant = key->tenant < j->live->n_tenants ? j->tenant[key->tenant] : TENANT_GONE;
 	struct policy_query q = {};
 
+	if (dataplane_flow_state(flow) == FLOW_CUT) /* over, and only kept from coming back */
+		return 0;
 	j->cuts->asked++;
 	memcpy(f.source, key->addr[from], sizeof(f.source));
 	memcpy(f.dest, key->addr[!from], sizeof(f.dest));

@@ -131,6 +131,7 @@ static int load_spare(struct apply *a, struct error *err)
 	int r;
 
 	a->tables->head.generation = a->next;
+	a->tables->head.rmem_max = cookies_rmem_max();
 	table_fit(&a->tables->head, a->dp->control->max_flows);
 	r = tenants_number(a->dp, a->policy, a->tables, err, &n);
 	if (!r)

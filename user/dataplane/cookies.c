@@ -59,6 +59,13 @@ static int setting_read(const char *path)
 	return f && fscanf(f, "%d", &value) == 1 ? value : -1;
 }
 
+uint32_t cookies_rmem_max(void)
+{
+	int value = setting_read("/proc/sys/net/core/rmem_max");
+
+	return value > 0 ? (uint32_t)value : 0;
+}
+
 void cookies_read(bool here, struct dataplane_syn *ret)
 {
 	ret->tcp_syncookies = here ? setting_read("/proc/sys/net/ipv4/tcp_syncookies") : -1;

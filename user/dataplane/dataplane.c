@@ -44,6 +44,7 @@ void dataplane_close(struct dataplane *dp)
 		base_closep(&dp->map[i]);
 	for (i = 0; i < TABLE_COUNT; i++)
 		base_closep(&dp->table[i]);
+	base_closep(&dp->cut);
 	free(dp);
 }
 
@@ -65,6 +66,7 @@ static struct dataplane *dataplane_new(const char *root)
 	for (i = 0; i < TABLE_COUNT; i++)
 		dp->table[i] = -1;
 	dp->n_cpus = libbpf_num_possible_cpus();
+	dp->cut = -1;
 	return dp;
 }
 

@@ -194,6 +194,8 @@ struct dataplane_flow {
 	uint32_t rule;		 /* counter slot of the deciding rule */
 	uint32_t generation;	 /* low half of the one under which the rule was decided */
 	uint8_t originator;	 /* index in key.addr of the end that sent the first packet */
+	uint32_t place;		 /* in the table: no other live flow has it */
+	uint32_t begun;		 /* tells it from another flow that has had its key or its place */
 	uint64_t first_seen_ns;	 /* CLOCK_MONOTONIC, to 17 ms */
 	uint64_t last_seen_ns;	 /* to 0.3 ms */
 	struct dataplane_flow_side side[2]; /* 0: originator to responder */
@@ -205,6 +207,26 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 /* The live flow with that key; -ENOENT: there is none. */
 int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, struct error *err,
 		   struct dataplane_flow *ret_flow);
+
+/* What has been seen of a flow amounts to; the same as to the kernel half, which has its timeouts by it. */
+enum dataplane_flow_state {
+	FLOW_OPENING,	  /* TCP, the handshake is not done */
+	FLOW_ESTABLISHED, /* TCP, also one picked up */
+	FLOW_CLOSING,	  /* TCP, a FIN was seen */
+	FLOW_RESET,	  /* TCP, a RST was seen */
+	FLOW_CUT,	  /* TCP, by dataplane_cut(): no packet is of it any more */
+	FLOW_ONE_WAY,	  /* anything else, only its originator was heard */
+	FLOW_ANSWERED,
+	FLOW_STATES
+};
+enum dataplane_flow_state dataplane_flow_state(const struct dataplane_flow *flow);
+const char *dataplane_flow_state_name(enum dataplane_flow_state state); /* "opening", "one-way"; static */
+
+/*
+ * Ends a flow as it was read: its next TCP packet belongs to none, unless it is a SYN; any other is judged as new.
+ * -ENOENT, without a word in err: it had ended by itself, was cut already, or another has its key.
+ */
+int dataplane_cut(struct dataplane *dp, const struct dataplane_flow *flow, struct error *err);
 
 /* ------------------------------------------------------------------- test runs */
 

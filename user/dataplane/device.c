@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the kernel says of a network device as far as forwarding in XDP depends on it: its driver, and whether that takes
- * frames that are redirected to it. Called by ports.c for interfaces of the caller's network namespace. Nothing is changed.
+ * What the kernel says of a network device as far as forwarding in XDP depends on it: its driver, and whether that
+ * takes frames that are redirected to it. Called by ports.c for interfaces of the caller's network namespace. Nothing
+ * is changed.
  */
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -19,11 +20,11 @@
 #include "dataplane/internal.h"
 
 /* Of linux/netdev.h, which the kernel has from 6.3 on. */
-#define NETDEV_FAMILY	      "netdev"
-#define NETDEV_DEV_GET	      1
-#define NETDEV_ATTR_IFINDEX   1
-#define NETDEV_ATTR_FEATURES  3
-#define NETDEV_XDP_NDO_XMIT   4 /* takes redirected frames */
+#define NETDEV_FAMILY	     "netdev"
+#define NETDEV_DEV_GET	     1
+#define NETDEV_ATTR_IFINDEX  1
+#define NETDEV_ATTR_FEATURES 3
+#define NETDEV_XDP_NDO_XMIT  4 /* takes redirected frames */
 
 /* ------------------------------------------------------------------- generic netlink */
 
@@ -44,15 +45,16 @@ static void request_add(struct request *q, uint16_t type, const void *value, siz
 }
 
 /*
- * Sends a request with one attribute and takes attribute `wanted` out of the answer, at most `size` bytes of it. -ENODATA: the answer
- * does not have it.
+ * Sends a request with one attribute and takes attribute `wanted` out of the answer, at most `size` bytes of it.
+ * -ENODATA: the answer does not have it.
  */
 static int ask(int fd, uint16_t family, uint8_t command, uint16_t type, const void *value, size_t value_size,
 	       uint16_t wanted, void *ret_value, size_t size)
 {
 	_Alignas(8) char answer[8192];
-	struct request q = {.nl = {.nlmsg_len = NLMSG_LENGTH(GENL_HDRLEN), .nlmsg_type = family, .nlmsg_flags = NLM_F_REQUEST},
-			    .genl = {.cmd = command, .version = 1}};
+	struct request q = {
+		.nl = {.nlmsg_len = NLMSG_LENGTH(GENL_HDRLEN), .nlmsg_type = family, .nlmsg_flags = NLM_F_REQUEST},
+		.genl = {.cmd = command, .version = 1}};
 	const struct nlmsghdr *nl = (const void *)answer;
 	const struct nlattr *a;
 	size_t left, used;
@@ -67,8 +69,9 @@ static int ask(int fd, uint16_t family, uint8_t command, uint16_t type, const vo
 	if (!NLMSG_OK(nl, (size_t)n))
 		return -EBADMSG;
 	if (nl->nlmsg_type == NLMSG_ERROR)
-		return nl->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? ((const struct nlmsgerr *)NLMSG_DATA(nl))->error
-									     : -EBADMSG;
+		return nl->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr))
+			       ? ((const struct nlmsgerr *)NLMSG_DATA(nl))->error
+			       : -EBADMSG;
 	left = nl->nlmsg_len > NLMSG_LENGTH(GENL_HDRLEN) ? nl->nlmsg_len - NLMSG_LENGTH(GENL_HDRLEN) : 0;
 	a = (const void *)((const char *)NLMSG_DATA(nl) + GENL_HDRLEN);
 	while (left >= NLA_HDRLEN && a->nla_len >= NLA_HDRLEN && a->nla_len <= left) {
@@ -94,8 +97,9 @@ static int xdp_features(uint32_t ifindex, uint64_t *ret_features)
 		return -errno;
 	r = ask(fd, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, NETDEV_FAMILY, sizeof(NETDEV_FAMILY),
 		CTRL_ATTR_FAMILY_ID, &family, sizeof(family));
-	return r ? r : ask(fd, family, NETDEV_DEV_GET, NETDEV_ATTR_IFINDEX, &ifindex, sizeof(ifindex), NETDEV_ATTR_FEATURES,
-			   ret_features, sizeof(*ret_features));
+	return r ? r
+		 : ask(fd, family, NETDEV_DEV_GET, NETDEV_ATTR_IFINDEX, &ifindex, sizeof(ifindex), NETDEV_ATTR_FEATURES,
+		       ret_features, sizeof(*ret_features));
 }
 
 /* ------------------------------------------------------------------- facts */

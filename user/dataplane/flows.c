@@ -60,12 +60,13 @@ static void flow_decode(const struct sluice_flow *f, const uint8_t addresses6[2]
 {
 	memset(ret, 0, sizeof(*ret));
 	sluice_flow_key_of(f, addresses6, &ret->key);
+	ret->begun = f->first;
 	ret->seen = f->state & SLUICE_FLOW_FACTS;
 	ret->rule = f->state >> SLUICE_FLOW_SLOT;
 	ret->originator = !!(ret->seen & SLUICE_FLOW_SECOND);
 	ret->generation = f->generation;
-	ret->first_seen_ns = moment(f->first, SLUICE_FLOW_FIRST_SHIFT, now_ns);
 	ret->last_seen_ns = moment(f->last, SLUICE_FLOW_LAST_SHIFT, now_ns);
+	ret->first_seen_ns = min(moment(f->first, SLUICE_FLOW_FIRST_SHIFT, now_ns), ret->last_seen_ns);
 	ret->side[0] = side_of(&f->side[0]);
 	ret->side[1] = side_of(&f->side[1]);
 }
@@ -106,8 +107,10 @@ int dataplane_flows(struct dataplane *dp, dataplane_flow_fn fn, void *arg, struc
 
 	for (i = 0; !r && i < t.count; i++)
 		for (unit = 0; !r && unit < SLUICE_FLOW_UNITS; unit++)
-			if (flow_read(&t.buckets[i], unit, now, &flow))
+			if (flow_read(&t.buckets[i], unit, now, &flow)) {
+				flow.place = (uint32_t)(i * SLUICE_FLOW_UNITS + unit);
 				r = fn(arg, &flow);
+			}
 	return r;
 }
 
@@ -123,10 +126,11 @@ int dataplane_flow(struct dataplane *dp, const struct sluice_flow_key *key, stru
 	if (r)
 		return r;
 	sluice_flow_probe(key, dp->control->seed[0], (uint32_t)t.count, &probe);
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < SLUICE_FLOW_PLACES; i++)
 		for (unit = 0; unit < SLUICE_FLOW_UNITS; unit++)
 			if (flow_read(&t.buckets[probe.bucket[i]], unit, time_now_ns(), &flow) &&
 			    !memcmp(&flow.key, key, sizeof(*key))) {
+				flow.place = (uint32_t)(probe.bucket[i] * SLUICE_FLOW_UNITS + unit);
 				*ret_flow = flow;
 				return 0;
 			}

@@ -63,6 +63,7 @@ struct dataplane {
 	uint32_t control_id;	/* kernel id of `control`: a program that uses it is ours */
 	struct sluice_control *control; /* mmapped, read and write */
 	int n_cpus;			/* possible CPUs: values a per-CPU lookup returns */
+	int cut;			/* descriptor of the program that cuts flows; -1: not asked for yet */
 };
 
 #define PROGRAM_XDP "sluice_xdp"
@@ -73,6 +74,7 @@ struct dataplane {
 #define PROGRAM_ANSWER	   "sluice_answer"
 #define PROGRAM_CPUMAP	   "sluice_cpumap"
 #define PROGRAM_CONFIRM	   "sluice_confirm"
+#define PROGRAM_CUT	   "sluice_cut"
 
 /* ------------------------------------------------------------------------- folder.c */
 
@@ -123,6 +125,8 @@ int programs_load_tc(struct dataplane *dp, struct error *err);
 int programs_load_cpumap(struct dataplane *dp, struct error *err);
 /* The program that policies on trial need. */
 int programs_load_confirm(struct dataplane *dp, struct error *err);
+/* The program that cuts flows. */
+int programs_load_cut(struct dataplane *dp, struct error *err);
 int program_get(const struct dataplane *dp, const char *name); /* descriptor or -errno */
 bool program_is_ours(const struct dataplane *dp, uint32_t prog_id);
 uint32_t program_id(int prog_fd); /* 0 on failure */
@@ -227,6 +231,7 @@ void cookie_describe(const struct sluice_policy *policy, const struct sluice_int
 		     struct dataplane_interface *i);
 /* `here`: the folder is in force in this network namespace. */
 void cookies_read(bool here, struct dataplane_syn *ret);
+uint32_t cookies_rmem_max(void); /* net.core.rmem_max; 0: not told in this network namespace */
 
 /* ------------------------------------------------------------------------- bank.c */
 

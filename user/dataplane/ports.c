@@ -171,10 +171,10 @@ static const char *const texts[] = {
 };
 
 static const char *const whats[] = {
-#define SENT	"sent"
-#define DROPPED "dropped"
-#define KERNEL	"kernel"
-#define NOTED	"noted"
+#define SENT			  "sent"
+#define DROPPED			  "dropped"
+#define KERNEL			  "kernel"
+#define NOTED			  "noted"
 #define F(NAME, name, what, text) what,
 	SLUICE_FORWARDS(F)
 #undef F
@@ -216,11 +216,13 @@ static void describe_target(const char *name, const struct device_facts *facts, 
 	if (facts->veth)
 		trouble(i, "veth %s takes no redirected frames; on its far end say `ethtool -K DEVICE gro on`", name);
 	else
-		trouble(i, "the driver of %s takes no redirected frames; use attach: xdp-generic for what is sent to it",
+		trouble(i,
+			"the driver of %s takes no redirected frames; use attach: xdp-generic for what is sent to it",
 			name);
 }
 
-static void describe_wire(const struct dataplane *dp, const struct sluice_interface *entry, struct dataplane_interface *i)
+static void describe_wire(const struct dataplane *dp, const struct sluice_interface *entry,
+			  struct dataplane_interface *i)
 {
 	struct device_facts facts;
 	uint32_t port;
@@ -250,7 +252,8 @@ static void describe_forward(const struct dataplane *dp, const struct sluice_int
 		trouble(i, "its address has changed and the kernel forwards instead; apply again");
 	describe_target(i->name, facts, i);
 	if (bpf_map_lookup_elem(dp->map[MAP_ports], &i->ifindex, &port))
-		trouble(i, "took no redirected frames when the policy was applied, and the kernel forwards instead; apply "
+		trouble(i,
+			"took no redirected frames when the policy was applied, and the kernel forwards instead; apply "
 			"again");
 }
 

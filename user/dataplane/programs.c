@@ -221,6 +221,13 @@ int programs_load_confirm(struct dataplane *dp, struct error *err)
 	return pinned(dp, names[0]) ? 0 : programs_load(dp, names, 1, 0, err);
 }
 
+int programs_load_cut(struct dataplane *dp, struct error *err)
+{
+	static const char *const names[] = {PROGRAM_CUT};
+
+	return pinned(dp, names[0]) ? 0 : programs_load(dp, names, 1, 0, err);
+}
+
 /* ------------------------------------------------------------------- test runs */
 
 static int test_run_skb(int fd, uint32_t ifindex, struct bpf_test_run_opts *opts)

@@ -4,7 +4,7 @@
  * and family.
  *
  * What a lookup costs is the cold lines that it reads, so a line takes all that fits into it: some fifteen intervals of
- * the last 15 bits, or five prefixes. Before them stands a branch as wide as makes most of them fit, so that the way to
+ * the last 15 bits, or four prefixes. Before them stands a branch as wide as makes most of them fit, so that the way to
  * one of 1,000,000 prefixes is a word of the first branch and one line. Where a lot fits nowhere else, branches follow.
  */
 #include <errno.h>
@@ -15,11 +15,12 @@
 #include "policy/region.h"
 
 /* Intervals that a branch leaves to each of its children, at least: what then still fits into a line. */
-#define FILL_LIST  5
+#define FILL_LIST  10
 #define FILL_MATCH 6
 
 #define LISTS_MOST   (SLUICE_LIST_EDGES << SLUICE_LINE_GROUP)
 #define MATCHES_MOST (2 * SLUICE_MATCH_PREFIXES << SLUICE_LINE_GROUP)
+_Static_assert(MATCHES_MOST <= LISTS_MOST, "more intervals than in the longest list are looked at no further");
 
 struct builder {
 	struct compiler *compiler;
@@ -52,6 +53,17 @@ static struct region region_part(const struct builder *b, const struct region *r
 	return part;
 }
 
+static bool classes_are_short(const struct builder *b, const struct region *r)
+{
+	size_t i;
+
+	for (i = r->low; i <= r->high; i++) {
+		if (b->intervals[i].class > UINT16_MAX)
+			return false;
+	}
+	return true;
+}
+
 /* -------------------------------------------------------------------------- lists */
 
 static bool list_fits(const struct builder *b, const struct region *r, unsigned int group)
@@ -62,17 +74,6 @@ static bool list_fits(const struct builder *b, const struct region *r, unsigned 
 	for (i = 0; i < (size_t)1 << group; i++) {
 		part = region_part(b, r, group, i);
 		if (part.high - part.low > SLUICE_LIST_EDGES)
-			return false;
-	}
-	return true;
-}
-
-static bool classes_are_short(const struct builder *b, const struct region *r)
-{
-	size_t i;
-
-	for (i = r->low; i <= r->high; i++) {
-		if (b->intervals[i].class > UINT16_MAX)
 			return false;
 	}
 	return true;
@@ -93,7 +94,7 @@ static void list_fill(const struct builder *b, const struct region *r, struct sl
 	}
 }
 
-/* 0: the region is too large, or has too many intervals. */
+/* 0: the region is too large, or a part of it has too many intervals. */
 static uint32_t list_build(struct builder *b, const struct region *r)
 {
 	struct sluice_line_list line;
@@ -102,7 +103,7 @@ static uint32_t list_build(struct builder *b, const struct region *r)
 	size_t first, i;
 	uint32_t word;
 
-	if (r->bits > SLUICE_LIST_BITS || r->high - r->low > LISTS_MOST || !classes_are_short(b, r))
+	if (r->bits > SLUICE_LIST_BITS)
 		return 0;
 	while (group < SLUICE_LINE_GROUP && group < r->bits && !list_fits(b, r, group))
 		group++;
@@ -126,46 +127,50 @@ static uint64_t prefix_bits(const struct region *r, const struct region *prefix,
 	return (uint64_t)(prefix->first << (128 - r->bits) << used >> 64);
 }
 
-/* `bits` of them, then a one, then zeros. */
-static uint64_t match_value(uint64_t left, unsigned int bits)
+/* The first of n bits, from the top. */
+static uint64_t bits_keep(uint64_t bits, unsigned int n)
 {
-	return (bits ? left >> (64 - bits) << (64 - bits) : 0) | 1ull << (63 - bits);
+	return n ? bits >> (64 - n) << (64 - n) : 0;
 }
 
-static struct sluice_line_match match_fill(struct builder *b, const struct region *r, const struct cover *cover)
+static void match_put(struct sluice_line_match *line, size_t i, const struct region *r, const struct region *prefix)
 {
-	struct sluice_line_match line = {.word[SLUICE_MATCH_PREFIXES] = cover->other};
-	const struct region *prefix;
-	unsigned int bits;
+	unsigned int bits = r->bits - prefix->bits, value = min(bits, (unsigned int)SLUICE_MATCH_BITS);
+
+	line->value[i] = bits_keep(prefix_bits(r, prefix, 0), value);
+	line->shift[i] = (uint8_t)(64 - value);
+	if (bits == value)
+		return;
+	line->tail[i] = bits_keep(prefix_bits(r, prefix, value), bits - value);
+	line->tail_shift[i] = (uint8_t)(63 - (bits - value));
+}
+
+static struct sluice_line_match match_fill(const struct builder *b, const struct region *r, const struct cover *cover)
+{
+	struct sluice_line_match line = {.class[SLUICE_MATCH_PREFIXES] = (uint16_t)cover->other};
 	size_t i;
 
+	memset(line.tail_shift, 63, sizeof(line.tail_shift));
 	for (i = 0; i < cover->count; i++) {
-		prefix = &cover->prefix[i];
-		bits = r->bits - prefix->bits;
-		line.value[i] = prefix_bits(r, prefix, 0);
-		if (bits <= SLUICE_MATCH_BITS)
-			line.value[i] = match_value(line.value[i], bits);
-		else /* the first, and no other */
-			line.tail = match_value(prefix_bits(r, prefix, 64), bits - 64);
-		line.word[i] = region_build(b, prefix);
+		match_put(&line, i, r, &cover->prefix[i]);
+		line.class[i] = (uint16_t)b->intervals[cover->prefix[i].low].class;
 	}
 	for (; i < SLUICE_MATCH_PREFIXES; i++) {
-		line.value[i] = match_value(0, 0);
-		line.word[i] = cover->other;
+		line.shift[i] = 1;
+		line.class[i] = (uint16_t)cover->other;
 	}
 	return line;
 }
 
 /* Prefixes of each of the 2^group parts of the region. */
-static bool covers_find(const struct builder *b, const struct region *r, unsigned int group, unsigned int longest,
-			struct cover *covers)
+static bool covers_find(const struct builder *b, const struct region *r, unsigned int group, struct cover *covers)
 {
 	struct region part;
 	size_t i;
 
 	for (i = 0; i < (size_t)1 << group; i++) {
 		part = region_part(b, r, group, i);
-		if (!cover_find(b->intervals, &part, longest, &covers[i]))
+		if (!cover_find(b->intervals, &part, &covers[i]))
 			return false;
 	}
 	return true;
@@ -175,7 +180,7 @@ static bool covers_find(const struct builder *b, const struct region *r, unsigne
 static uint32_t match_build(struct builder *b, const struct region *r)
 {
 	struct cover covers[1 << SLUICE_LINE_GROUP];
-	unsigned int group, most = min((unsigned int)SLUICE_LINE_GROUP, r->bits);
+	unsigned int group = 0, most = min((unsigned int)SLUICE_LINE_GROUP, r->bits);
 	struct sluice_line_match line;
 	struct region part;
 	size_t first, i;
@@ -183,19 +188,15 @@ static uint32_t match_build(struct builder *b, const struct region *r)
 
 	if (r->high - r->low > MATCHES_MOST)
 		return 0;
-	for (group = 0; group <= most && !covers_find(b, r, group, SLUICE_MATCH_TAIL, covers); group++)
-		;
-	if (group > most) {
-		group = 0;
-		if (!covers_find(b, r, group, SLUICE_MATCH_BITS, covers))
+	while (!covers_find(b, r, group, covers)) {
+		if (group++ == most)
 			return 0;
 	}
 	word = node_add(b, SLUICE_LINE_MATCH + group, (size_t)1 << group, &first);
 	for (i = 0; i < (size_t)1 << group && !b->failed; i++) {
 		part = region_part(b, r, group, i);
 		line = match_fill(b, &part, &covers[i]);
-		if (!b->failed)
-			memcpy(b->compiler->lines.items + first + i * SLUICE_LINE_WORDS, &line, sizeof(line));
+		memcpy(b->compiler->lines.items + first + i * SLUICE_LINE_WORDS, &line, sizeof(line));
 	}
 	return word;
 }
@@ -211,7 +212,7 @@ static uint32_t skip_build(struct builder *b, const struct region *r)
 	if (!region_core(b->intervals, r, 64, &core) || r->bits - core.bits < SLUICE_LINE_BITS)
 		return 0;
 	skip.bits = r->bits - core.bits;
-	skip.value = prefix_bits(r, &core, 0) >> (64 - skip.bits) << (64 - skip.bits);
+	skip.value = bits_keep(prefix_bits(r, &core, 0), skip.bits);
 	word = node_add(b, SLUICE_LINE_SKIP, 1, &first);
 	skip.equal = region_build(b, &core);
 	if (!b->failed)
@@ -257,13 +258,15 @@ static uint32_t branch_build(struct builder *b, const struct region *r)
 /* The word of a region. */
 static uint32_t region_build(struct builder *b, const struct region *r)
 {
-	uint32_t word;
+	uint32_t word = 0;
 
 	if (r->low == r->high || b->failed)
 		return b->intervals[r->low].class;
-	word = list_build(b, r);
-	if (!word)
-		word = match_build(b, r);
+	if (r->high - r->low <= LISTS_MOST && classes_are_short(b, r)) {
+		word = list_build(b, r);
+		if (!word)
+			word = match_build(b, r);
+	}
 	if (!word)
 		word = skip_build(b, r);
 	return word ? word : branch_build(b, r);

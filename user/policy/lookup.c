@@ -58,35 +58,19 @@ static unsigned int list_place(const struct sluice_line_list *list, address_t ke
 	return place;
 }
 
-/* How long the prefix of a value is: before the last one and the zeros. */
-static unsigned int value_bits(uint64_t value)
+/* The class of the first prefix that fits. */
+static uint32_t match_class(const struct sluice_line_match *match, address_t key)
 {
-	return 63 - (unsigned int)__builtin_ctzll(value);
-}
-
-static bool value_fits(uint64_t value, uint64_t bits)
-{
-	unsigned int n = value_bits(value);
-
-	return !n || value >> (64 - n) == bits >> (64 - n);
-}
-
-/* The word of the first prefix that fits; its bits are used up if it is a child. */
-static uint32_t match_word(const struct sluice_line_match *match, address_t *key)
-{
-	uint64_t high = (uint64_t)(*key >> 64), low = (uint64_t)*key;
+	uint64_t bits = (uint64_t)(key >> 64), rest = (uint64_t)(key >> 1);
 	unsigned int i;
 
-	if (match->tail && high == match->value[0] && value_fits(match->tail, low))
-		return match->word[0];
-	for (i = match->tail ? 1 : 0; i < SLUICE_MATCH_PREFIXES; i++) {
-		if (!value_fits(match->value[i], high))
+	for (i = 0; i < SLUICE_MATCH_PREFIXES; i++) {
+		if ((bits ^ match->value[i]) >> match->shift[i])
 			continue;
-		if (match->word[i] & SLUICE_TRIE_CHILD)
-			*key <<= value_bits(match->value[i]);
-		break;
+		if (i >= SLUICE_MATCH_TAILS || !((rest ^ match->tail[i]) >> match->tail_shift[i] >> 1))
+			break;
 	}
-	return match->word[i];
+	return match->class[i];
 }
 
 /* The line of a group that the next bits say; they are used up. */
@@ -116,7 +100,7 @@ static uint32_t lines_walk(const struct policy_words *lines, uint32_t word, addr
 			word = list->class[list_place(list, key)];
 		} else if (kind < SLUICE_LINE_SKIP) {
 			node = group_line(node, kind - SLUICE_LINE_MATCH, &key);
-			word = match_word((const void *)node, &key);
+			word = match_class((const void *)node, key);
 		} else {
 			word = skip_word(node, &key);
 		}

@@ -310,6 +310,18 @@ int policy_query_address(const char *text, uint8_t ret_addr[16], struct error *e
 /* The number of a tenant by name; the host's tenant 0 has none. */
 int policy_query_tenant(const struct policy *p, const char *name, uint16_t *ret_tenant, struct error *err);
 
+/*
+ * The addresses of one segment, to be asked often: made once, then a binary search a question. The policy must outlive
+ * it. -EINVAL: no segment of that name, and err says which is near.
+ */
+struct policy_addresses;
+int policy_addresses_of(const struct policy *p, const char *segment, struct error *err,
+			struct policy_addresses **ret_addresses);
+/* Whether the segment holds in `tenant` (a number of that policy) and contains the address, IPv4-mapped. */
+bool policy_addresses_have(const struct policy_addresses *a, uint16_t tenant, const uint8_t addr[16]);
+void policy_addresses_free(struct policy_addresses *a);
+void policy_addresses_freep(struct policy_addresses **a);
+
 /* Name and text of a reason ("antispoof", "source address may not ..."), and whether it drops; from reasons.def. */
 const char *reason_name(enum sluice_reason r);
 const char *reason_text(enum sluice_reason r);

@@ -77,7 +77,8 @@ static void end_imply(struct ports *c, size_t i)
 	}
 	end = (struct policy_interface){
 		.place = from->wire_place,
-		.attach = from->attach == POLICY_ATTACH_TC ? POLICY_ATTACH_AUTO : from->attach, /* refused once is enough */
+		.attach = from->attach == POLICY_ATTACH_TC ? POLICY_ATTACH_AUTO
+							   : from->attach, /* refused once is enough */
 		.tenant = from->tenant,
 		.wire_place = from->place,
 	};
@@ -99,8 +100,7 @@ static void end_find(struct ports *c, size_t i)
 	struct policy_interface *end = interface_named(c->policy, from->wire);
 
 	if (!strcmp(from->wire, from->name)) {
-		refuse(c, from->wire_place, "'%s' is wired to itself; name the interface at the other end",
-		       from->name);
+		refuse(c, from->wire_place, "'%s' is wired to itself; name the interface at the other end", from->name);
 	} else if (!end) {
 		end_imply(c, i);
 	} else if (!end->wire) {
@@ -184,23 +184,31 @@ static void networks_compare(struct ports *c, const struct policy_interface *a, 
 	at = &x.items[i];
 	other = &y.items[i];
 	if (i < x.count && i < y.count && at->id == other->id)
-		refuse(c, a->place, "%s %u is of tenant %s at '%s' and of %s at '%s', the other end of its wire (%s:%u); "
-		       "give it one tenant", what, at->id, tenant_name(c->policy, at->tenant), a->name,
-		       tenant_name(c->policy, other->tenant), b->name, b->place.file, b->place.line);
+		refuse(c, a->place,
+		       "%s %u is of tenant %s at '%s' and of %s at '%s', the other end of its wire (%s:%u); "
+		       "give it one tenant",
+		       what, at->id, tenant_name(c->policy, at->tenant), a->name, tenant_name(c->policy, other->tenant),
+		       b->name, b->place.file, b->place.line);
 	else if (i == y.count || (i < x.count && at->id < other->id))
-		refuse(c, b->place, "%s %u is listed at '%s' (%s:%u) and not here, at the other end of its wire; list it "
-		       "at both ends or none", what, at->id, a->name, a->place.file, a->place.line);
+		refuse(c, b->place,
+		       "%s %u is listed at '%s' (%s:%u) and not here, at the other end of its wire; list it "
+		       "at both ends or none",
+		       what, at->id, a->name, a->place.file, a->place.line);
 	else
-		refuse(c, a->place, "%s %u is listed at '%s' (%s:%u) and not here, at the other end of its wire; list it "
-		       "at both ends or none", what, other->id, b->name, b->place.file, b->place.line);
+		refuse(c, a->place,
+		       "%s %u is listed at '%s' (%s:%u) and not here, at the other end of its wire; list it "
+		       "at both ends or none",
+		       what, other->id, b->name, b->place.file, b->place.line);
 }
 
 static void ends_compare(struct ports *c, const struct policy_interface *a, const struct policy_interface *b)
 {
 	if (a->tenant != b->tenant)
-		refuse(c, a->place, "'%s' is of tenant %s and '%s', the other end of its wire, of %s (%s:%u); give both "
-		       "the same", a->name, tenant_name(c->policy, a->tenant), b->name,
-		       tenant_name(c->policy, b->tenant), b->place.file, b->place.line);
+		refuse(c, a->place,
+		       "'%s' is of tenant %s and '%s', the other end of its wire, of %s (%s:%u); give both "
+		       "the same",
+		       a->name, tenant_name(c->policy, a->tenant), b->name, tenant_name(c->policy, b->tenant),
+		       b->place.file, b->place.line);
 	networks_compare(c, a, b, false);
 	if (!c->failed)
 		networks_compare(c, a, b, true);
@@ -215,15 +223,19 @@ static void globs_check(struct ports *c, size_t i)
 
 	for (other = c->policy->interfaces; other < end; other++)
 		if (other->is_glob && !fnmatch(other->name, end->name, 0))
-			refuse(c, other->place, "'%s' stands before '%s' (%s:%u), which is an end of a wire, and takes "
-			       "it; put it after", other->name, end->name, end->place.file, end->place.line);
+			refuse(c, other->place,
+			       "'%s' stands before '%s' (%s:%u), which is an end of a wire, and takes "
+			       "it; put it after",
+			       other->name, end->name, end->place.file, end->place.line);
 }
 
 static void port_check(struct ports *c, const struct policy_interface *port)
 {
 	if (port->wire && port->is_glob)
-		refuse(c, port->wire_place, "'%s' may be several interfaces, and a wire has two ends; write an entry a "
-		       "wire, with names", port->name);
+		refuse(c, port->wire_place,
+		       "'%s' may be several interfaces, and a wire has two ends; write an entry a "
+		       "wire, with names",
+		       port->name);
 	if (port->wire && port->forward)
 		refuse(c, port->place, "'%s' is an end of a wire, which routes nothing; remove 'forward' or 'wire'",
 		       port->name);

@@ -15,6 +15,7 @@
 
 #define INTERVALS_MOST (2 * SLUICE_MATCH_PREFIXES + 1) /* more cannot come of so many prefixes */
 #define NODES_MOST     512
+#define BITS_MOST      (2 * SLUICE_MATCH_BITS) /* of a prefix, beyond the region's */
 
 static address_t region_last(const struct region *r)
 {
@@ -51,7 +52,8 @@ static unsigned int bits_of(address_t x)
 	return low ? 64 - (unsigned int)__builtin_clzll(low) : 0;
 }
 
-bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer, struct region *ret_core)
+bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer,
+		 struct region *ret_core)
 {
 	address_t first = interval_first(intervals, r->low + 1), last = intervals[r->high - 1].last;
 	struct region core = {.low = r->low, .high = r->high};
@@ -72,15 +74,14 @@ bool region_core(const struct interval *intervals, const struct region *r, unsig
 /* --------------------------------------------------------------------------- cover */
 
 /*
- * A node without children is uniform, or `inner`: not uniform, but no prefix may be longer. With one, it has one class but
- * for a block somewhere in it. With two, they are its halves.
+ * A node without children is uniform. With one, it has one class but for a block somewhere in it, the child. With two, they
+ * are its halves.
  */
 struct node {
 	struct region region;
-	bool inner;
 	unsigned int n_children;
 	unsigned int child[2];
-	size_t n_classes; /* 0: none is better than another */
+	size_t n_classes;
 	uint32_t classes[INTERVALS_MOST];
 };
 
@@ -88,7 +89,6 @@ struct tree {
 	const struct interval *intervals;
 	const struct region *top;
 	struct cover *cover;
-	unsigned int longest;
 	bool failed;
 	unsigned int n_nodes;
 	struct node nodes[NODES_MOST];
@@ -155,10 +155,9 @@ static unsigned int node_build(struct tree *t, const struct region *r)
 	*n = (struct node){.region = *r, .n_classes = 1, .classes[0] = t->intervals[r->low].class};
 	if (r->low == r->high)
 		return number;
-	if (depth == t->longest) {
-		n->inner = true;
-		n->n_classes = 0;
-	} else if (region_core(t->intervals, r, t->longest - depth, &core) && r->bits - core.bits > 1) {
+	if (depth == BITS_MOST) {
+		t->failed = true;
+	} else if (region_core(t->intervals, r, BITS_MOST - depth, &core) && r->bits - core.bits > 1) {
 		n->n_children = 1;
 		n->child[0] = node_build(t, &core);
 	} else {
@@ -168,87 +167,65 @@ static unsigned int node_build(struct tree *t, const struct region *r)
 	return number;
 }
 
-static void prefix_add(struct tree *t, const struct region *r)
+/* Interval `low` of the prefix is one of the class. What else is in it, longer prefixes say, which stand before it. */
+static void prefix_add(struct tree *t, const struct region *r, uint32_t class)
 {
-	if (t->cover->count < SLUICE_MATCH_PREFIXES)
-		t->cover->prefix[t->cover->count++] = *r;
-	else
+	struct region *prefix = &t->cover->prefix[t->cover->count];
+
+	if (t->cover->count == SLUICE_MATCH_PREFIXES) {
 		t->failed = true;
-}
-
-/* The region as if all of it were of one class that it has: longer prefixes, which stand before it, say what is not. */
-static void prefix_add_uniform(struct tree *t, const struct region *r, uint32_t class)
-{
-	struct region uniform = *r;
-
-	while (t->intervals[uniform.low].class != class)
-		uniform.low++;
-	uniform.high = uniform.low;
-	prefix_add(t, &uniform);
+		return;
+	}
+	t->cover->count++;
+	*prefix = *r;
+	while (t->intervals[prefix->low].class != class)
+		prefix->low++;
 }
 
 static void node_emit(struct tree *t, const struct node *n, uint32_t inherited)
 {
-	uint32_t class = inherited;
+	uint32_t class = node_has(n, inherited) ? inherited : n->classes[0];
 	unsigned int i;
 
-	if (t->failed)
-		return;
-	if (n->inner) {
-		prefix_add(t, &n->region);
-		return;
-	}
-	if (n->n_classes && !node_has(n, inherited))
-		class = n->classes[0];
-	for (i = 0; i < n->n_children; i++)
+	for (i = 0; i < n->n_children && !t->failed; i++)
 		node_emit(t, &t->nodes[n->child[i]], class);
-	if (class != inherited)
-		prefix_add_uniform(t, &n->region, class);
+	if (class != inherited && !t->failed)
+		prefix_add(t, &n->region, class);
 }
 
-/* Prefixes are at most `longest` bits longer than the region. */
-static bool tree_cover(struct tree *t, const struct interval *intervals, const struct region *r, unsigned int longest,
+static bool tree_cover(struct tree *t, const struct interval *intervals, const struct region *r,
 		       struct cover *ret_cover)
 {
-	const struct node *top = &t->nodes[0];
-
-	*ret_cover = (struct cover){};
 	t->intervals = intervals;
 	t->top = r;
-	t->longest = longest;
 	t->cover = ret_cover;
 	t->failed = false;
 	t->n_nodes = 0;
 	node_build(t, r);
 	if (t->failed)
 		return false;
-	ret_cover->other = top->n_classes ? top->classes[0] : intervals[r->low].class;
-	node_emit(t, top, ret_cover->other);
+	*ret_cover = (struct cover){.other = t->nodes[0].classes[0]};
+	node_emit(t, &t->nodes[0], ret_cover->other);
 	return !t->failed;
 }
 
-/* Moves the long prefix, if there is one, before the others, which are all shorter. False: it has no place there. */
+/* Moves the long prefixes before the others, which lie around them or elsewhere. False: there are too many. */
 static bool cover_sort(const struct region *r, struct cover *cover)
 {
-	struct region *longest = NULL, first;
-	size_t i;
+	struct region moved;
+	size_t i, n = 0;
 
 	for (i = 0; i < cover->count; i++) {
 		if (r->bits - cover->prefix[i].bits <= SLUICE_MATCH_BITS)
 			continue;
-		if (longest || cover->prefix[i].low != cover->prefix[i].high)
-			return false;
-		longest = &cover->prefix[i];
+		moved = cover->prefix[i];
+		memmove(&cover->prefix[n + 1], &cover->prefix[n], (i - n) * sizeof(moved));
+		cover->prefix[n++] = moved;
 	}
-	if (longest) {
-		first = *longest;
-		memmove(&cover->prefix[1], &cover->prefix[0], (size_t)(longest - cover->prefix) * sizeof(first));
-		cover->prefix[0] = first;
-	}
-	return true;
+	return n <= SLUICE_MATCH_TAILS;
 }
 
-bool cover_find(const struct interval *intervals, const struct region *r, unsigned int longest, struct cover *ret_cover)
+bool cover_find(const struct interval *intervals, const struct region *r, struct cover *ret_cover)
 {
 	struct cover cover;
 	struct tree t; /* large: only what is used is set */
@@ -257,7 +234,7 @@ bool cover_find(const struct interval *intervals, const struct region *r, unsign
 		return false;
 	if (r->low == r->high)
 		cover = (struct cover){.other = intervals[r->low].class};
-	else if (!tree_cover(&t, intervals, r, longest, &cover) || !cover_sort(r, &cover))
+	else if (!tree_cover(&t, intervals, r, &cover) || !cover_sort(r, &cover))
 		return false;
 	*ret_cover = cover;
 	return true;

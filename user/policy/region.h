@@ -17,8 +17,8 @@ struct region {
 };
 
 /*
- * Prefixes within a region, the first that fits decides. Only the first may be more than SLUICE_MATCH_BITS longer than the
- * region. One that is not uniform is exactly so much longer.
+ * Prefixes within a region, the first that fits decides; only SLUICE_MATCH_TAILS, and these the first, are more than
+ * SLUICE_MATCH_BITS longer than the region. The interval `low` of each says its class.
  */
 struct cover {
 	uint32_t other; /* class where none fits */
@@ -38,12 +38,10 @@ void region_narrow(const struct interval *intervals, struct region *r);
  * The smallest block that holds all that is not uniform, if around it there is one class; at most `longer` bits longer
  * than the region, which is not uniform itself. False: it is the region, or there are two classes around it.
  */
-bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer, struct region *ret_core);
+bool region_core(const struct interval *intervals, const struct region *r, unsigned int longer,
+		 struct region *ret_core);
 
-/*
- * Prefixes that are up to `longest` bits longer than the region. False: there are more than a line holds, or too many
- * intervals to look, or the region has no such prefixes.
- */
-bool cover_find(const struct interval *intervals, const struct region *r, unsigned int longest, struct cover *ret_cover);
+/* False: there are more prefixes than a line holds, or too many intervals to look. */
+bool cover_find(const struct interval *intervals, const struct region *r, struct cover *ret_cover);
 
 #endif
