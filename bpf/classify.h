@@ -162,7 +162,7 @@ __noinline int classify_decide(struct pkt *pkt)
 	if (classify(&pkt->tuple, &pkt->decision))
 		return SLUICE_R_INTERNAL;
 	stray = pkt->tuple.protocol == IPPROTO_TCP && !tcp_opens(pkt);
-	pickup = stray && !(pkt->tcp_flags & (TCP_SYN | TCP_RST)) && pickup_is_open(pkt_now(pkt), pkt->tuple.bank);
+	pickup = stray && tcp_is_within(pkt) && pickup_is_open(pkt_now(pkt), pkt->tuple.bank);
 	if (!decision_keeps_flow(&pkt->decision)) {
 		if (pkt->decision.action != SLUICE_ACTION_ALLOW && pickup && pickup_reverse(pkt))
 			return UNDECIDED;

@@ -120,7 +120,7 @@ static __always_inline bool tcp_is_plain(const struct tcphdr *tcp, __u32 left, _
 	__u8 flags = ((const __u8 *)tcp)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
 
 	*ret_opens = (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	return tcp->doff >= 5 && tcp->doff * 4 <= left && flags && (flags & (TCP_SYN | TCP_FIN)) != (TCP_SYN | TCP_FIN);
+	return tcp->doff >= 5 && tcp->doff * 4 <= left && flags && !(flags & TCP_SYN && flags & (TCP_FIN | TCP_RST));
 }
 
 static __always_inline bool ip4_is_plain(const struct iphdr *ip, __u32 room)

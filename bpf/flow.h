@@ -24,7 +24,7 @@ static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
 		facts |= SLUICE_FLOW_SYN(dir);
 	if (pkt->tcp_flags & TCP_ACK)
 		facts |= SLUICE_FLOW_ACK(dir);
-	if (pkt->tcp_flags & TCP_FIN)
+	if ((pkt->tcp_flags & (TCP_FIN | TCP_ACK)) == (TCP_FIN | TCP_ACK)) /* RFC 9293, 3.10.7.4: without ACK it is dropped */
 		facts |= SLUICE_FLOW_FIN(dir);
 	if (pkt->tcp_flags & TCP_RST)
 		facts |= SLUICE_FLOW_RST;
@@ -164,6 +164,19 @@ static __always_inline bool flow_may_be(struct pkt *pkt)
 }
 
 /*
+ * Whether a SYN opens a new connection between the ports of one that ends. The other end may do that only when the
+ * old one is over for both: else anybody could end a half-closed one with a SYN that no rule allows.
+ */
+static __always_inline bool flow_is_reused(const struct pkt *pkt, const struct sluice_flow *flow)
+{
+	__u32 facts = flow_facts_seen(flow);
+
+	if (pkt->icmp_error || !tcp_opens(pkt) || !(facts & FLOW_CLOSING))
+		return false;
+	return flow_is_closed(facts) || pkt->from == !!(facts & SLUICE_FLOW_SECOND);
+}
+
+/*
  * Whether a flow that was found is none: its time is over, or its ports are used anew. A flow that was seen within the
  * same tick is not asked.
  */
@@ -171,7 +184,7 @@ static __always_inline bool flow_is_past(struct pkt *pkt, const struct sluice_fl
 {
 	__u64 now = pkt_now(pkt);
 
-	if (!pkt->icmp_error && tcp_opens(pkt) && flow_facts_seen(flow) & FLOW_CLOSING)
+	if (flow_is_reused(pkt, flow))
 		return true;
 	return (replay || flow_tick(now) != *(const volatile __u32 *)&flow->last) &&
 	       flow_is_over(flow, now, pkt->tuple.bank);

@@ -9,15 +9,23 @@
 #define FLOW_CLOSING	 (SLUICE_FLOW_FIN(0) | SLUICE_FLOW_FIN(1) | SLUICE_FLOW_RST)
 #define FLOW_SHOOK_HANDS (SLUICE_FLOW_ACK(0) | SLUICE_FLOW_ACK(1))
 
+/* For both ends. Half-closed is open: the other direction may go on for as long as it likes (RFC 9293, 3.6). */
+static __always_inline bool flow_is_closed(__u32 facts)
+{
+	return facts & SLUICE_FLOW_RST || (facts & FLOW_CLOSING) == (SLUICE_FLOW_FIN(0) | SLUICE_FLOW_FIN(1));
+}
+
 static __always_inline enum sluice_timeout flow_timeout_kind(__u8 protocol, __u32 facts)
 {
 	switch (protocol) {
 	case IPPROTO_TCP:
-		if (facts & FLOW_CLOSING) /* a cut one is remembered for as long as it could be picked up */
+		if (flow_is_closed(facts)) /* a cut one is remembered for as long as it could be picked up */
 			return facts & SLUICE_FLOW_CUT ? SLUICE_T_PICKUP : SLUICE_T_TCP_CLOSING;
 		if ((facts & FLOW_SHOOK_HANDS) == FLOW_SHOOK_HANDS || facts & SLUICE_FLOW_PICKED_UP)
 			return SLUICE_T_TCP_ESTABLISHED;
 		return SLUICE_T_TCP_OPENING;
+	case IPPROTO_SCTP: /* answered: heartbeats come every 30 s and a little more, RFC 9260, 8.3 */
+		return facts & SLUICE_FLOW_REPLIED ? SLUICE_T_UDP_STREAM : SLUICE_T_OTHER;
 	case IPPROTO_UDP:
 		return facts & SLUICE_FLOW_REPLIED ? SLUICE_T_UDP_STREAM : SLUICE_T_UDP;
 	case IPPROTO_ICMP:

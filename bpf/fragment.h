@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stage 5: later fragments carry no ports, so they get what their first one got, for 30 s and within one policy. */
+/*
+ * Stage 5: later fragments carry no ports, so they get what their first one got, for 30 s and within one policy. None may
+ * begin before the end of the first: what was judged there would not be what the receiver puts together (RFC 1858,
+ * RFC 5722). Of two first fragments of one datagram the newer counts, since identifiers are used anew.
+ */
 #ifndef SLUICE_BPF_FRAGMENT_H
 #define SLUICE_BPF_FRAGMENT_H
 
@@ -27,6 +31,8 @@ static __noinline int fragment_later(struct pkt *pkt)
 	first = bpf_map_lookup_elem(&fragments, &key);
 	if (!first || first->generation != pkt->generation || pkt_now(pkt) - first->seen_ns > SLUICE_FRAGMENT_NS)
 		return SLUICE_R_FRAGMENT_UNKNOWN;
+	if (pkt->fragment_span < first->end)
+		return SLUICE_R_FRAGMENT_OVERLAP;
 	pkt->decision.slot = first->rule;
 	if (first->opener)
 		pkt->decision.flags |= DECISION_SECOND;
@@ -48,6 +54,7 @@ static __noinline void fragment_keep(struct pkt *pkt, int reason)
 		.opener = pkt_opener(pkt),
 		.reason = reason,
 		.rule = pkt->decision.slot,
+		.end = pkt->fragment_span,
 	};
 	struct sluice_fragment_key key;
 

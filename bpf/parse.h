@@ -28,6 +28,17 @@
 #define IP6_EXTENSIONS_MAX 8
 #define IP_LENGTH_MAX	   65535 /* what the 16-bit length fields can say; above it they hold 0 */
 
+#define IP4_OPTIONS_MAX 40
+#define OPTION_END	0
+#define OPTION_NOTHING	1
+#define OPTION_LOOSE	131 /* loose and strict source route */
+#define OPTION_STRICT	137
+
+#define TCP_HEADER_MIN	20
+#define SCTP_HEADER	12
+
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
 #define NEXT_HOP_BY_HOP	 0
 #define NEXT_ROUTING	 43
 #define NEXT_FRAGMENT	 44
@@ -135,10 +146,66 @@ static __always_inline int parse_ipv4_checksum(struct cursor *c, const struct ip
 	return sum == 0xffff ? UNDECIDED : SLUICE_R_IP_CHECKSUM;
 }
 
-static __always_inline int parse_ipv4(struct cursor *c, struct pkt *pkt, __u32 room, __u32 *ret_left)
+/*
+ * Reads the options: they must lie within the header, and a packet whose sender chooses its way is one whose destination
+ * address says nothing about where it goes (RFC 7126, 4.3 and 4.4).
+ */
+static __always_inline int check_options(void *ctx, enum sluice_hook hook, __u32 offset, __u32 size)
+{
+	__u8 option[IP4_OPTIONS_MAX + 1] = {}; /* the last byte ends a list whose last option has no room for a length */
+	__u32 at = 0;
+
+	if (!size || size > IP4_OPTIONS_MAX || frame_load(ctx, hook, offset, option, size))
+		return SLUICE_R_SHORT;
+	for (int i = 0; i < IP4_OPTIONS_MAX; i++) {
+		asm volatile("%0 ^= %1; %0 ^= %1" : "+r"(at) : "r"(size)); /* one state a round, not one a way to it */
+		if (at >= IP4_OPTIONS_MAX || at >= size || option[at] == OPTION_END)
+			return UNDECIDED;
+		if (option[at] == OPTION_LOOSE || option[at] == OPTION_STRICT)
+			return SLUICE_R_SOURCE_ROUTE;
+		if (option[at] == OPTION_NOTHING) {
+			at++;
+			continue;
+		}
+		if (option[at + 1] < 2 || at + option[at + 1] > size)
+			return SLUICE_R_IP_OPTIONS;
+		at += option[at + 1];
+	}
+	return UNDECIDED;
+}
+
+/* Global, once a context type: verified once, and with a frame of its own for the options. */
+__noinline int check_options_xdp(struct xdp_md *ctx, __u32 offset, __u32 size)
+{
+	return check_options(ctx, SLUICE_HOOK_XDP, offset, size);
+}
+
+__noinline int check_options_skb(struct __sk_buff *ctx, __u32 offset, __u32 size)
+{
+	return check_options(ctx, SLUICE_HOOK_TC_INGRESS, offset, size);
+}
+
+/* Only a host that talks to itself sends to its own address, and that does not leave it. */
+static __always_inline bool is_within_host(const struct pkt *pkt)
+{
+	return !replay && pkt->ifindex == LOOPBACK_IFINDEX;
+}
+
+/* Of a later fragment: it may neither reach into a transport header (RFC 1858, RFC 3128) nor past the largest datagram. */
+static __always_inline int check_later(const struct pkt *pkt, __u32 left)
+{
+	if ((pkt->fragment_protocol == IPPROTO_TCP && pkt->fragment_span < TCP_HEADER_MIN) ||
+	    (pkt->fragment_protocol == IPPROTO_SCTP && pkt->fragment_span < SCTP_HEADER))
+		return SLUICE_R_FRAGMENT_TINY;
+	return pkt->fragment_span + left > IP_LENGTH_MAX ? SLUICE_R_FRAGMENT_OVERLAP : UNDECIDED;
+}
+
+/* `data`: start of the frame. */
+static __always_inline int parse_ipv4(void *ctx, enum sluice_hook hook, void *data, struct cursor *c, struct pkt *pkt,
+				      __u32 room, __u32 *ret_left)
 {
 	const struct iphdr *ip = cursor_take(c, sizeof(*ip));
-	__u32 header, total;
+	__u32 header, total, offset = c->pos - data;
 	__u16 fragment;
 	int reason;
 
@@ -171,7 +238,17 @@ static __always_inline int parse_ipv4(struct cursor *c, struct pkt *pkt, __u32 r
 	*ret_left = total - header;
 	if ((ip->saddr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || ip->saddr == 0xffffffff)
 		return SLUICE_R_IP_SOURCE;
-	return UNDECIDED;
+	if (ip->saddr == ip->daddr && (__u8)ip->saddr != 127 && !is_within_host(pkt))
+		return SLUICE_R_LAND;
+	if (pkt->fragment != FRAGMENT_NONE) {
+		pkt->fragment_span = pkt->fragment == FRAGMENT_FIRST ? total - header : (fragment & IP4_OFFSET) * 8;
+		reason = pkt->fragment == FRAGMENT_LATER ? check_later(pkt, total - header) : UNDECIDED;
+	}
+	if (reason != UNDECIDED || header == sizeof(*ip))
+		return reason;
+	if (hook == SLUICE_HOOK_XDP)
+		return check_options_xdp(ctx, offset, header - sizeof(*ip));
+	return check_options_skb(ctx, offset, header - sizeof(*ip));
 }
 
 static __always_inline bool ip6_is_extension(__u8 next)
@@ -186,7 +263,8 @@ static __always_inline bool ip6_is_unknown(__u8 next)
 	return next == 135 || next == 139 || next == 140 || next == 253 || next == 254;
 }
 
-static __always_inline void parse_ip6_fragment(struct pkt *pkt, const struct ip6_extension *extension)
+/* `left`: bytes behind the header. */
+static __always_inline void parse_ip6_fragment(struct pkt *pkt, const struct ip6_extension *extension, __u32 left)
 {
 	__u16 fragment = bpf_ntohs(extension->fragment);
 
@@ -194,8 +272,17 @@ static __always_inline void parse_ip6_fragment(struct pkt *pkt, const struct ip6
 		pkt->fragment = FRAGMENT_LATER;
 	else if (fragment & IP6_MORE)
 		pkt->fragment = FRAGMENT_FIRST;
+	pkt->fragment_span = fragment & IP6_OFFSET ? fragment & IP6_OFFSET : left;
 	pkt->fragment_id = extension->id;
 	pkt->fragment_protocol = extension->next;
+}
+
+/* RFC 5095: the header by which a sender chooses the way, unless that is behind it. */
+static __always_inline bool ip6_is_source_route(const struct ip6_extension *extension)
+{
+	__u16 type_and_left = bpf_ntohs(extension->fragment);
+
+	return !(type_and_left >> 8) && type_and_left;
 }
 
 static __always_inline __u32 ip6_extension_size(__u8 kind, const struct ip6_extension *extension)
@@ -219,6 +306,7 @@ static __always_inline int walk_extensions(void *ctx, enum sluice_hook hook, str
 	struct ip6_extension extension;
 	__u8 next = pkt->tuple.protocol;
 	__u32 walked = 0, size;
+	bool fragmented = false;
 
 	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
 		if (!ip6_is_extension(next) || pkt->fragment == FRAGMENT_LATER)
@@ -228,10 +316,14 @@ static __always_inline int walk_extensions(void *ctx, enum sluice_hook hook, str
 		size = ip6_extension_size(next, &extension);
 		if (walked + size > left)
 			return -SLUICE_R_SHORT;
-		if (next == NEXT_HOP_BY_HOP && i)
+		if ((next == NEXT_HOP_BY_HOP && i) || (next == NEXT_FRAGMENT && fragmented))
 			return -SLUICE_R_IP6_EXTENSION;
-		if (next == NEXT_FRAGMENT)
-			parse_ip6_fragment(pkt, &extension);
+		if (next == NEXT_ROUTING && ip6_is_source_route(&extension))
+			return -SLUICE_R_SOURCE_ROUTE;
+		if (next == NEXT_FRAGMENT) {
+			parse_ip6_fragment(pkt, &extension, left - walked - size);
+			fragmented = true;
+		}
 		next = extension.next;
 		walked += size;
 	}
@@ -271,6 +363,36 @@ static __always_inline int parse_ip6_extensions(void *ctx, enum sluice_hook hook
 		return SLUICE_R_INTERNAL;
 	*left -= walked;
 	c->pos += walked; /* maybe past the end: the next cursor_take() sees that */
+	return pkt->fragment == FRAGMENT_LATER ? check_later(pkt, *left) : UNDECIDED;
+}
+
+static __always_inline bool addr_is_mapped(const __u8 addr[16])
+{
+	const __u32 *word = (const __u32 *)addr;
+
+	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool addr_is_loopback6(const __u8 addr[16])
+{
+	const __u32 *word = (const __u32 *)addr;
+
+	return !word[0] && !word[1] && !word[2] && word[3] == bpf_htonl(1);
+}
+
+/*
+ * What no IPv6 source and destination can be. IPv4-mapped addresses are for programs, not for the wire (RFC 4291,
+ * 2.5.5.2; RFC 4942, 2.2), and every table here holds IPv4 addresses in that form.
+ */
+static __always_inline int check_addresses6(const struct pkt *pkt)
+{
+	if (pkt->tuple.source[0] == 0xff)
+		return SLUICE_R_IP_SOURCE;
+	if (addr_is_mapped(pkt->tuple.source) || addr_is_mapped(pkt->tuple.dest))
+		return SLUICE_R_IP6_MAPPED;
+	if (!addr_compare(pkt->tuple.source, pkt->tuple.dest) && !addr_is_loopback6(pkt->tuple.source) &&
+	    !is_within_host(pkt))
+		return SLUICE_R_LAND;
 	return UNDECIDED;
 }
 
@@ -280,6 +402,7 @@ static __always_inline int parse_ipv6(void *ctx, enum sluice_hook hook, void *da
 {
 	const struct ipv6hdr *ip = cursor_take(c, sizeof(*ip));
 	__u32 left;
+	int reason;
 
 	if (!ip)
 		return SLUICE_R_SHORT;
@@ -300,8 +423,9 @@ static __always_inline int parse_ipv6(void *ctx, enum sluice_hook hook, void *da
 	pkt->for_group = ip->daddr.in6_u.u6_addr8[0] == 0xff;
 	pkt->tuple.protocol = pkt->fragment_protocol = ip->nexthdr;
 	*ret_left = left;
-	if (ip->saddr.in6_u.u6_addr8[0] == 0xff)
-		return SLUICE_R_IP_SOURCE;
+	reason = check_addresses6(pkt);
+	if (reason != UNDECIDED)
+		return reason;
 	return parse_ip6_extensions(ctx, hook, c, pkt, c->pos - data, ret_left);
 }
 
@@ -322,8 +446,10 @@ static __always_inline int parse_tcp(struct cursor *c, struct pkt *pkt, __u32 le
 	if (tcp->doff * 4 > left)
 		return pkt->fragment == FRAGMENT_FIRST ? SLUICE_R_FRAGMENT_TINY : SLUICE_R_TCP_OFFSET;
 	flags = ((const __u8 *)tcp)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
-	if (!flags || (flags & (TCP_SYN | TCP_FIN)) == (TCP_SYN | TCP_FIN))
+	if (!flags || (flags & TCP_SYN && flags & (TCP_FIN | TCP_RST)))
 		return SLUICE_R_TCP_FLAGS;
+	if (!tcp->source || !tcp->dest)
+		return SLUICE_R_PORT_ZERO;
 	pkt->tuple.source_port = tcp->source;
 	pkt->tuple.dest_port = tcp->dest;
 	pkt->tcp_flags = flags;
@@ -344,6 +470,8 @@ static __always_inline int parse_udp(struct cursor *c, struct pkt *pkt, __u32 le
 		length = left;
 	if (pkt->fragment == FRAGMENT_FIRST ? length < sizeof(*udp) : length != left)
 		return SLUICE_R_UDP_LENGTH;
+	if (!udp->dest) /* as a source it says that nobody awaits an answer: RFC 768 */
+		return SLUICE_R_PORT_ZERO;
 	pkt->tuple.source_port = udp->source;
 	pkt->tuple.dest_port = udp->dest;
 	return UNDECIDED;
@@ -351,10 +479,12 @@ static __always_inline int parse_udp(struct cursor *c, struct pkt *pkt, __u32 le
 
 static __always_inline int parse_sctp(struct cursor *c, struct pkt *pkt, __u32 left)
 {
-	const struct ports *sctp = cursor_take(c, 12);
+	const struct ports *sctp = cursor_take(c, SCTP_HEADER);
 
-	if (!sctp || left < 12)
+	if (!sctp || left < SCTP_HEADER)
 		return short_reason(pkt);
+	if (!sctp->source || !sctp->dest)
+		return SLUICE_R_PORT_ZERO;
 	pkt->tuple.source_port = sctp->source;
 	pkt->tuple.dest_port = sctp->dest;
 	return UNDECIDED;
@@ -416,47 +546,59 @@ union quote_buffer {
 	__be16 word[4];
 };
 
-static __always_inline int quote_ipv4(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, __u32 *offset,
-				      struct tuple *quote)
+/* Where a quotation is read, and where the message that holds it ends: what lies behind is no part of it. */
+struct quotation {
+	__u32 offset;
+	__u32 end;
+};
+
+static __always_inline int quote_load(void *ctx, enum sluice_hook hook, const struct quotation *q, void *to, __u32 size)
+{
+	return q->offset + size > q->end ? -1 : frame_load(ctx, hook, q->offset, to, size);
+}
+
+/* The two below fill in `key` who has sent the quoted packet to whom, in this order, and move to its transport header. */
+static __always_inline int quote_ipv4(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, struct quotation *q,
+				      struct sluice_flow_key *key)
 {
 	const struct iphdr *ip = &buffer->ip4;
 
-	if (frame_load(ctx, hook, *offset, buffer, sizeof(*ip)))
+	if (quote_load(ctx, hook, q, buffer, sizeof(*ip)))
 		return -1;
 	if (ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(IP4_OFFSET)))
 		return -1;
-	addr_set4(quote->source, ip->saddr);
-	addr_set4(quote->dest, ip->daddr);
-	quote->protocol = ip->protocol;
-	*offset += ip->ihl * 4;
+	addr_set4(key->addr[0], ip->saddr);
+	addr_set4(key->addr[1], ip->daddr);
+	key->protocol = ip->protocol;
+	q->offset += ip->ihl * 4;
 	return 0;
 }
 
-static __always_inline int quote_ipv6(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, __u32 *offset,
-				      struct tuple *quote)
+static __always_inline int quote_ipv6(void *ctx, enum sluice_hook hook, union quote_buffer *buffer, struct quotation *q,
+				      struct sluice_flow_key *key)
 {
 	const struct ip6_extension *extension = &buffer->extension;
 	__u8 next;
 
-	if (frame_load(ctx, hook, *offset, buffer, sizeof(buffer->ip6)))
+	if (quote_load(ctx, hook, q, buffer, sizeof(buffer->ip6)))
 		return -1;
 	if (buffer->ip6.version != 6)
 		return -1;
-	addr_copy(quote->source, &buffer->ip6.saddr);
-	addr_copy(quote->dest, &buffer->ip6.daddr);
+	addr_copy(key->addr[0], &buffer->ip6.saddr);
+	addr_copy(key->addr[1], &buffer->ip6.daddr);
 	next = buffer->ip6.nexthdr;
-	*offset += sizeof(buffer->ip6);
+	q->offset += sizeof(buffer->ip6);
 	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
 		if (!ip6_is_extension(next))
 			break;
-		if (frame_load(ctx, hook, *offset, buffer, sizeof(*extension)))
+		if (quote_load(ctx, hook, q, buffer, sizeof(*extension)))
 			return -1;
 		if (next == NEXT_FRAGMENT && (extension->fragment & bpf_htons(IP6_OFFSET)))
 			return -1;
-		*offset += ip6_extension_size(next, extension);
+		q->offset += ip6_extension_size(next, extension);
 		next = extension->next;
 	}
-	quote->protocol = next;
+	key->protocol = next;
 	return ip6_is_extension(next) ? -1 : 0;
 }
 
@@ -465,45 +607,57 @@ static __always_inline bool protocol_has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-static __always_inline bool protocol_is_icmp(__u8 protocol)
+/* Ports of what is quoted. Of ICMP only a query has a flow, and no error is about an error. */
+static __always_inline int quote_ports(const union quote_buffer *buffer, struct sluice_flow_key *key)
 {
-	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+	__u8 type = bpf_ntohs(buffer->word[0]) >> 8;
+
+	if (protocol_has_ports(key->protocol)) {
+		key->port[0] = buffer->word[0];
+		key->port[1] = buffer->word[1];
+		return 0;
+	}
+	if (key->protocol != (key->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) || !icmp_is_echo(key->version, type))
+		return -1;
+	if (icmp_is_query(type))
+		key->port[0] = buffer->word[2];
+	else
+		key->port[1] = buffer->word[2];
+	return 0;
 }
 
 /* Fills pkt->key with the quoted flow. The quoted packet must have come from where the error goes: RFC 5927. */
-static __always_inline int parse_quote(void *ctx, enum sluice_hook hook, __u32 offset, struct pkt *pkt)
+static __always_inline int parse_quote(void *ctx, enum sluice_hook hook, __u32 offset, __u32 end, struct pkt *pkt)
 {
+	struct quotation at = {.offset = offset, .end = end};
+	struct sluice_flow_key *key = &pkt->key;
 	union quote_buffer buffer;
-	struct tuple quote = {.version = pkt->tuple.version};
 	int r;
 
-	if (pkt->tuple.version == 4)
-		r = quote_ipv4(ctx, hook, &buffer, &offset, &quote);
+	key->version = pkt->tuple.version;
+	if (key->version == 4)
+		r = quote_ipv4(ctx, hook, &buffer, &at, key);
 	else
-		r = quote_ipv6(ctx, hook, &buffer, &offset, &quote);
-	if (r || addr_compare(quote.source, pkt->tuple.dest))
+		r = quote_ipv6(ctx, hook, &buffer, &at, key);
+	if (r || addr_compare(key->addr[0], pkt->tuple.dest))
 		return -1;
-	if (protocol_has_ports(quote.protocol) || protocol_is_icmp(quote.protocol)) {
-		if (frame_load(ctx, hook, offset, buffer.word, sizeof(buffer.word)))
+	if (protocol_has_ports(key->protocol) || key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6) {
+		if (quote_load(ctx, hook, &at, buffer.word, sizeof(buffer.word)) || quote_ports(&buffer, key))
 			return -1;
-		quote.source_port = buffer.word[0];
-		quote.dest_port = buffer.word[1];
 	}
-	if (protocol_is_icmp(quote.protocol))
-		quote.source_port = quote.dest_port = buffer.word[2]; /* identifier of an echo */
-	pkt->from = !key_fill(&pkt->key, &quote, quote.source_port, quote.dest_port);
+	pkt->from = !key_sort(key);
 	return 0;
 }
 
 /* Global, for the same reason as walk_extensions_xdp(). */
-__noinline int parse_quote_xdp(struct xdp_md *ctx, struct pkt *pkt, __u32 offset)
+__noinline int parse_quote_xdp(struct xdp_md *ctx, struct pkt *pkt, __u32 offset, __u32 end)
 {
-	return pkt ? parse_quote(ctx, SLUICE_HOOK_XDP, offset, pkt) : -1;
+	return pkt ? parse_quote(ctx, SLUICE_HOOK_XDP, offset, end, pkt) : -1;
 }
 
-__noinline int parse_quote_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset)
+__noinline int parse_quote_skb(struct __sk_buff *ctx, struct pkt *pkt, __u32 offset, __u32 end)
 {
-	return pkt ? parse_quote(ctx, SLUICE_HOOK_TC_INGRESS, offset, pkt) : -1;
+	return pkt ? parse_quote(ctx, SLUICE_HOOK_TC_INGRESS, offset, end, pkt) : -1;
 }
 
 /*
@@ -524,7 +678,7 @@ static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *d
 		return reason;
 	room = offset + pkt->length - (__u32)(c.pos - data);
 	if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV4))
-		reason = parse_ipv4(&c, pkt, room, &left);
+		reason = parse_ipv4(ctx, hook, data, &c, pkt, room, &left);
 	else if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV6))
 		reason = parse_ipv6(ctx, hook, data, &c, pkt, room, &left);
 	else
@@ -533,13 +687,16 @@ static __always_inline int parse_frame(void *ctx, enum sluice_hook hook, void *d
 		reason = parse_transport(&c, pkt, left);
 	if (reason != UNDECIDED)
 		return reason;
-	pkt->payload = c.pos - data;
+	offset = c.pos - data;
+	if (pkt->fragment == FRAGMENT_NONE)
+		pkt->payload = offset;
+	left += offset - sizeof(struct icmphdr); /* of an ICMP message: where it ends */
 	if (!pkt->icmp_error)
 		pkt_fill_key(pkt);
 	else if (hook == SLUICE_HOOK_XDP)
-		pkt->quote_bad = !!parse_quote_xdp(ctx, pkt, c.pos - data);
+		pkt->quote_bad = !!parse_quote_xdp(ctx, pkt, offset, left);
 	else
-		pkt->quote_bad = !!parse_quote_skb(ctx, pkt, c.pos - data);
+		pkt->quote_bad = !!parse_quote_skb(ctx, pkt, offset, left);
 	return UNDECIDED;
 }
 

@@ -100,7 +100,10 @@ struct pkt {
 	__u8 from_here : 1;  /* leaves, and did not come in by any interface: this host sends it */
 	__u8 failsafe : 1;   /* names a failsafe service, though not of this host */
 	__u8 pickup : 2;     /* enum pickup */
-	__u16 payload;	     /* offset of what follows the transport header, from the start of the frame */
+	union {
+		__u16 payload;	     /* offset of what follows the transport header, from the start of the frame */
+		__u16 fragment_span; /* of a first fragment: how many bytes of the datagram it holds; of a later: before it */
+	};
 };
 _Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier wants every byte written");
 
@@ -121,6 +124,12 @@ _Static_assert(sizeof(struct pkt) == 160, "pkt has no padding: the verifier want
 static __always_inline bool tcp_opens(const struct pkt *pkt)
 {
 	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* As every segment of a connection that is past its handshake and not reset: what a scan sends mostly is not. */
+static __always_inline bool tcp_is_within(const struct pkt *pkt)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK;
 }
 
 /* The tables of one bank. The inner maps' type is the template in maps.h; NULL when no policy was ever loaded. */
@@ -251,13 +260,38 @@ static __always_inline __u8 key_fill(struct sluice_flow_key *key, const struct t
 	return order >= 0;
 }
 
+/* Puts the ends of a key in their order. Returns where the one is that was the first. */
+static __always_inline __u8 key_sort(struct sluice_flow_key *key)
+{
+	__u64 *a = (__u64 *)key->addr[0], *b = (__u64 *)key->addr[1], word;
+	int order = addr_compare(key->addr[0], key->addr[1]);
+	__be16 port = key->port[0];
+
+	if (order < 0 || (!order && bpf_ntohs(port) <= bpf_ntohs(key->port[1])))
+		return 0;
+	key->port[0] = key->port[1];
+	key->port[1] = port;
+	word = a[0], a[0] = b[0], b[0] = word;
+	word = a[1], a[1] = b[1], b[1] = word;
+	return 1;
+}
+
+static __always_inline bool icmp_is_query(__u8 type)
+{
+	return type == ICMP4_ECHO_REQUEST || type == ICMP6_ECHO_REQUEST;
+}
+
 /* Key of the packet's own flow. Tenant is filled by tenant.h later. */
 static __always_inline void pkt_fill_key(struct pkt *pkt)
 {
 	__be16 sport = pkt->tuple.source_port, dport = pkt->tuple.dest_port;
+	bool asks;
 
-	if (pkt->tuple.protocol == IPPROTO_ICMP || pkt->tuple.protocol == IPPROTO_ICMPV6)
-		sport = dport = pkt->icmp_id;
+	if (pkt->tuple.protocol == IPPROTO_ICMP || pkt->tuple.protocol == IPPROTO_ICMPV6) {
+		asks = icmp_is_query(bpf_ntohs(dport) >> 8);
+		sport = asks ? pkt->icmp_id : 0;
+		dport = asks ? 0 : pkt->icmp_id;
+	}
 	pkt->from = key_fill(&pkt->key, &pkt->tuple, sport, dport);
 }
 

@@ -92,9 +92,15 @@ static __always_inline int judge(void *ctx, enum sluice_hook hook, struct pkt *p
 
 	if (reason == UNDECIDED)
 		reason = tenant_decide(pkt);
+	if (reason == UNDECIDED && tunnel_is_split(pkt))
+		reason = SLUICE_R_TUNNEL_HEADER;
+	if (reason != UNDECIDED)
+		return reason;
+	reason = failsafe_decide(ctx, pkt);
 	if (reason == UNDECIDED)
-		reason = failsafe_decide(ctx, pkt);
-	return reason == UNDECIDED ? judge_in_tenant(ctx, hook, pkt) : reason;
+		return judge_in_tenant(ctx, hook, pkt);
+	fragment_remember(pkt, reason);
+	return reason;
 }
 
 /* All of it for what a tunnel carries, which takes the place of the outer packet in `pkt`. 1: drop, 0: pass. */

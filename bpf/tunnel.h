@@ -34,6 +34,13 @@ static __always_inline bool tunnel_carries(const struct pkt *pkt)
 	       (pkt->tuple.dest_port == bpf_htons(PORT_VXLAN) || pkt->tuple.dest_port == bpf_htons(PORT_GENEVE));
 }
 
+/* In pieces: what it carries could not be judged, and the stack would put it together behind our back. RFC 7348, 4.3. */
+static __always_inline bool tunnel_is_split(const struct pkt *pkt)
+{
+	return (pkt->interface_flags & SLUICE_IF_TUNNELS) && pkt->tuple.protocol == IPPROTO_UDP && pkt->fragment == FRAGMENT_FIRST &&
+	       (pkt->tuple.dest_port == bpf_htons(PORT_VXLAN) || pkt->tuple.dest_port == bpf_htons(PORT_GENEVE));
+}
+
 /* Length of the header and its options, or 0: none that is valid. */
 static __always_inline __u32 tunnel_length(const struct tunnel_header *h, bool geneve)
 {

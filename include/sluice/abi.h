@@ -496,10 +496,12 @@ struct sluice_fragment {
 	__u8 opener;	  /* which end of the flow's key opened it: 0 or 1 */
 	__u16 reason;	  /* enum sluice_reason of the first fragment */
 	__u32 rule;	  /* counter slot, or SLUICE_NO_RULE */
+	__u32 end;	  /* bytes of the datagram that the first fragment holds: no later one begins before */
+	__u32 reserved;
 };
 #define SLUICE_FRAGMENT_NS 30000000000ull
 #define SLUICE_FRAGMENTS   65536
-_Static_assert(sizeof(struct sluice_fragment) == 24, "sluice_fragment is a map value; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_fragment) == 32, "sluice_fragment is a map value; resizing bumps the ABI");
 
 /* ------------------------------------------------------------------------ limits */
 

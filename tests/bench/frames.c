@@ -205,6 +205,10 @@ static void spoil_extensions(struct frame *f) { extend(f, 9, IPPROTO_DSTOPTS); }
 static void spoil_extension(struct frame *f) { extend(f, 1, 254); }
 static void spoil_source6(struct frame *f) { inet_pton(AF_INET6, "fd00:66::1", &frame_ip6(f)->ip6_src); }
 static void spoil_multicast6(struct frame *f) { inet_pton(AF_INET6, "ff02::1", &frame_ip6(f)->ip6_src); }
+static void spoil_land(struct frame *f) { frame_ip(f)->saddr = frame_ip(f)->daddr; }
+static void spoil_land6(struct frame *f) { frame_ip6(f)->ip6_src = frame_ip6(f)->ip6_dst; }
+static void spoil_mapped6(struct frame *f) { inet_pton(AF_INET6, "::ffff:10.66.0.1", &frame_ip6(f)->ip6_src); }
+static void spoil_port(struct frame *f) { frame_tcp(f)->dest = 0; }
 static void spoil_length6(struct frame *f) { frame_ip6(f)->ip6_plen = htons(1000); }
 
 static const struct {
@@ -236,6 +240,11 @@ static const struct {
 	{"ip6-length-past-end", "ip-length", frame_syn6, spoil_length6},
 	{"ip6-nine-extensions", "ip6-extension", frame_syn6, spoil_extensions},
 	{"ip6-extension-unknown", "ip6-extension", frame_syn6, spoil_extension},
+	{"source-is-destination", "land", frame_syn4, spoil_land},
+	{"source-is-destination-v6", "land", frame_syn6, spoil_land6},
+	{"ip6-source-mapped", "ip6-mapped", frame_syn6, spoil_mapped6},
+	{"tcp-port-0", "port-zero", frame_syn4, spoil_port},
+	{"tcp-port-0-v6", "port-zero", frame_syn6, spoil_port},
 	{"tcp-syn-and-fin-v6", "tcp-flags", frame_syn6, spoil_synfin},
 	{"tcp-ack-without-flow-v6", "tcp-no-flow", frame_syn6, spoil_stray},
 };

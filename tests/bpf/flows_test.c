@@ -416,7 +416,7 @@ static void test_expiry(const struct ends *e)
 	struct packet a = {.from = e->server, .to = e->client, .sport = 53, .dport = 40000};
 	struct packet ping = {
 		.from = e->client, .to = e->server, .icmp = is6(e) ? ICMP(128, 0) : ICMP(8, 0), .icmp_id = 5};
-	struct packet syn = there(e, S), fin = there(e, FA), rst = back(e, RS);
+	struct packet syn = there(e, S), fin = there(e, FA), fin_back = back(e, FA), rst = back(e, RS);
 	uint64_t start;
 
 	judge_apply(SHORT_TIMES);
@@ -437,7 +437,12 @@ static void test_expiry(const struct ends *e)
 	flow_open(e);
 	start = time_now_ns();
 	judge_run(XDP, &fin);
-	expect_end(label(e, "expiry: closing connection, sooner"), &syn, start, 50);
+	expect_end(label(e, "expiry: half-closed connection"), &syn, start, 400);
+	flow_open(e);
+	start = time_now_ns();
+	judge_run(XDP, &fin);
+	judge_run(XDP, &fin_back);
+	expect_end(label(e, "expiry: closed connection, sooner"), &syn, start, 50);
 	flow_open(e);
 	start = time_now_ns();
 	judge_run(XDP, &rst);

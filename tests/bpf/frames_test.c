@@ -5,6 +5,7 @@
  * caught passes as `default-allow`.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include <arpa/inet.h>
 #include <linux/ip.h>
@@ -148,6 +149,63 @@ static void udp_below_header(struct frame *f)
 	udp(f)->len = htons(7);
 }
 
+static void from_port_0(struct frame *f)
+{
+	f->byte[f->l4] = f->byte[f->l4 + 1] = 0;
+}
+
+/* Writes over the options, which are at least so long. */
+static void options_write(struct frame *f, const char *bytes, size_t n)
+{
+	memcpy(f->byte + f->l3 + 20, bytes, n);
+	frame_checksum_ip(f);
+}
+
+static void option_loose(struct frame *f)
+{
+	options_write(f, "\x83\x07\x04\x0a\x02\x00\x01\x00", 8);
+}
+
+static void option_strict_last(struct frame *f)
+{
+	options_write(f, "\x94\x04\x00\x00\x01\x89\x03\x04", 8);
+}
+
+static void option_record(struct frame *f)
+{
+	options_write(f, "\x07\x07\x04\x00\x00\x00\x00\x00", 8);
+}
+
+static void option_after_end(struct frame *f)
+{
+	options_write(f, "\x01\x00\x83\x07\x04\x0a\x02\x00", 8);
+}
+
+static void option_long(struct frame *f)
+{
+	options_write(f, "\x01\x44\x08\x00\x00\x00\x00\x00", 8);
+}
+
+static void option_length_1(struct frame *f)
+{
+	options_write(f, "\x44\x01\x01\x01", 4);
+}
+
+static void option_no_length(struct frame *f)
+{
+	options_write(f, "\x01\x01\x01\x44", 4);
+}
+
+static void route_0(struct frame *f)
+{
+	f->byte[f->l3 + 40 + 2] = 0; /* type; its segments left are 4 */
+}
+
+static void route_0_done(struct frame *f)
+{
+	f->byte[f->l3 + 40 + 2] = f->byte[f->l3 + 40 + 3] = 0;
+}
+
 static void extension_beyond(struct frame *f)
 {
 	f->byte[f->l3 + 40 + 1] = 200;
@@ -197,6 +255,35 @@ static const struct row malformed[] = {
 	{"TCP SYN, FIN and ACK", {IP4, .dport = 80, .tcp = TCP_F_SYN | TCP_F_FIN | TCP_F_ACK}, DROPS(TCP_FLAGS)},
 	{"TCP without flags", {IP4, .dport = 80, .tcp = TCP_F_NONE}, DROPS(TCP_FLAGS)},
 	{"ipv6 TCP without flags", {IP6, .dport = 80, .tcp = TCP_F_NONE}, DROPS(TCP_FLAGS)},
+	{"TCP SYN and RST", {IP4, .dport = 80, .tcp = TCP_F_SYN | TCP_F_RST}, DROPS(TCP_FLAGS)},
+	{"TCP SYN with data is fine", {TCP4, .payload = 100, .sport = 20}, PASSES(PASS_DEFAULT)},
+	{"TCP to port 0", {IP4, .tcp = TCP_F_SYN}, DROPS(PORT_ZERO)},
+	{"TCP from port 0", {TCP6, .mutate = from_port_0}, DROPS(PORT_ZERO)},
+	{"UDP to port 0", {IP6, .payload = 20}, DROPS(PORT_ZERO)},
+	{"UDP from port 0 is fine", {UDP4, .mutate = from_port_0}, PASSES(PASS_DEFAULT)},
+	{"SCTP to port 0", {.from = A4, .to = B4, .protocol = 132, .payload = 12}, DROPS(PORT_ZERO)},
+	{"source is the destination", {.from = A4, .to = A4, .tcp = TCP_F_SYN, .dport = 80, .sport = 80}, DROPS(LAND)},
+	{"source is the destination, other port", {.from = A4, .to = A4, .dport = 53}, DROPS(LAND)},
+	{"ipv6 source is the destination", {.from = A6, .to = A6, .tcp = TCP_F_SYN, .dport = 80}, DROPS(LAND)},
+	{"127.0.0.1 to itself is fine", {.from = "127.0.0.1", .to = "127.0.0.1", .dport = 53}, PASSES(PASS_DEFAULT)},
+	{"::1 to itself is fine", {.from = "::1", .to = "::1", .dport = 53}, PASSES(PASS_DEFAULT)},
+	{"IPv4-mapped source", {.from = "::ffff:10.1.0.1", .to = B6, .dport = 53}, DROPS(IP6_MAPPED)},
+	{"IPv4-mapped destination", {.from = A6, .to = "::ffff:10.2.0.1", .dport = 53}, DROPS(IP6_MAPPED)},
+	{"IPv4-mapped as the IPv4 flow above",
+	 {.from = "::ffff:10.1.0.1", .to = "::ffff:10.2.0.1", .dport = 53},
+	 DROPS(IP6_MAPPED)},
+	{"IPv4-compatible addresses are IPv6's own",
+	 {.from = "::10.1.0.1", .to = "::10.2.0.1", .dport = 53},
+	 PASSES(PASS_DEFAULT)},
+	{"loose source route", {TCP4, .options = 8, .mutate = option_loose}, DROPS(SOURCE_ROUTE)},
+	{"strict source route, last of three", {UDP4, .options = 8, .mutate = option_strict_last}, DROPS(SOURCE_ROUTE)},
+	{"record route is fine", {TCP4, .options = 8, .sport = 21, .mutate = option_record}, PASSES(PASS_DEFAULT)},
+	{"source route behind the end of the list",
+	 {TCP4, .options = 8, .sport = 22, .mutate = option_after_end},
+	 PASSES(PASS_DEFAULT)},
+	{"option past the header", {TCP4, .options = 8, .mutate = option_long}, DROPS(IP_OPTIONS)},
+	{"option of one byte", {TCP4, .options = 4, .mutate = option_length_1}, DROPS(IP_OPTIONS)},
+	{"option without a length", {TCP4, .options = 4, .mutate = option_no_length}, DROPS(IP_OPTIONS)},
 	{"UDP length above", {UDP4, .mutate = udp_longer}, DROPS(UDP_LENGTH)},
 	{"UDP length below", {UDP4, .mutate = udp_shorter}, DROPS(UDP_LENGTH)},
 	{"UDP length 7", {UDP6, .mutate = udp_below_header}, DROPS(UDP_LENGTH)},
@@ -232,6 +319,11 @@ static const struct row extensions[] = {
 	{"mobility header behind another", {UDP6, .extension = {60, 135}, .n_extensions = 2}, DROPS(IP6_EXTENSION)},
 	{"experiment 253", {.from = A6, .to = B6, .protocol = 253, .payload = 8}, DROPS(IP6_EXTENSION)},
 	{"header past the end", {UDP6, .extension = {60}, .n_extensions = 1, .mutate = extension_beyond}, DROPS(SHORT)},
+	{"routing header 0", {UDP6, .extension = {43}, .n_extensions = 1, .mutate = route_0}, DROPS(SOURCE_ROUTE)},
+	{"routing header 0, nothing left",
+	 {UDP6, .sport = 14, .extension = {43}, .n_extensions = 1, .mutate = route_0_done},
+	 PASSES(PASS_DEFAULT)},
+	{"two fragment headers", {UDP6, .extension = {44, 44}, .n_extensions = 2}, DROPS(IP6_EXTENSION)},
 	{"no next header", {.from = A6, .to = B6, .protocol = 59}, PASSES(PASS_DEFAULT)},
 	{"fragment header of a whole packet",
 	 {UDP6, .sport = 13, .extension = {44}, .n_extensions = 1},
@@ -322,10 +414,14 @@ static const char fragments_policy[] = "default: deny\n"
 				       "  - {name: dns, from: any, to: any, service: udp/53, action: allow}\n"
 				       "  - {name: no-ntp, from: any, to: any, service: udp/123, action: deny}\n";
 
+/* 10.9.0.1 is this host's. */
+#define TO_SSH .from = A4, .to = "10.9.0.1", .tcp = TCP_F_ACK, .dport = 22, .payload = 60, .fragment_id = 22
 #define FIRST4(n) .from = A4, .to = B4, .payload = 64, .more_fragments = 1, .fragment_id = (n)
-#define LATER4(n) .from = A4, .to = B4, .payload = 64, .fragment_offset = 72, .fragment_id = (n)
+#define PART4(n, at) .from = A4, .to = B4, .payload = 64, .fragment_offset = (at), .fragment_id = (n)
+#define LATER4(n) PART4(n, 72)
 #define FIRST6(n) .from = A6, .to = B6, .payload = 64, .more_fragments = 1, .fragment_id = (n)
-#define LATER6(n) .from = A6, .to = B6, .payload = 64, .fragment_offset = 72, .fragment_id = (n)
+#define PART6(n, at) .from = A6, .to = B6, .payload = 64, .fragment_offset = (at), .fragment_id = (n)
+#define LATER6(n) PART6(n, 72)
 
 static const struct row fragments[] = {
 	{"later before any first", {LATER4(1)}, DROPS(FRAGMENT_UNKNOWN)},
@@ -358,6 +454,22 @@ static const struct row fragments[] = {
 	 {FIRST6(8), .tcp = TCP_F_SYN, .dport = 53, .cut_transport = 1 + 16},
 	 DROPS(FRAGMENT_TINY)},
 	{"later of a malformed first", {LATER4(8)}, DROPS(FRAGMENT_UNKNOWN)},
+	{"later, on the end of the first", {PART4(1, 64)}, DROPS(FRAGMENT_OVERLAP)},
+	{"later, on its ports", {PART4(1, 8)}, DROPS(FRAGMENT_OVERLAP)},
+	{"ipv6 later, on the end of the first", {PART6(1, 64)}, DROPS(FRAGMENT_OVERLAP)},
+	{"later, within a TCP header", {PART4(20, 8), .protocol = 6}, DROPS(FRAGMENT_TINY)},
+	{"later, on the end of a TCP header", {PART4(20, 16), .protocol = 6}, DROPS(FRAGMENT_TINY)},
+	{"later, behind a TCP header", {PART4(20, 24), .protocol = 6}, DROPS(FRAGMENT_UNKNOWN)},
+	{"ipv6 later, within a TCP header", {PART6(20, 8), .protocol = 6}, DROPS(FRAGMENT_TINY)},
+	{"later, past 65535 bytes", {PART4(1, 65528)}, DROPS(FRAGMENT_OVERLAP)},
+	{"ipv6 later, past 65535 bytes", {PART6(1, 65528)}, DROPS(FRAGMENT_OVERLAP)},
+	{"two firsts: allowed", {FIRST4(21), .dport = 53}, PASSES(PASS_FLOW)},
+	{"two firsts: then denied", {FIRST4(21), .dport = 99}, DROPS(DENY_DEFAULT)},
+	{"two firsts: later of the newer", {LATER4(21)}, DROPS(DENY_DEFAULT)},
+	{"two firsts: allowed again", {FIRST4(21), .dport = 53}, PASSES(PASS_FLOW)},
+	{"two firsts: later of that", {LATER4(21)}, PASSES(PASS_FRAGMENT)},
+	{"first to a failsafe service", {TO_SSH, .more_fragments = 1}, PASSES(PASS_FAILSAFE)},
+	{"later of that", {TO_SSH, .fragment_offset = 80}, PASSES(PASS_FRAGMENT)},
 };
 
 static void rows_run(const char *family, enum sluice_hook hook, const struct row *rows, size_t n)

@@ -300,7 +300,7 @@ static const struct row_answer rows[] = {
 	{"ICMP error, IPv6", {V6, .icmp = ICMP(1, 3), .quote = &udp6}, NOTHING},
 	{"GRE", {V4, .protocol = 47, .payload = 20}, ICMP_ERROR, 40},
 	{"GRE, IPv6", {V6, .protocol = 47, .payload = 20}, ICMP_ERROR, 60},
-	{"SCTP", {V4, .protocol = 132, .payload = 20}, ICMP_ERROR, 40},
+	{"SCTP", {V4, .protocol = 132, .dport = 9, .payload = 20}, ICMP_ERROR, 40},
 	{"to a group", {.from = "10.1.0.1", .to = "224.0.0.251", .dport = 53}, NOTHING},
 	{"to all", {.from = "10.1.0.1", .to = "255.255.255.255", .dport = 53}, NOTHING},
 	{"to a group, IPv6", {.from = "fd01::1", .to = "ff02::fb", .dport = 53}, NOTHING},

@@ -15,7 +15,7 @@
 #include "dataplane/dataplane.h"
 
 #include "judge.h"
-#include "reference.h"
+#include "reference_host.h"
 
 #define POLICIES  6
 #define QUESTIONS 3000
@@ -80,11 +80,11 @@ static bool never_reaches_rules(const struct policy_query *q)
 {
 	static const uint8_t extensions[] = {0, 43, 44, 51, 59, 60, 135, 139, 140, 253, 254};
 	bool ipv4 = address_is_ipv4(q->source);
-	uint8_t type = (uint8_t)(q->dest_port >> 8), first = q->source[ipv4 ? 12 : 0];
+	uint8_t type = (uint8_t)(q->dest_port >> 8);
 
 	if (ipv4 != address_is_ipv4(q->dest))
 		return true;
-	if (ipv4 ? first >= 224 : first == 0xff) /* a source that is malformed */
+	if (reference_malformed(q) >= 0)
 		return true;
 	if (!ipv4 && memchr(extensions, q->protocol, sizeof(extensions)))
 		return true;

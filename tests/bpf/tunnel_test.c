@@ -233,6 +233,13 @@ static void test_outer(void)
 
 	judge_apply(policy);
 	judge_case("outer: denied, whatever is inside", SLUICE_HOOK_XDP, &p, SLUICE_DROP, SLUICE_R_DENY_DEFAULT);
+	p = wrapped(&red);
+	p.more_fragments = 1;
+	judge_case("outer: in pieces", SLUICE_HOOK_XDP, &p, SLUICE_DROP, SLUICE_R_TUNNEL_HEADER);
+	p.more_fragments = 0;
+	p.fragment_offset = 64;
+	p.mutate = NULL;
+	judge_case("outer: and the rest of it", SLUICE_HOOK_XDP, &p, SLUICE_DROP, SLUICE_R_FRAGMENT_UNKNOWN);
 	judge_apply("sluice: 1\nname: no-vnis\ndefault: deny\nfailsafe: []\ninterfaces: [{name: " JUDGE_DEV "}]\nrules:\n"
 		    "  - {name: overlay, from: any, to: any, service: udp/4789, action: allow}\n");
 	judge_flows_clear();

@@ -106,7 +106,7 @@ static void make_namespace(void)
 	judge.ifindex = if_nametoindex(JUDGE_DEV);
 }
 
-void judge_start(const char *name, uint32_t max_flows)
+void judge_name(const char *name)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (geteuid()) {
@@ -114,6 +114,16 @@ void judge_start(const char *name, uint32_t max_flows)
 		exit(77);
 	}
 	judge.name = name;
+}
+
+bool judge_failed(void)
+{
+	return judge.failures;
+}
+
+void judge_start(const char *name, uint32_t max_flows)
+{
+	judge_name(name);
 	judge.max_flows = max_flows;
 	judge.n_cpus = libbpf_num_possible_cpus();
 	snprintf(judge.root, sizeof(judge.root), "/sys/fs/bpf/sluice-test-%s", name);
@@ -265,14 +275,17 @@ static void flow_key(const struct packet *p, uint16_t tenant, struct sluice_flow
 {
 	uint8_t from[16], to[16];
 	uint16_t sport = p->sport ? p->sport : 40000, dport = p->dport;
+	bool asks = p->icmp == 0x10800 || p->icmp == 0x18000;
 	int order;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->version = strchr(p->from, ':') ? 6 : 4;
 	packet_address(p->from, from);
 	packet_address(p->to, to);
-	if (p->icmp)
-		sport = dport = p->icmp_id;
+	if (p->icmp) {
+		sport = asks ? p->icmp_id : 0;
+		dport = asks ? 0 : p->icmp_id;
+	}
 	ret->protocol = p->protocol	       ? p->protocol
 			: p->tcp	       ? IPPROTO_TCP
 			: !p->icmp	       ? IPPROTO_UDP

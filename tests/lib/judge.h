@@ -29,6 +29,9 @@ struct judge_outcome {
 
 /* Exits 77 with a skip line where there is no root. `max_flows`: room in the flow table. */
 void judge_start(const char *name, uint32_t max_flows);
+/* Only a name for the cases, of a test that needs no bench. Exits 77 with a skip line where there is no root. */
+void judge_name(const char *name);
+bool judge_failed(void); /* whether a case has failed */
 /* Takes everything away again. Returns the exit status: 0 if all cases were ok. */
 int judge_end(void);
 

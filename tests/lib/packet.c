@@ -252,6 +252,17 @@ static void icmp_append(struct frame *f, const struct packet *p)
 	append(f, p->payload);
 }
 
+/* Of SCTP the payload is its header, too. */
+static void bare_append(struct frame *f, const struct packet *p)
+{
+	uint16_t *ports = append(f, p->payload);
+
+	if (protocol_of(p) != IPPROTO_SCTP || p->payload < 12)
+		return;
+	ports[0] = htons(p->sport ? p->sport : 40000);
+	ports[1] = htons(p->dport);
+}
+
 static void transport_append(struct frame *f, const struct packet *p)
 {
 	uint8_t protocol = protocol_of(p);
@@ -266,7 +277,7 @@ static void transport_append(struct frame *f, const struct packet *p)
 	else if (p->icmp)
 		icmp_append(f, p);
 	else
-		append(f, p->payload);
+		bare_append(f, p);
 }
 
 static void checksum_transport(struct frame *f, const struct packet *p)

@@ -48,7 +48,7 @@ struct packet {
 	size_t options;		    /* bytes of IPv4 options, multiple of 4 */
 	uint8_t extension[12];	    /* IPv6 extension headers by number, in order, 8 bytes each; see n_extensions */
 	size_t n_extensions;
-	size_t payload;		  /* bytes after the transport header */
+	size_t payload;		  /* bytes after the transport header; of SCTP and others with it: 12 or more have ports */
 	uint16_t fragment_offset; /* bytes, multiple of 8; not 0: later fragment, has `payload` bytes and no transport
 				     header */
 	int more_fragments;

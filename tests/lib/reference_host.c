@@ -163,7 +163,7 @@ static bool flow_is(const struct reference_flow *f, const struct reference_packe
 	if (packet_is_icmp(p) && (!packet_is_echo(p) || p->icmp_id != f->first.icmp_id))
 		return false;
 	if (packet_is_icmp(p))
-		return ends_equal(a, b) || ends_equal(a, &back.query);
+		return packet_is_echo_request(p) ? ends_equal(a, b) : ends_equal(a, &back.query);
 	return (ends_equal(a, b) && a->source_port == b->source_port && a->dest_port == b->dest_port) ||
 	       (ends_equal(a, &back.query) && a->source_port == back.query.source_port &&
 		a->dest_port == back.query.dest_port);
@@ -220,15 +220,40 @@ static void verdict_audits(struct reference_verdict *v, const struct reference_a
 	memcpy(v->audits, a->audits, a->n_audits * sizeof(*v->audits));
 }
 
+/* From a host to itself, and not within it. */
+static bool is_land(const struct policy_query *q)
+{
+	static const uint8_t loopback[16] = {[15] = 1};
+
+	return !memcmp(q->source, q->dest, 16) && memcmp(q->source, loopback, 16) &&
+	       !(reference_is_ipv4(q->source) && q->source[12] == 127);
+}
+
+static bool names_port_0(const struct policy_query *q)
+{
+	return (!q->dest_port && (q->protocol == TCP || q->protocol == UDP || q->protocol == SCTP)) ||
+	       (!q->source_port && (q->protocol == TCP || q->protocol == SCTP));
+}
+
+int reference_malformed(const struct policy_query *q)
+{
+	static const uint8_t broadcast[4] = {255, 255, 255, 255};
+	bool ipv4 = reference_is_ipv4(q->source);
+
+	if (ipv4 ? q->source[12] >> 4 == 14 || !memcmp(q->source + 12, broadcast, 4) : q->source[0] == 255)
+		return SLUICE_R_IP_SOURCE;
+	if (is_land(q))
+		return SLUICE_R_LAND;
+	return names_port_0(q) ? SLUICE_R_PORT_ZERO : -1;
+}
+
 /* Malformed, of no tenant, or not from here. */
 static bool judge_door(const struct reference_host *h, const struct reference_packet *p, struct reference_verdict *v)
 {
-	const uint8_t *source = p->query.source;
-	static const uint8_t broadcast[4] = {255, 255, 255, 255};
-	bool group = packet_is_ipv4(p) ? source[12] >> 4 == 14 || !memcmp(source + 12, broadcast, 4) : source[0] == 255;
+	int malformed = reference_malformed(&p->query);
 
-	if (group)
-		verdict_set(h, v, true, SLUICE_R_IP_SOURCE, -1);
+	if (malformed >= 0)
+		verdict_set(h, v, true, (enum sluice_reason)malformed, -1);
 	else if (p->query.tenant >= h->policy->n_tenants)
 		verdict_set(h, v, true, SLUICE_R_UNKNOWN_TENANT, -1);
 	else if (!reference_may_enter(h->policy, &p->query, 0))

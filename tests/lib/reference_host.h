@@ -43,6 +43,8 @@ struct reference_host {
 void reference_host_judge(struct reference_host *h, const struct reference_packet *p, struct reference_verdict *ret);
 void reference_host_clear(struct reference_host *h); /* no flow is live; frees */
 
+/* Why a packet that asks this is dropped before anything else is looked at, or -1. */
+int reference_malformed(const struct policy_query *q);
 /* Whether the frame's bytes can be such a packet at all, and the rules are about it. */
 bool reference_packet_exists(const struct reference_packet *p);
 void reference_packet_build(const struct reference_packet *p, struct frame *ret_frame);

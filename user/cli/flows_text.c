@@ -118,12 +118,12 @@ static struct short_text time_text(uint64_t ns)
 	return out;
 }
 
-/* One end; of protocols without ports only the address, of an echo with its identifier. */
+/* One end; of protocols without ports only the address, of an echo its identifier with who asks. */
 static void end_cell(char cell[CELL], const struct sluice_flow_key *key, unsigned int end)
 {
 	bool icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
 
-	if (icmp || value_protocol_has_ports(key->protocol))
+	if ((icmp && key->port[end]) || value_protocol_has_ports(key->protocol))
 		snprintf(cell, CELL, "%s", status_end(key->addr[end], key->port[end]).text);
 	else
 		inet_ntop(key->version == 4 ? AF_INET : AF_INET6, key->addr[end] + (key->version == 4 ? 12 : 0), cell,
