@@ -12,10 +12,11 @@ SANITIZE  ?=
 T	  ?=
 FUZZ_SECONDS ?= 20
 PACKETS	  ?= 1000000
+FRAMES	  ?= 10000000
 VERSION	  := 0.1.0
 PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
-	     ethtool fio nmap ncat tcpdump jq procps curl iperf3 nginx-light traceroute iputils-tracepath
+	     ethtool fio nmap ncat tcpdump jq procps
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow
 CPPFLAGS  += -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
@@ -120,9 +121,12 @@ asan: ## unit tests under ASan and UBSan
 fuzz: $(FUZZERS) ## long fuzzing: FUZZ_SECONDS=600 a harness
 	$(Q)tests/run.sh --build $(BUILD) --fuzz-seconds $(if $(filter 20,$(FUZZ_SECONDS)),600,$(FUZZ_SECONDS)) fuzz
 
-differential: tests ## random policies and packets against the reference, in userspace and in the kernel: PACKETS=1000000 each
+differential: tests ## random policies and packets against the reference and the flow model: PACKETS=1000000 each, FRAMES=10000000
 	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/unit/policy_differential_test
 	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/differential_test
+	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/flow_model_test
+	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/flow_live_test
+	$(Q)FRAMES=$(FRAMES) JOBS=2 $(BUILD)/tests/bpf/frame_fuzz_test
 
 bench: deps ## figures, as ratios within one run
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
