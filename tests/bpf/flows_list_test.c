@@ -64,7 +64,7 @@ static bool flow_put(struct sluice_flow_bucket *buckets, uint32_t count, uint64_
 	flow_fill(i, now_ns, &key, &flow);
 	sluice_flow_probe(&key, seed, count, &probe);
 	memcpy(&flow, probe.word, sizeof(probe.word));
-	for (home = 0; home < 2; home++)
+	for (home = 0; home < SLUICE_FLOW_PLACES; home++)
 		for (unit = SLUICE_FLOW_UNITS - 1; unit >= 0; unit--) {
 			struct sluice_flow_bucket *b = &buckets[probe.bucket[home]];
 
@@ -72,7 +72,7 @@ static bool flow_put(struct sluice_flow_bucket *buckets, uint32_t count, uint64_
 				continue;
 			b->unit[unit].flow = flow;
 			b->tag[unit] = probe.tag | (home ? SLUICE_TAG_AWAY : 0);
-			buckets[probe.bucket[0]].away += home;
+			buckets[probe.bucket[0]].away += home != 0;
 			return true;
 		}
 	return false;
