@@ -12,10 +12,11 @@
 #define SYN_SOURCES 65536
 
 /*
- * What sources have left unfinished in a flood: an estimate, as a time. A half-open flow moves it syn_step_ns on, and back
- * when it is completed; ahead of now by more than a half-open flow lives, the source is at its limit. One entry by hash; a
- * source that meets another's takes it over, so random sources cannot keep anybody out: whoever loses his entry only
- * begins anew. Written without a lock: two CPUs at once may lose a step. Writer, reader: this file.
+ * What sources have left unfinished in a flood: an estimate, as a time. A half-open flow moves it syn_step_ns on,
+ * and back when it is completed; ahead of now by more than a half-open flow lives, the source is at its limit. One
+ * entry by hash; a source that meets another's takes it over, so random sources cannot keep anybody out: whoever
+ * loses his entry only begins anew. Written without a lock: two CPUs at once may lose a step. Writer, reader: this
+ * file.
  */
 struct syn_source {
 	__u32 tag;

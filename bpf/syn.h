@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between stages 7's rules and its flow: SYN floods. Nothing here is asked while the half-open flows are fewer than the
- * policy's threshold. From there on a SYN that the rules allow gets,
+ * Between stages 7's rules and its flow: SYN floods. Nothing here is asked while the half-open flows are fewer than
+ * the policy's threshold. From there on a SYN that the rules allow gets,
  *
  *   if a listener of this host is behind it   a cookie: the SYN-ACK is written here and sent back, and no flow is made.
  *                                             The ACK that returns the cookie makes the flow, complete.
  *   otherwise, and where there is no cookie   a flow, as long as its source has not too many unfinished ones, and all
  *                                             together no more than half of the table.
  *
- * Cookies are the kernel's own, by bpf_tcp_gen_syncookie() and bpf_tcp_check_syncookie() on the listener, because it is
- * the kernel that has to recognise them. That helper is asked rather than its raw sibling since it also notes the flood at
- * the listener, without which the kernel refuses to look at cookies (tcp_synq_no_recent_overflow()), and since it knows
- * what the listener can take: with net.ipv4.tcp_syncookies=1 it makes cookies only once the listener's own queue is full,
- * so that as many SYNs pass before; with 2 at once; with 0 never. No sysctl has to be changed, none is.
+ * Cookies are the kernel's own, by bpf_tcp_gen_syncookie() and bpf_tcp_check_syncookie() on the listener, because
+ * it is the kernel that has to recognise them. That helper is asked rather than its raw sibling since it also notes
+ * the flood at the listener, without which the kernel refuses to look at cookies (tcp_synq_no_recent_overflow()),
+ * and since it knows what the listener can take: with net.ipv4.tcp_syncookies=1 it makes cookies only once the
+ * listener's own queue is full, so that as many SYNs pass before; with 2 at once; with 0 never. No sysctl has to be
+ * changed, none is.
  *
- * Which addresses are this host's: those that it was seen to answer SYNs from, of late. Of others the route lookup is asked,
- * but where forwarding is off it cannot say, and a listener on any address is no proof: the packet may be for a machine
- * behind a bridge. While nothing is known, SYNs pass, and the first answer tells.
+ * Which addresses are this host's: those that it was seen to answer SYNs from, of late. Of others the route lookup
+ * is asked, but where forwarding is off it cannot say, and a listener on any address is no proof: the packet may be
+ * for a machine behind a bridge. While nothing is known, SYNs pass, and the first answer tells.
  */
 #ifndef SLUICE_BPF_SYN_H
 #define SLUICE_BPF_SYN_H
@@ -55,7 +56,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } syn_hosts SEC(".maps");
 
-/* When the last cookie was sent, CLOCK_MONOTONIC ns: ACKs are looked at for a while after. Writer, reader: this file. */
+/* When the last cookie was sent, CLOCK_MONOTONIC ns: ACKs are looked at for a while after. Writer, reader: here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -419,8 +420,8 @@ static __always_inline bool syn_is_due(const struct pkt *pkt)
 }
 
 /*
- * `reason`: what the rules said of a packet without a flow. `hook` and whether there is a `ctx` are constants: there is none
- * for what came in a tunnel. At egress there is nothing to do, since this host's own connections are no flood.
+ * `reason`: what the rules said of a packet without a flow. `hook` and whether there is a `ctx` are constants: there is
+ * none for what came in a tunnel. At egress there is nothing to do, since this host's own connections are no flood.
  */
 static __always_inline int syn_decide(void *ctx, enum sluice_hook hook, struct pkt *pkt, int reason)
 {
@@ -471,9 +472,9 @@ static __always_inline bool syn_put_xdp(struct xdp_md *ctx, const struct pkt *pk
 }
 
 /*
- * Where the answer goes, by what the interface can: back at once; to the interface as if redirected there, which serves a
- * veth whose other end takes XDP frames (XDP_TX there, on 6.18, leaves them lying unless the other end has a program);
- * otherwise by TC, where it is made once more. With a frame of its own.
+ * Where the answer goes, by what the interface can: back at once; to the interface as if redirected there, which
+ * serves a veth whose other end takes XDP frames (XDP_TX there, on 6.18, leaves them lying unless the other end has
+ * a program); otherwise by TC, where it is made once more. With a frame of its own.
  */
 static __noinline int syn_send_xdp(struct xdp_md *ctx, const struct pkt *pkt)
 {
@@ -500,7 +501,7 @@ static __noinline int syn_send_skb(struct __sk_buff *ctx, const struct pkt *pkt)
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
-/* Behind sluice_xdp, of a SYN that it has marked: the listener is asked again, since nothing but the mark came along. */
+/* Behind sluice_xdp, of a SYN that it has marked: the listener is asked again, as only the mark came along. */
 __noinline int syn_answer_marked(struct __sk_buff *ctx, struct pkt *pkt)
 {
 	if (!pkt || !syn_answer(ctx, SLUICE_HOOK_TC_INGRESS, pkt))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP options in a handshake by SYN cookie. A cookie has room for the MSS only. What else the SYN offered comes back in the
- * time stamp that its sender echoes: its lowest 6 bits are set to say it, as the kernel does and as it reads them
- * (cookie_init_timestamp(), cookie_timestamp_decode() in net/ipv4/syncookies.c).
+ * TCP options in a handshake by SYN cookie. A cookie has room for the MSS only. What else the SYN offered comes
+ * back in the time stamp that its sender echoes: its lowest 6 bits are set to say it, as the kernel does and as it
+ * reads them (cookie_init_timestamp(), cookie_timestamp_decode() in net/ipv4/syncookies.c).
  *
- * The kernel adds a secret offset to time stamps, by pair of addresses, unless net.ipv4.tcp_timestamps is 2. It would take the
- * offset off our bits too, and read nonsense. So time stamps, and with them window scaling, SACK and ECN, are offered with 2
- * only; a connection without them works, in smaller windows. The settings are read off the listener's namespace each time.
+ * The kernel adds a secret offset to time stamps, by pair of addresses, unless net.ipv4.tcp_timestamps is 2. It
+ * would take the offset off our bits too, and read nonsense. So time stamps, and with them window scaling, SACK and
+ * ECN, are offered with 2 only; a connection without them works, in smaller windows. The settings are read off the
+ * listener's namespace each time.
  */
 #ifndef SLUICE_BPF_SYN_OPTIONS_H
 #define SLUICE_BPF_SYN_OPTIONS_H

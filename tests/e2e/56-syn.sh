@@ -135,7 +135,7 @@ case_ok "generic: policy is applied" sluice_in dpu apply "$tmp/policy.yaml"
 survives "generic" 1100
 
 # What the kernel makes of a connection by cookie: without time stamps an old-fashioned one, with them a whole one.
-options_of() { topology_in "$1" ss -tinH state established "$2 = :4420" | grep -o "$3" | head -1; }
+options_of() { topology_in "$1" ss -tineH state established "$2 = :4420" | grep -o "$3" | head -1; }
 options_agree() { # how each end scales what the other announces
 	local here there
 	here=$(options_of dpu sport 'wscale:[0-9,]*') there=$(options_of trainer dport 'wscale:[0-9,]*')
@@ -153,6 +153,8 @@ for stamps in 1 2; do
 	count_from_here
 	case_if "timestamps=$stamps: a connection is made" "it is not" talk_begin
 	if ((stamps == 2)); then
+		case_if "timestamps=2: it has time stamps and SACK" "$(options_of dpu sport '.*')" \
+			test "$(options_of dpu sport '\bts sack\b')"
 		case_ok "timestamps=2: both ends scale windows alike" options_agree
 	else
 		case_if "timestamps=1: it has none" "$(options_of dpu sport '.*')" \
