@@ -180,7 +180,7 @@ static __always_inline bool denial_fits(const struct denial *d, const struct doo
 	       d->flows_made == flows_made;
 }
 
-static __always_inline bool door_drops(const struct denial *d, __u32 length)
+static __always_inline void door_drop(const struct denial *d, __u32 length)
 {
 	struct door_watch *watch = door_watch_get(); /* again: kept, it would cost the entry point stack */
 
@@ -188,37 +188,67 @@ static __always_inline bool door_drops(const struct denial *d, __u32 length)
 		watch->credit += DOOR_HIT;
 	reason_add(d->reason, length, false);
 	rule_add(d->slot, length, false, false);
+}
+
+enum door_answer {
+	DOOR_OTHER,  /* the long way */
+	DOOR_PLAIN,  /* a plain packet that may be of a live flow: its key is in the scratch */
+	DOOR_DENIED, /* and counted */
+};
+
+static __always_inline bool flows_exist(void)
+{
+	const struct sluice_flow_totals *t;
+	__u32 zero = 0;
+
+	t = bpf_map_lookup_elem(&flow_totals, &zero);
+	return t && *(const volatile __u32 *)&t->flows;
+}
+
+/* True: denied before and still. `made`: as in struct denial. */
+static __always_inline bool door_knows(const struct door_key *key, __u32 made, __u32 length)
+{
+	const struct door_set *set = door_set(key);
+	const struct sluice_control *c;
+	__u64 generation;
+	__u32 zero = 0;
+
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (!c || !set)
+		return false;
+	generation = *(volatile __u64 *)&c->generation;
+	if (denial_fits(&set->denial[0], key, generation, made))
+		door_drop(&set->denial[0], length);
+	else if (denial_fits(&set->denial[1], key, generation, made))
+		door_drop(&set->denial[1], length);
+	else
+		return false;
 	return true;
 }
 
 /*
- * Whether the packet is denied here and now; counted, if so. `scratch` is the entry point's packet, which has not begun
- * yet: a key beside it would make the deepest chain of calls too long for the stack.
+ * What can be said of the packet at the door. `scratch` is the entry point's packet, which has not begun yet: a key beside
+ * it would make the deepest chain of calls too long for the stack.
  */
-static __always_inline bool door_denies(struct xdp_md *ctx, struct pkt *scratch)
+static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt *scratch)
 {
 	struct door_key *key = (void *)scratch;
 	struct door_watch *watch = door_watch_get();
-	const struct sluice_control *c;
-	const struct door_set *set;
-	__u32 zero = 0, number;
+	bool open = watch && door_opens(watch);
 	const __u64 *mark;
-	__u64 generation;
+	__u32 number;
+	__u64 now;
 
-	if (replay || !watch || !door_opens(watch) || !door_read(ctx, key))
-		return false;
+	if (replay || !(open || flows_exist()) || !door_read(ctx, key))
+		return DOOR_OTHER;
 	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
 	mark = bpf_map_lookup_elem(&flow_marks, &number);
-	c = bpf_map_lookup_elem(&control, &zero);
-	set = door_set(key);
-	if (!mark || !c || !set)
-		return false;
-	generation = *(volatile __u64 *)&c->generation;
-	if (denial_fits(&set->denial[0], key, generation, *(volatile __u64 *)mark))
-		return door_drops(&set->denial[0], ctx->data_end - ctx->data);
-	if (denial_fits(&set->denial[1], key, generation, *(volatile __u64 *)mark))
-		return door_drops(&set->denial[1], ctx->data_end - ctx->data);
-	return false;
+	if (!mark)
+		return DOOR_OTHER;
+	now = *(volatile __u64 *)mark;
+	if (open && door_knows(key, now, ctx->data_end - ctx->data))
+		return DOOR_DENIED;
+	return (__u32)now == now >> 32 ? DOOR_OTHER : DOOR_PLAIN;
 }
 
 static __always_inline bool denial_is_kept(const struct pkt *pkt, int reason)

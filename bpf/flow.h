@@ -32,10 +32,18 @@ static __always_inline __u32 flow_facts(const struct pkt *pkt, __u32 dir)
 }
 
 /* TCP: notes how far the sender has acknowledged. */
-static __always_inline void flow_acked(const struct pkt *pkt, struct sluice_flow_side *side, __u32 facts, __u32 dir)
+static __always_inline void flow_acked(struct sluice_flow_side *side, __u32 acked, bool before)
 {
-	if (!(facts & SLUICE_FLOW_ACK(dir)) || (__s32)(pkt->acked - *(volatile __u32 *)&side->acked) > 0)
-		*(volatile __u32 *)&side->acked = pkt->acked;
+	if (!before || (__s32)(acked - *(volatile __u32 *)&side->acked) > 0)
+		*(volatile __u32 *)&side->acked = acked;
+}
+
+static __always_inline void flow_count(struct sluice_flow_side *side, __u32 length)
+{
+	__u64 traffic = __sync_fetch_and_add(&side->traffic, 1ull << SLUICE_FLOW_BYTES | length);
+
+	if (traffic >> SLUICE_FLOW_BYTES == (1 << (64 - SLUICE_FLOW_BYTES)) - 1)
+		__sync_fetch_and_add(&side->packets_high, 1);
 }
 
 /* Its handshake is done. With a frame of its own: that of flow_find() is part of the deepest chain of calls. */
@@ -50,14 +58,11 @@ static __always_inline void flow_touch(struct pkt *pkt, struct sluice_flow *flow
 {
 	__u32 before = flow_facts_seen(flow), dir = pkt->from != !!(before & SLUICE_FLOW_SECOND), facts;
 	struct sluice_flow_side *side = dir ? &flow->side[1] : &flow->side[0];
-	__u64 traffic;
 
-	traffic = __sync_fetch_and_add(&side->traffic, 1ull << SLUICE_FLOW_BYTES | pkt->length);
-	if (traffic >> SLUICE_FLOW_BYTES == (1 << (64 - SLUICE_FLOW_BYTES)) - 1)
-		__sync_fetch_and_add(&side->packets_high, 1);
+	flow_count(side, pkt->length);
 	flow_seen_at(flow, pkt_now(pkt));
 	if (pkt->tcp_flags & TCP_ACK)
-		flow_acked(pkt, side, before, dir);
+		flow_acked(side, pkt->acked, before & SLUICE_FLOW_ACK(dir));
 	facts = flow_facts(pkt, dir);
 	if ((before & facts) == facts)
 		return;

@@ -30,6 +30,7 @@
 #include "flow.h"
 #include "forward.h"
 #include "fragment.h"
+#include "lane.h"
 #include "limit.h"
 #include "maps.h"
 #include "parse.h"
@@ -143,9 +144,13 @@ int sluice_xdp(struct xdp_md *ctx)
 {
 	struct pkt pkt;
 	int reason, verdict, action;
+	enum door_answer door;
 
-	if (door_denies(ctx, &pkt))
+	door = door_ask(ctx, &pkt);
+	if (door == DOOR_DENIED)
 		return XDP_DROP;
+	if (door == DOOR_PLAIN && lane_passes(ctx, (void *)&pkt))
+		return XDP_PASS;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt, 0);

@@ -65,8 +65,10 @@ struct sluice_control {
 	__u32 max_flows;   /* that `flows` was sized for */
 	__u64 build;	   /* hash of the kernel object that the maps and programs came from */
 	__u64 seed[2];	   /* random, made with the folder: what strangers can choose is hashed with it (limit.h, table.h) */
+	__u32 steered;	   /* 1: a target has steered connections here, map `steering` may hold some */
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct sluice_control) == 56, "sluice_control is pinned; resizing bumps the ABI");
+_Static_assert(sizeof(struct sluice_control) == 64, "sluice_control is pinned; resizing bumps the ABI");
 
 /* --------------------------------------------------------------- bank tables */
 

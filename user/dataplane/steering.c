@@ -381,6 +381,7 @@ static int entry_write(struct dataplane_steering *s, const struct sluice_steer_k
 
 	if (!zeroes)
 		return -ENOMEM;
+	__atomic_store_n(&s->dp->control->steered, 1, __ATOMIC_SEQ_CST); /* before there is anything to be found */
 	if (bpf_map_update_elem(s->dp->map[MAP_queue_packets], &slot, zeroes, BPF_ANY) ||
 	    bpf_map_update_elem(s->dp->map[MAP_steering], key, &value, BPF_ANY))
 		return -errno;

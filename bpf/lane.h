@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lane of established flows: a plain packet, as door.h knows it, of a live flow that it tells nothing new. It gets
+ * what the stages would give it, with what they would count, but without struct pkt and most of their calls. Everything
+ * else takes the long way, and so does any doubt: another generation, an interface with more to do than to name a tenant,
+ * limits, a flow away from its home bucket, a TCP packet that is no mere ACK.
+ *
+ * IPv4 at XDP only. A failsafe service passes without a flow, so its packets are not met here, unless a flow of the same
+ * ports was made before it became one: those count for the flow.
+ */
+#ifndef SLUICE_BPF_LANE_H
+#define SLUICE_BPF_LANE_H
+
+#include "account.h"
+#include "door.h"
+#include "flow.h"
+
+/* A packet as the flow table knows it. */
+struct lane {
+	struct sluice_flow_probe probe;
+	bool second; /* the sender is the second end of the key */
+};
+
+/* As key_fill() and probe_fill() would. */
+static __always_inline void lane_place(struct lane *l, const struct door_key *key, __u16 tenant)
+{
+	__u32 source = bpf_ntohl(key->source), dest = bpf_ntohl(key->dest);
+	__u32 kind = key->protocol << 24 | (__u32)tenant << 8 | 4;
+
+	l->second = source > dest || (source == dest && bpf_ntohs(key->source_port) > bpf_ntohs(key->dest_port));
+	if (l->second) {
+		l->probe.word[0] = key->dest | (__u64)key->source << 32;
+		l->probe.word[1] = sluice_flow_word1(key->dest_port, key->source_port, kind);
+	} else {
+		l->probe.word[0] = key->source | (__u64)key->dest << 32;
+		l->probe.word[1] = sluice_flow_word1(key->source_port, key->dest_port, kind);
+	}
+	sluice_flow_place(&l->probe, l->probe.word[0] ^ flow_seed, SLUICE_TAG_LIVE, flow_buckets);
+}
+
+/* The flow, if it is at home and nothing else has its tag. */
+static __always_inline struct sluice_flow *lane_find(const struct lane *l)
+{
+	struct sluice_flow_bucket *home = bucket_at(l->probe.bucket[0]);
+	struct sluice_flow *flow;
+	__u32 mask, unit;
+
+	if (!home)
+		return NULL;
+	mask = bucket_mask(home, l->probe.tag, ~SLUICE_TAG_AWAY);
+	unit = mask_first(mask);
+	if (!mask || unit >= SLUICE_FLOW_UNITS)
+		return NULL;
+	flow = &home->unit[unit].flow;
+	return ((const __u64 *)flow)[0] == l->probe.word[0] && ((const __u64 *)flow)[1] == l->probe.word[1] ? flow : NULL;
+}
+
+/* Facts that the packet would add, or ~0: it is of a kind that takes the long way. Notes what TCP acknowledges. */
+static __always_inline __u32 lane_facts(struct xdp_md *ctx, const struct door_key *key, __u32 dir, __u32 *ret_acked)
+{
+	const struct tcphdr *tcp = (void *)(long)ctx->data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+	__u32 facts = dir ? SLUICE_FLOW_REPLIED : 0;
+	__u8 flags;
+
+	if (key->protocol != IPPROTO_TCP)
+		return facts;
+	if ((const void *)(tcp + 1) > (void *)(long)ctx->data_end)
+		return ~0u;
+	flags = ((const __u8 *)tcp)[13];
+	*ret_acked = bpf_ntohl(tcp->ack_seq);
+	return (flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) == TCP_ACK ? facts | SLUICE_FLOW_ACK(dir) : ~0u;
+}
+
+/* The tenant of an interface that does no more than name one, or -1. */
+static __always_inline int lane_tenant(__u32 ifindex, __u32 bank)
+{
+	__u32 number = ifindex << 1 | bank;
+	const struct sluice_interface *interface;
+
+	if (ifindex >= SLUICE_UNTAGGED)
+		return -1;
+	interface = bpf_map_lookup_elem(&untagged, &number);
+	return interface && interface->flags == SLUICE_IF_NAMED ? interface->tenant : -1;
+}
+
+/* Whether the packet passes here and now; counted, if so. Global: verified once, with a frame of its own. */
+__noinline int lane_passes(struct xdp_md *ctx, const struct door_key *key)
+{
+	const struct sluice_control *c;
+	const struct sluice_policy *p;
+	struct sluice_flow_side *side;
+	__u32 zero = 0, bank, state, facts, dir, acked = 0, length;
+	struct sluice_flow *flow;
+	struct lane l;
+	int tenant;
+	__u64 now;
+
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (!key || !c)
+		return 0;
+	bank = *(volatile __u64 *)&c->generation & 1;
+	p = policy_live(bank);
+	tenant = lane_tenant(key->ifindex, bank);
+	if (!p || tenant < 0 || p->flags & SLUICE_HAS_LIMITS || (c->steered && key->protocol == IPPROTO_TCP))
+		return 0;
+	lane_place(&l, key, tenant);
+	flow = lane_find(&l);
+	if (!flow || flow->generation != (__u32)c->generation)
+		return 0;
+	state = *(volatile __u32 *)&flow->state;
+	dir = l.second != !!(state & SLUICE_FLOW_SECOND);
+	facts = lane_facts(ctx, key, dir, &acked);
+	if (state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT | SLUICE_FLOW_ENDED) || (state & facts) != facts)
+		return 0;
+	now = bpf_ktime_get_coarse_ns();
+	if (flow_tick(now) != *(volatile __u32 *)&flow->last && flow_is_over(flow, now, bank))
+		return 0;
+	length = ctx->data_end - ctx->data;
+	side = dir ? &flow->side[1] : &flow->side[0];
+	flow_count(side, length);
+	flow_seen_at(flow, now);
+	if (key->protocol == IPPROTO_TCP)
+		flow_acked(side, acked, true);
+	reason_add(SLUICE_R_PASS_FLOW, length, false);
+	rule_add(state >> SLUICE_FLOW_SLOT, length, false, false);
+	return 1;
+}
+
+#endif
