@@ -3,6 +3,7 @@
  * Denials that are kept at the door (bpf/door.h): that they answer, that they count as if the rules had been asked, and
  * that whatever could make them wrong makes them void at once. Malformed frames after a denial are in frames_test.
  */
+#include <sched.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -276,9 +277,20 @@ static void test_many(void)
 	judge_check("many: more sources than there is room for", !wrong, "%u wrong", wrong);
 }
 
+/* Each CPU has a door of its own: a move between two packets would ask another. */
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	judge_check("stays on one CPU", !sched_setaffinity(0, sizeof(set), &set), "%s", strerror(errno));
+}
+
 int main(void)
 {
 	judge_start("door", 4096);
+	stay_on_this_cpu();
 	test_kept();
 	test_answers();
 	test_flow_from_the_other_end();
