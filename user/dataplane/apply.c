@@ -34,6 +34,23 @@ static bool tables_reject(const struct policy_tables *t)
 	return false;
 }
 
+/*
+ * What answers has to be there before the flip: a connection is cut by one packet, and if that is not answered, none will
+ * be. Where nothing is attached yet, nothing is judged, and attach_all() keeps the order.
+ */
+static int answers_attach(struct dataplane *dp, const struct policy *p, const struct policy_tables *t,
+			  const struct resolved *r, struct error *err)
+{
+	bool answers = tables_reject(t);
+	size_t i;
+	int s = 0;
+
+	for (i = 0; !s && i < r->count; i++)
+		if (answers || cookies_need_tc(p, &r->items[i]))
+			s = interface_answers(dp, &r->items[i], err);
+	return s;
+}
+
 /* Attaches what the policy names; on failure takes off what this call has put on. */
 static int attach_all(struct dataplane *dp, const struct policy *p, const struct policy_tables *t,
 		      const struct resolved *r, struct error *err)
@@ -143,7 +160,9 @@ static int apply_prepare(struct apply *a, struct error *err, size_t *ret_kept)
 		r = trial_prepare(dp, err);
 	if (!r)
 		r = slots_assign(dp, a->tables, err, ret_kept, &a->late);
-	return r ? r : load_spare(a, err);
+	if (!r)
+		r = load_spare(a, err);
+	return r ? r : answers_attach(dp, a->policy, a->tables, &a->found, err);
 }
 
 /* After the flip and the hooks. On trial, the interfaces of the policy before keep theirs. */

@@ -296,6 +296,14 @@ static int attach_behind_xdp(struct dataplane *dp, const struct resolved_interfa
 	return answers ? tc_attach(dp, i->name, i->ifindex, TC_ANSWER, err) : 0;
 }
 
+int interface_answers(struct dataplane *dp, const struct resolved_interface *i, struct error *err)
+{
+	struct xdp_state now = {};
+
+	xdp_query(dp, i->ifindex, &now);
+	return attach_behind_xdp(dp, i, now.ours, err);
+}
+
 int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted, bool answers,
 		     struct error *err, bool *ret_changed)
 {

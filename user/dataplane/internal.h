@@ -200,6 +200,8 @@ int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned i
  */
 int interface_attach(struct dataplane *dp, const struct resolved_interface *i, enum policy_attach wanted, bool answers,
 		     struct error *err, bool *ret_changed);
+/* What answers behind XDP's judge, if that is attached already: before a policy that may reject. */
+int interface_answers(struct dataplane *dp, const struct resolved_interface *i, struct error *err);
 int interface_detach(const struct dataplane *dp, uint32_t ifindex, struct error *err);
 /* Detaches every interface of this network namespace that carries our programs and is not in `keep` (NULL: all). */
 int interfaces_detach_others(const struct dataplane *dp, const struct resolved *keep, struct error *err);
