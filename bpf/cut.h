@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flows that are cut by hand, one a call. Retiring a flow is all there is to it, but while strays may be picked up: then
- * its next TCP packet would be taken for one of a connection older than sluice, and the flow would be back. So until that
- * is over the entry stays, marked: no packet is of it, a SYN opens anew, and the timer forgets it.
+ * Flows that are cut by hand, one a call. Retiring a flow is all there is to it, but while strays may be picked up:
+ * then its next TCP packet would be taken for one of a connection older than sluice, and the flow would be back. So
+ * until that is over the entry stays, marked: no packet is of it, a SYN opens anew, and the timer forgets it.
  */
 #ifndef SLUICE_BPF_CUT_H
 #define SLUICE_BPF_CUT_H

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Flows cut by hand: what their next packets get, that none comes back by pickup, that all bookkeeping follows, and that
- * a flow which has taken the place of the one that was meant is left alone. Also the names of states, which are to say
- * what the kernel half makes of the same facts.
+ * Flows cut by hand: what their next packets get, that none comes back by pickup, that all bookkeeping follows, and
+ * that a flow which has taken the place of the one that was meant is left alone. Also the names of states, which are to
+ * say what the kernel half makes of the same facts.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -113,8 +113,8 @@ static void test_tcp(const struct ends *e)
 	judge_case(label(e, "a SYN opens anew"), XDP, &syn, PASSES(PASS_RULE));
 	judge_check(label(e, "which is half open"), judge_half_open() == 1, "%ld", judge_half_open());
 	judge_check(label(e, "a half-open flow is cut"), !cut(&syn), "it is not");
-	judge_check(label(e, "and counted no more"), !judge_half_open() && !judge_flow_count(), "%ld half open, %ld flows",
-		    judge_half_open(), judge_flow_count());
+	judge_check(label(e, "and counted no more"), !judge_half_open() && !judge_flow_count(),
+		    "%ld half open, %ld flows", judge_half_open(), judge_flow_count());
 }
 
 /* While strays are picked up. */
@@ -123,7 +123,8 @@ static void test_pickup(const struct ends *e)
 	bool is6 = strchr(e->client, ':');
 	struct packet syn = there(e, S), ack = there(e, A), ack_back = back(e, A), fin = there(e, FA);
 	struct packet other = there(e, A);
-	struct packet about = {.from = e->server, .to = e->client, .icmp = is6 ? ICMP(1, 4) : ICMP(3, 3), .quote = &ack};
+	struct packet about = {
+		.from = e->server, .to = e->client, .icmp = is6 ? ICMP(1, 4) : ICMP(3, 3), .quote = &ack};
 	struct dataplane_flow flow = {};
 
 	judge_flows_clear();
@@ -238,7 +239,8 @@ static void test_states(void)
 			    "%s, %ld half open", dataplane_flow_state_name(state), judge_half_open());
 	}
 	judge_run(XDP, &q);
-	judge_check("a question is one-way", judge_flow(&q, 0, &flow) && dataplane_flow_state(&flow) == FLOW_ONE_WAY, "no");
+	judge_check("a question is one-way", judge_flow(&q, 0, &flow) && dataplane_flow_state(&flow) == FLOW_ONE_WAY,
+		    "no");
 	judge_run(XDP, &a);
 	judge_check("and answered", judge_flow(&q, 0, &flow) && dataplane_flow_state(&flow) == FLOW_ANSWERED, "no");
 }

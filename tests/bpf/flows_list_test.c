@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice flows` over a large table, which is filled from here as the kernel half would have: every flow is listed once,
- * filters and orders hold over all of them, in little memory, and cutting many ends just those. SLUICE_FLOWS says how
- * many, 100,000 if it does not.
+ * `sluice flows` over a large table, which is filled from here as the kernel half would have: every flow is listed
+ * once, filters and orders hold over all of them, in little memory, and cutting many ends just those. SLUICE_FLOWS says
+ * how many, 100,000 if it does not.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -113,8 +113,8 @@ static long flows(const char *filter, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(arguments, sizeof(arguments), fmt, ap);
 	va_end(ap);
-	snprintf(command, sizeof(command), "(ulimit -d " MEMORY "; exec %s --root %s flows %s)%s%s", binary, judge_root(),
-		 arguments, *filter ? " | " : "", filter);
+	snprintf(command, sizeof(command), "(ulimit -d " MEMORY "; exec %s --root %s flows %s)%s%s", binary,
+		 judge_root(), arguments, *filter ? " | " : "", filter);
 	f = popen(command, "r");
 	if (!f || !fgets(text, sizeof(text), f))
 		text[0] = 0;

@@ -87,12 +87,12 @@ pings trainer "$STORAGE4"
 status_is "flows" 0 flows
 said "has a line for the transfer" "^tcp +10\.10\.1\.10:[0-9]+ +10\.20\.0\.5:5000 +established +other "
 said "for the datagrams" "^udp +\[fd00:10:1::10\]:[0-9]+ +\[fd00:20::5\]:4420 +answered +storage "
-said "for the echo" "^icmp .* answered +ping "
+said "for the echo, with its identifier" "^icmp +10\.10\.1\.10:[0-9]+ +10\.20\.0\.5 +answered +ping "
 said "and how many there are" "^3 of 3 flows$"
 status_is "flows --json" 0 flows --json
 json_is "has its fields" '
 	.generation > 0 and .live == 3 and .matched == 3 and .shown == 3 and (.flows | length == 3) and (.flows | all(
-	(.tenant == "") and (.source | type == "string") and (.dest | type == "string") and .source_port > 0 and .dest_port > 0
+	(.tenant == "") and (.source | type == "string") and (.dest | type == "string") and .source_port > 0 and (.dest_port > 0) == (.protocol != "icmp")
 	and (.rule | type == "string") and .decided_by == "rule" and (.age_seconds | type == "number") and .idle_seconds >= 0
 	and .packets > 0 and .bytes > 0 and .packets_back > 0 and .bytes_back > 0 and (.bytes_per_second | type == "number")
 	and .picked_up == false and .audit_deny == false and .stale == false))'

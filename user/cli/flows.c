@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice flows`: pictures of the live flow table, and the end of flows that somebody does not want. Every picture takes
- * the live policy's names anew, so that it is right across an apply; a flow that lives throughout is in it exactly once.
+ * `sluice flows`: pictures of the live flow table, and the end of flows that somebody does not want. Every picture
+ * takes the live policy's names anew, so that it is right across an apply; a flow that lives throughout is in it
+ * exactly once.
  */
 #include "cli/flows.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `sluice flows`, shared by its files: what is asked for (flows_options.c), which flows that concerns (flows_filter.c), in
- * which order (flows_order.c), and two ways of saying them (flows_text.c, flows_json.c). flows.c joins these.
+ * `sluice flows`, shared by its files: what is asked for (flows_options.c), which flows that concerns (flows_filter.c,
+ * flows_names.c), in which order (flows_order.c), and two ways of saying them (flows_text.c, flows_json.c). flows.c
+ * joins these.
  */
 #ifndef SLUICE_CLI_FLOWS_H
 #define SLUICE_CLI_FLOWS_H
@@ -116,7 +117,7 @@ struct flow_list {
 	size_t count, capacity;
 };
 int flow_list_add(struct flow_list *l, const struct flow_row *row); /* -ENOMEM */
-void flow_list_finish(struct flow_list *l);			    /* what is left is in order, and no more than `limit` */
+void flow_list_finish(struct flow_list *l); /* what is left is in order, and no more than `limit` */
 void flow_list_done(struct flow_list *l);
 
 /* Counters of the last picture, by place; for rates between pictures. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Which flows a command is about. A filter is a list of tests, each of one kind; kinds are joined by "and", tests of the
- * same kind by "or". Reading an option needs no kernel; what names a part of the live policy is looked up afterwards,
- * and again for every picture, since policies change.
+ * Which flows a command is about. A filter is a list of tests, each of one kind; kinds are joined by "and", tests of
+ * the same kind by "or". Reading an option needs no kernel; what names a part of the live policy is looked up
+ * afterwards, and again for every picture, since policies change.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,8 +31,9 @@ static int read_state(const char *text, struct flow_test *t, struct error *err)
 		}
 		suggestion_try(&s, name);
 	}
-	return error_set(err, EINVAL, "no state '%.40s'%s; use opening, established, closing, reset, cut, one-way or answered",
-			 text, suggestion_text(&s, near, sizeof(near)));
+	return error_set(err, EINVAL,
+			 "no state '%.40s'%s; use opening, established, closing, reset, cut, one-way or answered", text,
+			 suggestion_text(&s, near, sizeof(near)));
 }
 
 static int read_address(const char *text, struct flow_test *t, struct error *err)

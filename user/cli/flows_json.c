@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Flows for programs; docs/json.md. Field names are part of the interface: added to, never changed. Written as they come,
- * since a document of a million flows need not be in memory first.
+ * Flows for programs; docs/json.md. Field names are part of the interface: added to, never changed. Written as they
+ * come, since a document of a million flows need not be in memory first.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -57,7 +57,8 @@ static void put_counts(const struct flow_row *row, uint64_t now_ns)
 {
 	const struct dataplane_flow *f = &row->flow;
 
-	printf(", \"age_seconds\": %.3f, \"idle_seconds\": %.3f", (double)(now_ns - min(now_ns, f->first_seen_ns)) / 1e9,
+	printf(", \"age_seconds\": %.3f, \"idle_seconds\": %.3f",
+	       (double)(now_ns - min(now_ns, f->first_seen_ns)) / 1e9,
 	       (double)(now_ns - min(now_ns, f->last_seen_ns)) / 1e9);
 	printf(", \"packets\": %llu, \"bytes\": %llu, \"packets_back\": %llu, \"bytes_back\": %llu, "
 	       "\"bytes_per_second\": %llu",
@@ -91,7 +92,8 @@ void flows_json_begin(const struct flow_names *n)
 void flows_json_end(const struct flow_totals *totals)
 {
 	printf("%s], \"live\": %llu, \"matched\": %llu, \"shown\": %llu}\n", totals->shown ? "\n" : "",
-	       (unsigned long long)totals->live, (unsigned long long)totals->matched, (unsigned long long)totals->shown);
+	       (unsigned long long)totals->live, (unsigned long long)totals->matched,
+	       (unsigned long long)totals->shown);
 }
 
 void flows_json_count(const struct flow_names *n, const struct flow_totals *totals)

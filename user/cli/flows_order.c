@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Flows in an order, and how fast they are. The list keeps the first so many of however many are added, in room for twice
- * that. The memory holds what every place of the flow table had counted in the picture before.
+ * Flows in an order, and how fast they are. The list keeps the first so many of however many are added, in room for
+ * twice that. The memory holds what every place of the flow table had counted in the picture before.
  */
 #include <errno.h>
 #include <stdlib.h>

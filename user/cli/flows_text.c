@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Flows for people, one a line. Rows are printed in batches, as wide as the widest so far, so that a million of them need
- * no more memory than a thousand. On a terminal that is watched, each picture is drawn over the last one.
+ * Flows for people, one a line. Rows are printed in batches, as wide as the widest so far, so that a million of them
+ * need no more memory than a thousand. On a terminal that is watched, each picture is drawn over the last one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -200,8 +200,9 @@ static void print_cells(const struct flows_text *t, const char *const cells[COLU
 
 	for (c = 0; c < COLUMNS; c++)
 		if (column_is_shown(t, c))
-			used += (size_t)snprintf(text + used, sizeof(text) - used, columns[c].right ? "%s%*s" : "%s%-*s",
-						 used ? "  " : "", (int)t->width[c], cells[c]);
+			used += (size_t)snprintf(text + used, sizeof(text) - used,
+						 columns[c].right ? "%s%*s" : "%s%-*s", used ? "  " : "",
+						 (int)t->width[c], cells[c]);
 	while (used && text[used - 1] == ' ')
 		used--;
 	text[used] = 0;
