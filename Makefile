@@ -126,6 +126,7 @@ differential: tests ## random policies and packets against the reference and the
 	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/differential_test
 	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/flow_model_test
 	$(Q)SLUICE_DIFFERENTIAL=$(PACKETS) $(BUILD)/tests/bpf/flow_live_test
+	$(Q)FRAMES=$(PACKETS) $(BUILD)/tests/bpf/frame_live_test
 	$(Q)FRAMES=$(FRAMES) JOBS=2 $(BUILD)/tests/bpf/frame_fuzz_test
 
 bench: deps ## figures, as ratios within one run

@@ -108,13 +108,6 @@ static void packet_draw(struct packet *p, uint64_t *state)
 
 /* ------------------------------------------------------------------------- the frame */
 
-static void ports_set(struct frame *f, const struct packet *p)
-{
-	uint16_t ports[2] = {htons(p->sport), htons(p->dport)};
-
-	memcpy(f->byte + f->l4, ports, sizeof(ports));
-}
-
 /* Numbers on both sides of the edges of windows. */
 static void numbers_set(struct frame *f, uint64_t *state)
 {
@@ -164,15 +157,12 @@ static void frame_build(const struct packet *p, uint64_t *state, struct frame *f
 	packet_build(f, p);
 	if (!p->from || p->fragment_offset)
 		return;
-	if (p->protocol == 132)
-		ports_set(f, p);
+	if (p->protocol == 17 && p->sport == 1001 && one_in(state, 4))
+		memset(f->byte + f->l4, 0, 2);
+	if (p->protocol == 17 && p->dport == 1001 && one_in(state, 4))
+		memset(f->byte + f->l4 + 2, 0, 2);
 	if (p->tcp)
 		numbers_set(f, state);
-	if (p->quote && p->quote->protocol == 132 && !p->quote->fragment_offset) {
-		uint16_t ports[2] = {htons(p->quote->sport), htons(p->quote->dport)};
-
-		memcpy(f->byte + f->length - (p->quote_bytes ? p->quote_bytes : 8), ports, sizeof(ports));
-	}
 }
 
 void traffic_draw(uint64_t *state, struct traffic_frame *ret)
