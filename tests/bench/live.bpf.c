@@ -4,7 +4,8 @@
  *
  * live.c runs `generate` with BPF_F_TEST_XDP_LIVE_FRAMES: the kernel gives it recycled pages, millions a second, and the
  * redirect puts each on a veth whose peer is the device under test. A recycled page holds whatever the last receiver
- * left in it, so every frame is written anew from the template. `drop` is the floor: what any XDP program costs at least.
+ * left in it, so every frame is written anew from the template. `drop` is the floor: what any XDP program costs at least;
+ * `redirect` is that of whoever sends frames on: it does nothing else.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>
@@ -25,7 +26,8 @@ struct live_frame {
 	__be32 source;
 	__be32 dest;
 	__be16 source_port;
-	__u8 rest[LIVE_FRAME - 36];
+	__be16 dest_port;
+	__u8 rest[LIVE_FRAME - 38];
 } __attribute__((packed));
 
 static __always_inline __be16 fold(__u32 sum)
@@ -35,20 +37,59 @@ static __always_inline __be16 fold(__u32 sum)
 	return (__be16)~sum;
 }
 
+static __always_inline __u32 mix(__u32 x)
+{
+	x = (x ^ x >> 16) * 0x85ebca6bu;
+	x = (x ^ x >> 13) * 0xc2b2ae35u;
+	return x ^ x >> 16;
+}
+
+static __always_inline __u32 flow_number(__u32 n)
+{
+	if (shape.order == LIVE_EACH_NEW)
+		return shape.first + n;
+	if (shape.order == LIVE_AT_RANDOM)
+		return shape.first + ((__u64)mix(n) * shape.flows >> 32);
+	return shape.first + n % shape.flows;
+}
+
+/* Puts in the end that varies; returns its address. */
+static __always_inline __be32 flow_end(struct live_frame *f, __u32 number)
+{
+	__be32 address = bpf_htonl(shape.source + LIVE_FLOW_ADDRESS(number));
+	__be16 port = bpf_htons(LIVE_FLOW_PORT(number));
+
+	if (shape.mirror) {
+		f->dest = address;
+		f->dest_port = port;
+	} else {
+		f->source = address;
+		f->source_port = port;
+	}
+	return address;
+}
+
+static __always_inline __be32 source_end(struct live_frame *f, __u32 n)
+{
+	__u32 number = n * 0x9e3779b1u >> 12;
+
+	f->source = bpf_htonl(shape.scatter ? LIVE_SCATTERED(number) : shape.source + (n & shape.source_mask));
+	f->source_port = bpf_htons(shape.port + (n & shape.port_mask));
+	return f->source;
+}
+
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
 	struct live_frame *f = (void *)(long)ctx->data;
 	__u32 n = next++;
-	__u32 number = n * 0x9e3779b1u >> 12;
-	__be32 source = bpf_htonl(shape.scatter ? LIVE_SCATTERED(number) : shape.source + (n & shape.source_mask));
+	__be32 address;
 
 	if ((void *)(f + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(f, shape.frame, sizeof(*f));
-	f->source = source;
-	f->source_port = bpf_htons(shape.port + (n & shape.port_mask));
-	f->ip_checksum = fold(shape.checksum + (source & 0xffff) + (source >> 16));
+	address = shape.flows ? flow_end(f, flow_number(n)) : source_end(f, n);
+	f->ip_checksum = fold(shape.checksum + (address & 0xffff) + (address >> 16));
 	return bpf_redirect(shape.ifindex, 0);
 }
 
@@ -65,13 +106,6 @@ struct syn_frame {
 	__be16 tcp_checksum;
 	__u8 rest[LIVE_FRAME - 52];
 } __attribute__((packed));
-
-static __always_inline __u32 mix(__u32 x)
-{
-	x = (x ^ x >> 16) * 0x85ebca6bu;
-	x = (x ^ x >> 13) * 0xc2b2ae35u;
-	return x ^ x >> 16;
-}
 
 /* A SYN flood: source, port and sequence number are random, and every frame is a sound SYN. */
 SEC("xdp")
@@ -103,6 +137,19 @@ int catch(struct xdp_md *ctx)
 	if ((const void *)(f + 1) > (const void *)(long)ctx->data_end)
 		return XDP_PASS;
 	return f->ethernet[12] == 8 && !f->ethernet[13] && f->dest != shape.own ? XDP_DROP : XDP_PASS;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} way_out SEC(".maps");
+
+SEC("xdp")
+int redirect(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&way_out, 0, XDP_ABORTED);
 }
 
 SEC("xdp")

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The bench's traffic, on one CPU: `live send` measures how many frames a second a receiving interface gets through, `live
- * drop` puts the floor (a bare XDP_DROP) on an interface. run.sh calls it, once a measurement. `live flood` sends SYNs from
+ * drop` and `live redirect` put a floor (a bare XDP_DROP, a bare redirect) on an interface. run.sh calls it, once a measurement. `live flood` sends SYNs from
  * random sources for a while, to whatever they are to try; `live catch`, on the sender's device, takes the answers to them.
  *
  * A frame goes generator → sender's veth → peer's NAPI → whatever is under test there, all on the CPU of the caller, so
  * frames a second is one over the cost of generator and receiver together, the same for every candidate. What got through is
- * counted at the receiver, never at the sender: frames that its NAPI took, and frames that reached its UDP socket.
+ * counted at the receiver, never at the sender: frames that its NAPI took, and frames that reached its UDP socket. Where
+ * frames are sent on, the receiver is the device at the end of their way (--count-*), on the same CPU too.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,10 +45,16 @@
 struct live_options {
 	const char *from_namespace, *from_device;
 	const char *to_namespace, *to_device;
+	const char *count_namespace, *count_device; /* where frames end; default: where they are sent to */
+	const char *out;			    /* redirect: the device that frames leave by */
 	const char *source, *dest;
 	unsigned int sources, ports; /* powers of two */
 	unsigned int port;	     /* destination port */
 	double seconds;
+	unsigned int frames; /* not 0: exactly so many, and none before them */
+	unsigned int flows, first;
+	enum live_order order;
+	bool mirror;
 	bool sink;  /* a UDP socket at the destination, which throws away all it gets */
 	bool scatter; /* sources drawn over all prefixes */
 	bool syn;     /* SYNs, not UDP */
@@ -161,7 +168,7 @@ static void udp_fill(const struct live_options *o, struct iphdr *ip)
 
 	ip->protocol = IPPROTO_UDP;
 	ip->tot_len = htons(LIVE_FRAME - sizeof(struct ether_header));
-	udp->dest = htons(o->port);
+	*(o->mirror ? &udp->source : &udp->dest) = htons(o->port);
 	udp->len = htons(LIVE_FRAME - sizeof(struct ether_header) - sizeof(*ip)); /* checksum 0: none, as IPv4 permits */
 }
 
@@ -192,7 +199,7 @@ static void config_fill(const struct live_options *o, unsigned int ifindex, cons
 	memcpy(ethernet->ether_shost, from, ETH_ALEN);
 	ethernet->ether_type = htons(ETHERTYPE_IP);
 	*ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 64};
-	inet_pton(AF_INET, o->dest, &ip->daddr);
+	inet_pton(AF_INET, o->dest, o->mirror ? &ip->saddr : &ip->daddr);
 	if (o->syn)
 		syn_fill(o, ip, c);
 	else
@@ -205,6 +212,10 @@ static void config_fill(const struct live_options *o, unsigned int ifindex, cons
 	c->port_mask = o->ports - 1;
 	c->ifindex = ifindex;
 	c->scatter = o->scatter;
+	c->flows = o->flows;
+	c->order = o->order;
+	c->first = o->first;
+	c->mirror = o->mirror;
 }
 
 /* Returns what the kernel says a frame took, in ns: only good for calibration, as it leaves out work done by ksoftirqd. */
@@ -267,6 +278,15 @@ static void warm_up(const struct live_options *o, int program, int sink)
 		sink_reply(o, sink);
 }
 
+/* How many frames to send; those of which every one counts are preceded by none. */
+static uint32_t prepare(const struct live_options *o, int program, int sink)
+{
+	if (o->frames)
+		return o->frames;
+	warm_up(o, program, sink);
+	return o->seconds * NSEC_PER_SEC / frames_send(program, CALIBRATE);
+}
+
 /* Prints: seconds, frames sent, frames taken by the receiving device, frames that reached the socket. */
 static void send_measured(const struct live_options *o)
 {
@@ -285,19 +305,18 @@ static void send_measured(const struct live_options *o)
 	skel = generator_open(o, to);
 	program = bpf_program__fd(skel->progs.generate);
 
-	warm_up(o, program, sink);
+	frames = prepare(o, program, sink);
 	overhead = frames_overhead(program);
-	frames = o->seconds * NSEC_PER_SEC / frames_send(program, CALIBRATE);
-	namespace_enter(o->to_namespace);
-	device = device_received(o->to_device);
+	namespace_enter(o->count_namespace);
+	device = device_received(o->count_device);
 	socket_ = sink_received(sink);
 	namespace_enter(o->from_namespace);
 	start = time_now_ns();
 	frames_send(program, frames);
 	spent = time_now_ns() - start;
 	spent -= min(overhead, spent / 2);
-	namespace_enter(o->to_namespace);
-	device = device_received(o->to_device) - device;
+	namespace_enter(o->count_namespace);
+	device = device_received(o->count_device) - device;
 	socket_ = sink_received(sink) - socket_;
 	printf("%.6f %u %u %u\n", (double)spent / NSEC_PER_SEC, frames, device, socket_);
 	live_bpf__destroy(skel);
@@ -337,10 +356,12 @@ static void flood(const struct live_options *o)
 /* ---------------------------------------------------------------------- the floor */
 
 /* Stays attached after this process: the namespace's end takes it away. */
-static void program_attach(const struct live_options *o, bool catch)
+static void program_attach(const struct live_options *o, const char *verb)
 {
+	bool catch = !strcmp(verb, "catch"), redirect = !strcmp(verb, "redirect");
 	struct live_bpf *skel = live_bpf__open();
-	int r;
+	__u32 zero = 0, out;
+	int program, r;
 
 	if (!skel)
 		die("live.bpf.o", errno);
@@ -350,8 +371,11 @@ static void program_attach(const struct live_options *o, bool catch)
 	if (r)
 		die("live.bpf.o", -r);
 	namespace_enter(o->to_namespace);
-	r = bpf_xdp_attach(if_nametoindex(o->to_device), bpf_program__fd(catch ? skel->progs.catch : skel->progs.drop),
-			   XDP_FLAGS_DRV_MODE, NULL);
+	out = redirect ? if_nametoindex(o->out) : 0;
+	if (redirect && bpf_map_update_elem(bpf_map__fd(skel->maps.way_out), &zero, &out, BPF_ANY))
+		die(o->out, errno);
+	program = bpf_program__fd(catch ? skel->progs.catch : redirect ? skel->progs.redirect : skel->progs.drop);
+	r = bpf_xdp_attach(if_nametoindex(o->to_device), program, XDP_FLAGS_DRV_MODE, NULL);
 	if (r)
 		die(o->to_device, -r);
 	live_bpf__destroy(skel);
@@ -372,6 +396,15 @@ static const struct option long_options[] = {
 	{"sink", no_argument, NULL, 'k'},
 	{"reply", no_argument, NULL, 'r'},
 	{"scatter", no_argument, NULL, 'x'},
+	{"count-namespace", required_argument, NULL, 'm'},
+	{"count-device", required_argument, NULL, 'M'},
+	{"out", required_argument, NULL, 'o'},
+	{"frames", required_argument, NULL, 'f'},
+	{"flows", required_argument, NULL, 'F'},
+	{"first", required_argument, NULL, 'i'},
+	{"random", no_argument, NULL, 'R'},
+	{"new", no_argument, NULL, 'w'},
+	{"mirror", no_argument, NULL, 'y'},
 	{},
 };
 
@@ -392,21 +425,32 @@ static int option_take(struct live_options *o, int option)
 	case 'k': o->sink = true; return 0;
 	case 'r': o->reply = true; return 0;
 	case 'x': o->scatter = true; return 0;
+	case 'm': o->count_namespace = optarg; return 0;
+	case 'M': o->count_device = optarg; return 0;
+	case 'o': o->out = optarg; return 0;
+	case 'f': o->frames = atoi(optarg); return 0;
+	case 'F': o->flows = atoi(optarg); return 0;
+	case 'i': o->first = atoi(optarg); return 0;
+	case 'R': o->order = LIVE_AT_RANDOM; return 0;
+	case 'w': o->order = LIVE_EACH_NEW; o->flows = 1; return 0;
+	case 'y': o->mirror = true; return 0;
 	default: return -EINVAL;
 	}
 }
 
 static bool options_complete(const struct live_options *o, const char *verb)
 {
-	if (!o->to_namespace || !o->to_device)
+	if (!o->to_namespace || !o->to_device || !o->count_namespace != !o->count_device)
 		return false;
 	if (!strcmp(verb, "drop"))
 		return true;
 	if (!strcmp(verb, "catch"))
 		return o->dest;
+	if (!strcmp(verb, "redirect"))
+		return o->out;
 	return (!strcmp(verb, "send") || o->syn) && o->from_namespace && o->from_device && o->source && o->dest && o->port &&
 	       o->sources && !(o->sources & (o->sources - 1)) && o->ports && !(o->ports & (o->ports - 1)) &&
-	       (o->sink || !o->reply);
+	       (o->sink || !o->reply) && (o->flows || !o->mirror);
 }
 
 int main(int argc, char **argv)
@@ -421,12 +465,19 @@ int main(int argc, char **argv)
 		r = option_take(&o, option);
 	if (r || !options_complete(&o, verb)) {
 		fprintf(stderr, "usage: live drop --to-namespace NS --to-device DEV\n"
+				"       live redirect --to-namespace NS --to-device DEV --out DEV\n"
 				"       live send --from-namespace NS --from-device DEV --to-namespace NS --to-device DEV\n"
 				"                 --source ADDRESS --dest ADDRESS --port N [--sources 2^N] [--ports 2^N]\n"
-				"                 [--seconds S] [--cpu N] [--sink [--reply]] [--scatter]\n"
+				"                 [--flows N [--random] [--mirror] | --new] [--first N]\n"
+				"                 [--seconds S | --frames N] [--cpu N] [--sink [--reply]] [--scatter]\n"
+				"                 [--count-namespace NS --count-device DEV]\n"
 				"       live flood, as send: SYNs from random ones of the sources and ports\n"
 				"       live catch --to-namespace NS --to-device DEV --dest OWN-ADDRESS\n");
 		return 2;
+	}
+	if (!o.count_namespace) {
+		o.count_namespace = o.to_namespace;
+		o.count_device = o.to_device;
 	}
 	CPU_ZERO(&cpus);
 	CPU_SET(o.cpu, &cpus);
@@ -437,6 +488,6 @@ int main(int argc, char **argv)
 	else if (!strcmp(verb, "send"))
 		send_measured(&o);
 	else
-		program_attach(&o, !strcmp(verb, "catch"));
+		program_attach(&o, verb);
 	return 0;
 }

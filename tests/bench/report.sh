@@ -26,6 +26,20 @@ machine() {
 	printf '%s × %s, kernel %s, %s' "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)" "$(uname -r)" "$(date -u +%F)"
 }
 
+# medians FILE COLUMN: candidate, median of its rounds; in the order of the file.
+medians() {
+	awk -F '\t' -v n="$2" '
+		!($2 in list) { order[++count] = $2 }
+		{ list[$2] = list[$2] " " $n }
+		END {
+			for (i = 1; i <= count; i++) {
+				k = split(list[order[i]], v, " ")
+				for (a = 2; a <= k; a++) for (b = a; b > 1 && v[b - 1] + 0 > v[b] + 0; b--) { t = v[b]; v[b] = v[b - 1]; v[b - 1] = t }
+				printf "%s\t%s\n", order[i], k % 2 ? v[(k + 1) / 2] : (v[k / 2] + v[k / 2 + 1]) / 2
+			}
+		}' "$1"
+}
+
 if [[ -s $out/prefix.tsv ]]; then
 	awk -F '\t' '{ f = "IPv" $1; print "sluice, " f "\t" $2 "\t" $4; print "LPM trie, " f "\t" $2 "\t" $5 }' "$out/prefix.tsv" |
 		sort -s -t "$(printf '\t')" -k1,1r | plot prefix 'Prefix lookup, ns over an empty program' prefixes ns
@@ -59,3 +73,49 @@ if [[ -s $out/packets.tsv ]]; then
 			for (i = 1; i <= n; i++) printf "| `%s` | %.2f M | %.2f |\n", order[i], median(order[i]) / 1e6, median(order[i]) / median("floor")
 		}' "$out/packets.tsv" | block packets
 fi
+if [[ -s $out/forward.tsv ]]; then
+	medians "$out/forward.tsv" 3 | awk -F '\t' -v machine="$(machine)" '
+		{ rate[$1] = $2 }
+		function line(c, what) {
+			printf "| %s | %.2f M | %.2f | %.2f |\n", what, rate[c "-1000"] / 1e6, rate[c "-1000"] / rate["redirect-1000"], rate[c "-1000"] / rate["nft-1000"]
+		}
+		END {
+			print machine ". 1,000 flows, drawn at random.\n"; print "| who sends on | packets/s | of a bare redirect | of nftables |\n|---|---|---|---|"
+			line("redirect", "a bare XDP redirect"); line("wire", "sluice, `wire`"); line("route", "sluice, `forward: xdp`")
+			line("kernel", "the kernel, no firewall"); line("nft", "the kernel, nftables with conntrack")
+		}' | block forward
+	medians "$out/forward.tsv" 3 | awk -F '\t' '{
+		n = $1; sub(/-.*/, "", $1); sub(/.*-/, "", n)
+		name["wire"] = "sluice, wire"; name["nft"] = "kernel, nftables"; name["redirect"] = "bare redirect"
+		if ($1 in name) print name[$1] "\t" n "\t" 1e9 / $2 }' | sort -s -t "$(printf '\t')" -k1,1r |
+		plot flows 'A packet from veth to veth, generator included, ns' 'live flows, drawn at random' ns
+fi
+# The block of flows is of three sections; those that were not run are left out of it.
+flows_tables() {
+	printf '%s.\n' "$(machine)"
+	[[ ! -s $out/forward.tsv ]] || medians "$out/forward.tsv" 3 | awk -F '\t' '
+		{ rate[$1] = $2; n = $1; sub(/.*-/, "", n); if (!(n in seen)) { seen[n] = 1; order[++count] = n } }
+		END {
+			print "\n| live flows | bare redirect, packets/s | sluice, `wire` | ns for the flow and all else | nftables with conntrack |\n|---|---|---|---|---|"
+			for (i = 1; i <= count; i++) {
+				n = order[i]; r = rate["redirect-" n]; w = rate["wire-" n]; k = rate["nft-" n]
+				printf "| %s | %.2f M | %.2f M | %.0f | %s |\n", n, r / 1e6, w / 1e6, 1e9 / w - 1e9 / r, k ? sprintf("%.2f M", k / 1e6) : "over the limit"
+			}
+		}'
+	[[ ! -s $out/new.tsv ]] || medians "$out/new.tsv" 3 | awk -F '\t' '
+		{ rate[$1] = $2 }
+		function line(c, what, to) { printf "| %s | %.0f k | %.2f |\n", what, rate[c] / 1e3, rate[c] / rate[to] }
+		END {
+			print "\n| new flows | a second | of nftables |\n|---|---|---|"
+			line("new-open", "to a local socket, no firewall", "new-nft"); line("new-nft", "the same, nftables with conntrack", "new-nft")
+			line("new-sluice", "the same, sluice", "new-nft"); line("kernel", "forwarded by the kernel, no firewall", "nft")
+			line("nft", "the same, nftables with conntrack", "nft"); line("route", "the same, sluice with `forward: xdp`", "nft")
+			line("wire", "sent on by sluice, `wire`", "nft"); line("redirect", "sent on by a bare XDP redirect", "nft")
+		}'
+	[[ ! -s $out/flood.tsv ]] || paste <(medians "$out/flood.tsv" 3) <(medians "$out/flood.tsv" 4) <(medians "$out/flood.tsv" 5) \
+		<(medians "$out/flood.tsv" 6) <(medians "$out/flood.tsv" 7) | awk -F '\t' '
+		BEGIN { print "\n| under a SYN flood | transfer keeps | MB/s before | MB/s then | SYN/s | connections made of 10 |\n|---|---|---|---|---|---|"
+			name["flood-open"] = "no firewall"; name["flood-nft"] = "nftables with conntrack"; name["flood-sluice"] = "sluice" }
+		{ printf "| %s | %.2f | %.0f | %.0f | %.0f k | %s |\n", name[$1], $2, $4 / 1e6, $6 / 1e6, $8 / 1e3, $10 }'
+}
+if [[ -s $out/forward.tsv || -s $out/new.tsv || -s $out/flood.tsv ]]; then flows_tables | block flows; fi

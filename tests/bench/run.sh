@@ -13,6 +13,9 @@
 #       |          v1  |------ veth ------| ...
 #       +--------------+                  +-------------------+
 #
+#   forward        a wire and a router, beside a bare redirect and the kernel's forwarding; 1 to 1,000,000 live flows
+#   new            first packets of flows, beside conntrack
+#   flood          what a SYN flood leaves of a transfer, and whether connections can still be made
 #   io             sluice target and sluice io over loopback, and fio on the file that the target serves
 #   prefix         an address in 1 to 1,000,000 prefixes, beside the LPM trie, by test run
 #   classify       a new packet under 1 to 100,000 rules in the manner of ClassBench, by test run
@@ -52,6 +55,8 @@ say() { printf '%s\n' "$*"; }
 title() { printf '\n== %s\n' "$*"; }
 namespaces() { ip netns list | awk '{ print $1 }' | grep "^$topology_prefix-" || :; }
 sluice_in() { topology_in "$1" "$SLUICE" --root "$(topology_root "$1")" "${@:2}"; }
+# shellcheck source=tests/bench/forward.lib
+. tests/bench/forward.lib
 
 cleanup() {
 	local namespace pids
@@ -228,8 +233,7 @@ bench_packets() {
 	done
 	((${#candidates[@]})) || return 0
 	title "packets a second through one veth pair, 64-byte UDP, one CPU for generator and receiver together"
-	ip netns add "$topology_prefix-generator"
-	topology_in generator sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+	ends_up
 	for candidate in "${candidates[@]}"; do
 		candidate_up "$candidate"
 		candidate_prepare "$candidate"
@@ -431,6 +435,9 @@ title "machine"
 say "  $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p), kernel $(uname -r), load $(cut -d' ' -f1 /proc/loadavg)"
 say "  $(df --output=fstype,source "$out" | tail -1 | awk '{ print "files on " $1 " of " $2 }'), nftables $(nft --version | awk '{ print $2 }')"
 bench_packets
+bench_forward
+bench_new
+bench_flood
 bench_prefix
 bench_classify
 bench_policies
