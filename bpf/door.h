@@ -34,7 +34,7 @@ struct door_key {
 	__be16 dest_port;
 	__u32 ifindex;
 	__u32 protocol;
-	__u32 opens; /* 1: a SYN, or no TCP */
+	__u32 opens; /* 1: a SYN, or no TCP; 0: as within a connection, so pickup is for it; 2: no such segment */
 };
 
 struct denial {
@@ -119,7 +119,11 @@ static __always_inline bool tcp_is_plain(const struct tcphdr *tcp, __u32 left, _
 {
 	__u8 flags = ((const __u8 *)tcp)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
 
-	*ret_opens = (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	*ret_opens = 2;
+	if ((flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
+		*ret_opens = 1;
+	else if ((flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK)
+		*ret_opens = 0;
 	return tcp->doff >= 5 && tcp->doff * 4 <= left && flags && !(flags & TCP_SYN && flags & (TCP_FIN | TCP_RST));
 }
 

@@ -619,10 +619,8 @@ static __always_inline int quote_ports(const union quote_buffer *buffer, struct 
 	}
 	if (key->protocol != (key->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) || !icmp_is_echo(key->version, type))
 		return -1;
-	if (icmp_is_query(type))
-		key->port[0] = buffer->word[2];
-	else
-		key->port[1] = buffer->word[2];
+	key->port[0] = icmp_is_query(type) ? buffer->word[2] : echo_answerer(buffer->word[2]);
+	key->port[1] = icmp_is_query(type) ? echo_answerer(buffer->word[2]) : buffer->word[2];
 	return 0;
 }
 

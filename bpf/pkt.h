@@ -281,6 +281,12 @@ static __always_inline bool icmp_is_query(__u8 type)
 	return type == ICMP4_ECHO_REQUEST || type == ICMP6_ECHO_REQUEST;
 }
 
+/* What a key has as the port of the end that answers: not what that end has when it asks with the same identifier. */
+static __always_inline __be16 echo_answerer(__be16 id)
+{
+	return id ? 0 : 0xffff;
+}
+
 /* Key of the packet's own flow. Tenant is filled by tenant.h later. */
 static __always_inline void pkt_fill_key(struct pkt *pkt)
 {
@@ -289,8 +295,8 @@ static __always_inline void pkt_fill_key(struct pkt *pkt)
 
 	if (pkt->tuple.protocol == IPPROTO_ICMP || pkt->tuple.protocol == IPPROTO_ICMPV6) {
 		asks = icmp_is_query(bpf_ntohs(dport) >> 8);
-		sport = asks ? pkt->icmp_id : 0;
-		dport = asks ? 0 : pkt->icmp_id;
+		sport = asks ? pkt->icmp_id : echo_answerer(pkt->icmp_id);
+		dport = asks ? echo_answerer(pkt->icmp_id) : pkt->icmp_id;
 	}
 	pkt->from = key_fill(&pkt->key, &pkt->tuple, sport, dport);
 }

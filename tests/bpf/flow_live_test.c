@@ -25,6 +25,7 @@
 
 static void key_of(const struct model_flow *f, struct sluice_flow_key *ret, int *ret_first)
 {
+	uint16_t port[2] = {f->end[0].port, f->end[1].port};
 	uint8_t addr[2][16] = {};
 	int i, second;
 
@@ -37,11 +38,13 @@ static void key_of(const struct model_flow *f, struct sluice_flow_key *ret, int 
 			memcpy(addr[i] + 12, f->end[i].addr, 4);
 		}
 	}
+	if (f->end[0].asks)
+		port[1] = port[0] ? 0 : 0xffff;
 	second = memcmp(addr[0], addr[1], 16);
-	second = second ? second > 0 : f->end[0].port > f->end[1].port;
+	second = second ? second > 0 : port[0] > port[1];
 	for (i = 0; i < 2; i++) {
 		memcpy(ret->addr[i ^ second], addr[i], 16);
-		ret->port[i ^ second] = htons(f->end[i].port);
+		ret->port[i ^ second] = htons(port[i]);
 	}
 	*ret_first = second;
 }

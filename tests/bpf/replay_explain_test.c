@@ -82,7 +82,7 @@ static bool never_reaches_rules(const struct policy_query *q)
 	bool ipv4 = address_is_ipv4(q->source);
 	uint8_t type = (uint8_t)(q->dest_port >> 8);
 
-	if (ipv4 != address_is_ipv4(q->dest))
+	if (ipv4 != address_is_ipv4(q->dest) || !q->protocol) /* packet.h has no protocol 0 */
 		return true;
 	if (reference_malformed(q) >= 0)
 		return true;

@@ -59,7 +59,8 @@ struct model_verdict {
 
 struct model_end {
 	uint8_t addr[16];
-	uint16_t port; /* of an echo: the identifier, of who asks */
+	uint16_t port; /* of an echo: the identifier, at both ends */
+	bool asks;     /* of an echo: this end does */
 };
 
 struct model_flow {

@@ -74,11 +74,11 @@ void model_policy_random(struct model_policy *p, unsigned int number, uint64_t *
 		.n_rules = 1 + below(state, MODEL_RULES),
 		.default_allow = number % 5 == 4,
 		.audit = number % 6 == 5,
-		.full_stateless = one_in(state, 3),
+		.full_stateless = number % 4 == 1,
 		.failsafe = virtual && number % 4 == 3,
 		.red = number % 3 == 1,
 		.antispoof = number % 7 == 6 ? ZONE_CLIENTS : MODEL_ANY,
-		.max_flows = virtual && number % 5 == 2 ? 4 + below(state, 12) : 4096,
+		.max_flows = virtual && (number % 5 == 2 || number % 10 == 4) ? 4 + below(state, 12) : 4096,
 		.pickup_ns = number % 8 < 3 ? NEVER_NS : 0,
 		.timeout_ns = {[MODEL_OPENING] = 30 * SECOND_NS, [MODEL_OTHER] = 30 * SECOND_NS},
 	};

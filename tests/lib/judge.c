@@ -283,8 +283,8 @@ static void flow_key(const struct packet *p, uint16_t tenant, struct sluice_flow
 	packet_address(p->from, from);
 	packet_address(p->to, to);
 	if (p->icmp) {
-		sport = asks ? p->icmp_id : 0;
-		dport = asks ? 0 : p->icmp_id;
+		sport = asks ? p->icmp_id : p->icmp_id ? 0 : 0xffff;
+		dport = !asks ? p->icmp_id : p->icmp_id ? 0 : 0xffff;
 	}
 	ret->protocol = p->protocol	       ? p->protocol
 			: p->tcp	       ? IPPROTO_TCP
