@@ -338,7 +338,7 @@ static __always_inline bool unit_claim(struct sluice_flow_bucket *b, __u32 i, bo
 	if (i >= SLUICE_FLOW_UNITS)
 		return false;
 	tag = *(volatile __u32 *)&b->tag[i];
-	if (tag && (tag & SLUICE_TAG_STATE) < SLUICE_TAG_RETIRED)
+	if (tag && (tag & SLUICE_TAG_STATE) != (is6 ? SLUICE_TAG_RETIRED6 : SLUICE_TAG_RETIRED))
 		return false;
 	if (__sync_val_compare_and_swap(&b->tag[i], tag, SLUICE_TAG_BUSY) != tag)
 		return false;

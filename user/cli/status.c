@@ -34,6 +34,11 @@ const char *status_action(uint32_t action)
 	return action < ARRAY_SIZE(names) ? names[action] : "?";
 }
 
+uint32_t status_max_flows(const struct dataplane_status *s)
+{
+	return s->policy.generation ? s->policy.max_flows : s->max_flows;
+}
+
 const char *status_reason_verdict(enum sluice_reason reason)
 {
 	return reason_drops(reason) ? "drop" : "pass";

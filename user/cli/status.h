@@ -21,6 +21,8 @@ int status_json(const struct status_report *r); /* -ENOMEM */
 /* Words that both use; static. */
 const char *status_action(uint32_t action);
 const char *status_cookies(const struct dataplane_status *s); /* as in the policy: "auto", "always", "never" */
+/* How many flows there may be: as the live policy says, or what the table was made for. */
+uint32_t status_max_flows(const struct dataplane_status *s);
 const char *status_reason_verdict(enum sluice_reason reason);
 /* "10.0.0.1:4420", "[fd00::1]:4420" */
 struct end_text {

@@ -147,7 +147,7 @@ static struct json_object *flows_object(const struct dataplane_status *s)
 
 	json_object_object_add(o, "live", number(s->flows));
 	json_object_object_add(o, "half_open", number(s->half_open));
-	json_object_object_add(o, "max", number(s->max_flows));
+	json_object_object_add(o, "max", number(status_max_flows(s)));
 	return o;
 }
 

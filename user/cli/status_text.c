@@ -58,7 +58,7 @@ static void print_head(const struct dataplane_status *s)
 	printf("digest ");
 	for (i = 0; i < sizeof(s->policy.digest); i++)
 		printf("%02x", s->policy.digest[i]);
-	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(s->max_flows).text);
+	printf("\nflows  %s of %s\n", number_text(s->flows).text, number_text(status_max_flows(s)).text);
 	print_syn(s);
 	print_trial(&s->trial);
 	if (s->answers.sent || s->answers.suppressed)
