@@ -48,7 +48,7 @@ static struct region region_part(const struct builder *b, const struct region *r
 {
 	struct region part = {.bits = r->bits - bits, .low = r->low, .high = r->high};
 
-	part.first = r->first + ((address_t)i << part.bits);
+	part.first = r->first + (part.bits < 128 ? (address_t)i << part.bits : 0); /* all of IPv6 is its only part */
 	region_narrow(b->intervals, &part);
 	return part;
 }
