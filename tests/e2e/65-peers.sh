@@ -206,10 +206,11 @@ idles() { # FORWARD ADDRESS
 
 # ------------------------------------------------------------------------------------------------ change of policy
 
-# begins ADDRESS NAME: a download that takes a second a MiB; its process is $download. Returns when bytes have come.
+# begins ADDRESS MIB: a download that takes a second a MiB, and ends when nothing comes for 3 s; its process is $download. Returns
+# when bytes have come.
 begins() {
 	rm -f "$tmp/fetched"
-	topology_start client curl -sS --max-time "${3:-20}" -o "$tmp/fetched" "$(web "$1" "slow/$2")" 2>"$tmp/curl"
+	topology_start client curl -sS --max-time 20 --speed-time 3 --speed-limit 1 -o "$tmp/fetched" "$(web "$1" "slow/$2")" 2>"$tmp/curl"
 	download=$started
 	wait_for 5 test -s "$tmp/fetched" || { echo "nothing comes: $(cat "$tmp/curl")"; return 1; }
 }
@@ -241,10 +242,13 @@ web_sockets() { topology_in server ss -Htn state connected exclude time-wait "sp
 no_web_sockets() { [[ -z $(web_sockets) ]]; }
 given_up() { wait_for "$1" no_web_sockets || { echo "the server still has $(web_sockets)"; return 1; }; } # SECONDS
 is_denied() { # FORWARD ADDRESS
-	begins "$2" 4 2 || return 1
+	begins "$2" 4 || return 1
 	applies "$1" 0s "tcp/5000" || return 1
-	ends 5 || return 1
-	[[ $(cat "$tmp/curl") == *"timed out"* ]] || { echo "curl says: $(cat "$tmp/curl")"; return 1; }
+	starves
+}
+starves() { # nothing comes any more
+	ends 10 || return 1
+	[[ $(cat "$tmp/curl") == *"too slow"* ]] || { echo "curl says: $(cat "$tmp/curl")"; return 1; }
 	given_up 20
 }
 
@@ -252,14 +256,18 @@ is_denied() { # FORWARD ADDRESS
 
 is_picked_up() { # FORWARD PICKUP ADDRESS: sluice comes while it downloads
 	sluice_in dpu detach >/dev/null || return 1
-	begins "$3" "$4" "$5" || return 1
+	begins "$3" 4 || return 1
 	applies "$1" "$2" "$every" || return 1
-	ends 20
+	topology_process_gone "$download" && { echo "sluice comes too late"; return 1; }
+	return 0
 }
-goes_on() { is_picked_up "$1" 30s "$2" 1 20 && arrived 1 && (($(drops) == 0)); }
+goes_on() {
+	is_picked_up "$1" 30s "$2" && ends 20 && arrived 4 || return 1
+	(($(drops) == 0)) || { echo "$(drops) packets were dropped"; return 1; }
+}
 is_not_picked_up() {
-	is_picked_up "$1" 0s "$2" 4 2 || return 1
-	[[ $(cat "$tmp/curl") == *"timed out"* ]] && (($(reason_packets dpu tcp-no-flow) > 0)) && given_up 20
+	is_picked_up "$1" 0s "$2" && starves || return 1
+	(($(reason_packets dpu tcp-no-flow) > 0)) || { sluice_in dpu status --json | jq -c '[.reasons[] | select(.packets > 0) | {name, packets}]'; return 1; }
 }
 
 # ------------------------------------------------------------------------------------------------------------ all
