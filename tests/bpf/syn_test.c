@@ -164,6 +164,7 @@ static uint32_t sum_add(uint32_t sum, const uint8_t *p, size_t length)
 struct answer {
 	int action;
 	enum sluice_reason reason;
+	_Alignas(4) uint8_t align[2]; /* behind an Ethernet header, the others begin at multiples of 4 */
 	uint8_t frame[PACKET_MAX];
 	size_t length;
 	uint32_t cookie;
