@@ -19,7 +19,8 @@
 /*
  * One connection, both directions: the end with the lower (address, port) comes first. IPv4 addresses are IPv4-mapped
  * (::ffff:a.b.c.d). For an ICMP query the port of the end that asks holds the identifier and the other's is 0 (65535 if
- * the identifier is 0), so that two hosts that ask each other have two flows; for protocols without ports both are 0.
+ * the identifier is 0), so that two hosts that ask each other have two flows, save with 65535 and 0; for protocols
+ * without ports both are 0.
  */
 struct sluice_flow_key {
 	__u8 addr[2][16];

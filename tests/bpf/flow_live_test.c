@@ -38,8 +38,6 @@ static void key_of(const struct model_flow *f, struct sluice_flow_key *ret, int 
 			memcpy(addr[i] + 12, f->end[i].addr, 4);
 		}
 	}
-	if (f->end[0].asks)
-		port[1] = port[0] ? 0 : 0xffff;
 	second = memcmp(addr[0], addr[1], 16);
 	second = second ? second > 0 : port[0] > port[1];
 	for (i = 0; i < 2; i++) {

@@ -15,7 +15,7 @@
 #include "model_sequence.h"
 #include "reference.h"
 
-#define PACKETS	  100000 /* unless asked for more */
+#define PACKETS	  64000 /* unless asked for more */
 #define SEQUENCES 10	 /* with one policy */
 
 static bool replay_fails(struct sequence *s)

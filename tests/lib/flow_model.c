@@ -90,25 +90,27 @@ static int reason_of(const struct model_policy *policy, int rule, enum sluice_ac
 
 /* ---------------------------------------------------------------------------- flows */
 
-static void end_set(struct model_end *end, const uint8_t addr[16], uint16_t port, bool asks)
+static void end_set(struct model_end *end, const uint8_t addr[16], uint16_t port)
 {
 	memcpy(end->addr, addr, 16);
 	end->port = port;
-	end->asks = asks;
 }
 
-/* The ends of a conversation, sender first. Of an echo it matters who asks. */
+/*
+ * The ends of a conversation, sender first. Of an echo it matters who asks; the contract's flow.h says how a key tells, and
+ * so that a request with identifier 65535 and one with 0, from the other end, are one flow: known, and not told apart here.
+ */
 static void ends_of(const struct model_way *w, struct model_end ret[2])
 {
-	bool echo = w->asks || w->answers;
+	uint16_t mark = w->echo ? 0 : 65535;
 
-	end_set(&ret[0], w->source, echo ? w->echo : w->source_port, w->asks);
-	end_set(&ret[1], w->dest, echo ? w->echo : w->dest_port, w->answers);
+	end_set(&ret[0], w->source, w->asks ? w->echo : w->answers ? mark : w->source_port);
+	end_set(&ret[1], w->dest, w->answers ? w->echo : w->asks ? mark : w->dest_port);
 }
 
 static bool end_is(const struct model_end *a, const struct model_end *b)
 {
-	return a->port == b->port && a->asks == b->asks && !memcmp(a->addr, b->addr, 16);
+	return a->port == b->port && !memcmp(a->addr, b->addr, 16);
 }
 
 static enum model_timeout flow_state(const struct model_flow *f)

@@ -59,8 +59,7 @@ struct model_verdict {
 
 struct model_end {
 	uint8_t addr[16];
-	uint16_t port; /* of an echo: the identifier, at both ends */
-	bool asks;     /* of an echo: this end does */
+	uint16_t port; /* of an echo: the identifier, at who asks */
 };
 
 struct model_flow {

@@ -79,10 +79,16 @@ static void turn(struct packet *p)
 	p->dport = port;
 }
 
+/* Mostly between the same two hosts: later fragments shall find their first. */
 static void pieces_draw(struct packet *p, uint64_t *state)
 {
 	static const uint16_t offsets[] = {8, 16, 24, 64, 72, 80, 96, 128, 1480, 65528 - 40};
+	bool v6 = p->from && strchr(p->from, ':');
 
+	if (p->from && !one_in(state, 4)) {
+		p->from = hosts[v6][0];
+		p->to = servers[v6][0];
+	}
 	p->fragment_id = 1 + below(state, 2);
 	p->more_fragments = 1;
 	if (one_in(state, 3)) {
@@ -177,7 +183,7 @@ void traffic_draw(uint64_t *state, struct traffic_frame *ret)
 		error_draw(&p, &quoted, state);
 	else
 		packet_draw(&p, state);
-	if (kind > 34)
+	if (kind > 33)
 		pieces_draw(&p, state);
 	if (one_in(state, 8))
 		p.vlan = one_in(state, 8) ? 99 : one_in(state, 6) ? 0x8000 : 100;

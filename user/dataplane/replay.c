@@ -264,11 +264,11 @@ static int sweep(struct dataplane_replay *r, struct error *err)
 
 /*
  * A packet that meets a flow whose time is over treats it as ended. So the sweep matters for how many there are: once a
- * second as in the kernel, and before every packet while there is no room for one more.
+ * second as in the kernel, and before every packet while there is no room for two more: what it carries has a flow, too.
  */
 static int sweep_if_due(struct dataplane_replay *r, struct error *err)
 {
-	if (r->now_ns - r->swept_ns < SWEEP_PERIOD_NS && r->totals->flows < r->max_flows)
+	if (r->now_ns - r->swept_ns < SWEEP_PERIOD_NS && r->totals->flows + 2 <= r->max_flows)
 		return 0;
 	return sweep(r, err);
 }
