@@ -72,7 +72,7 @@ talk_end() {
 	[[ ${TALK_PID:-} ]] || return 0
 	local pid=$TALK_PID
 	kill "$pid" 2>/dev/null
-	wait "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null || true # ended by the signal
 }
 
 # survives NAME: a flood to the dpu itself. Cookies keep it from making flows; who means it gets through.
