@@ -188,7 +188,7 @@ int main(void)
 	wanted = wanted ? wanted : PACKETS;
 	judge_start("live", 4096);
 	judge_apply("default: deny\n");
-	for (; sequence_totals.packets < wanted && !failed; seed++)
+	for (; sequence_goes_on(wanted, met, ARRAY_SIZE(met)) && !failed; seed++)
 		failed = chain_run(seed);
 	if (!failed) {
 		judge_check("programs agree with the model", true, "%s", "");

@@ -95,7 +95,7 @@ int main(void)
 
 	judge_name("flow model");
 	wanted = wanted ? wanted : PACKETS;
-	for (; sequence_totals.packets < wanted && !failed; seed++, policies++)
+	for (; sequence_goes_on(wanted, met, ARRAY_SIZE(met)) && !failed; seed++, policies++)
 		failed = policy_run(seed);
 	if (!failed) {
 		judge_check("programs agree with the model", true, "%s", "");

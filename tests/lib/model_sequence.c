@@ -17,6 +17,15 @@ void sequence_met(const struct model_verdict *v)
 	sequence_totals.reasons[v->reason]++;
 }
 
+bool sequence_goes_on(uint64_t wanted, const enum sluice_reason *reasons, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n && sequence_totals.reasons[reasons[i]]; i++)
+		;
+	return sequence_totals.packets < (i < n ? 8 * wanted : wanted);
+}
+
 void sequence_check(const enum sluice_reason *reasons, size_t n)
 {
 	size_t i;

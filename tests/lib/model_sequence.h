@@ -38,6 +38,8 @@ extern struct sequence_totals {
 	uint64_t packets, reasons[SLUICE_REASON_COUNT];
 } sequence_totals;
 void sequence_met(const struct model_verdict *v);
+/* Whether there is reason to go on: too few packets, or, up to eight times as many, a reason that none of them had. */
+bool sequence_goes_on(uint64_t wanted, const enum sluice_reason *reasons, size_t n);
 /* An "ok" line for each of those reasons that was met: a test that misses one has gone blind. */
 void sequence_check(const enum sluice_reason *reasons, size_t n);
 
