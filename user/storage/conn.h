@@ -196,12 +196,23 @@ bool command_begin(struct conn *c);
 void command_capsule(struct command *cmd, bool digest_ok);
 /* A H2CData of its is whole. */
 void command_h2c(struct command *cmd, bool digest_ok);
-/* Its SQE has completed. */
-void command_io_done(struct command *cmd, int32_t result);
 /* Tries again what waited; false: it waits on. */
 bool command_retry(struct command *cmd);
 /* Gives back its buffer and its slot. */
 void command_free(struct command *cmd);
 void command_reply(struct command *cmd, uint16_t status);
+/* Place for transfer.len bytes: borrowed from the backend, or a buffer; false: none is free. */
+bool command_place(struct command *cmd, enum backend_op op);
+
+/* ---- io_command.c ---- */
+
+/* An I/O command on a live I/O queue: namespace, range, lengths. Answers its status. */
+uint16_t io_check(struct conn *c, struct command *cmd);
+/* Its data are whole: takes it as far as it goes. false: it must wait for a buffer or an I/O slot. */
+bool io_run(struct command *cmd);
+/* Whether the backend's own memory serves as place for the data: then there is nothing to allocate. */
+bool io_borrow(struct command *cmd, enum backend_op op);
+/* Its SQE has completed. */
+void command_io_done(struct command *cmd, int32_t result);
 
 #endif
