@@ -74,6 +74,7 @@ static __always_inline __u32 lane_facts(struct xdp_md *ctx, const struct door_ke
 }
 
 #define LANE_FORWARDS (SLUICE_IF_WIRE | SLUICE_IF_FORWARD | SLUICE_IF_UNFINISHED)
+#define LANE_IGNORES  (LANE_FORWARDS | SLUICE_IF_BACK | SLUICE_IF_BOUNCE) /* the latter are of answers to SYNs */
 
 /* The interface, if it does no more than name a tenant and forward. */
 static __always_inline const struct sluice_interface *lane_interface(__u32 ifindex, __u32 bank)
@@ -84,7 +85,7 @@ static __always_inline const struct sluice_interface *lane_interface(__u32 ifind
 	if (ifindex >= SLUICE_UNTAGGED)
 		return NULL;
 	interface = bpf_map_lookup_elem(&untagged, &number);
-	return interface && (interface->flags & ~LANE_FORWARDS) == SLUICE_IF_NAMED ? interface : NULL;
+	return interface && (interface->flags & ~LANE_IGNORES) == SLUICE_IF_NAMED ? interface : NULL;
 }
 
 enum lane_answer {
