@@ -114,7 +114,13 @@ static void rules_free(struct policy *p)
 	free(p->rules);
 }
 
-static void storage_free(struct policy_storage *s)
+void policy_storage_take(struct policy *p, struct policy_storage *ret_storage)
+{
+	*ret_storage = p->storage;
+	memset(&p->storage, 0, sizeof(p->storage));
+}
+
+void policy_storage_done(struct policy_storage *s)
 {
 	size_t i, k;
 
@@ -160,7 +166,7 @@ void policy_free(struct policy *p)
 	free(p->services);
 	rules_free(p);
 	policy_service_freep(&p->failsafe);
-	storage_free(&p->storage);
+	policy_storage_done(&p->storage);
 	strings_free(p->files, p->n_files);
 	free(p);
 }

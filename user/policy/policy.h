@@ -189,6 +189,13 @@ int policy_load_text(const char *name, const char *text, size_t length, struct p
 int policy_write(const struct policy *p, FILE *out);
 
 void policy_free(struct policy *p);
+
+/*
+ * Moves the storage section out of a policy, which then has none. It is the caller's, policy_storage_done(); places in
+ * it name files only as long as the policy lives.
+ */
+void policy_storage_take(struct policy *p, struct policy_storage *ret_storage);
+void policy_storage_done(struct policy_storage *s);
 void policy_freep(struct policy **p);
 
 /* --------------------------------------------------------------------- tables */

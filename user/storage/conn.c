@@ -270,6 +270,12 @@ static void keep_alive_tick(struct conn *c)
 		controller_kill(ctrl, "keep-alive timeout");
 }
 
+static void admin_tick(struct conn *c)
+{
+	keep_alive_tick(c);
+	events_deliver(c);
+}
+
 void conn_tick(struct conn *c)
 {
 	uint64_t now = c->reactor->now_ns, age = now - c->since_ns;
@@ -284,7 +290,7 @@ void conn_tick(struct conn *c)
 	else if (c->sending && now - c->send_ns > REACTOR_SEND_STALL_NS)
 		conn_close(c, "the peer takes no data");
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
-		keep_alive_tick(c);
+		admin_tick(c);
 	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller is gone");
 	/* A receive that ended for want of buffers when all were kept. */

@@ -177,6 +177,11 @@ static void proceed(struct command *cmd)
 
 bool command_retry(struct command *cmd)
 {
+	/* Its namespace may have gone meanwhile. */
+	if (cmd->status) {
+		command_reply(cmd, cmd->status);
+		return true;
+	}
 	return advance(cmd);
 }
 

@@ -21,6 +21,7 @@
 
 #define TARGET_MAX_PORTALS  16
 #define TARGET_MAX_REACTORS 64
+#define TARGET_MAX_NSID	    1024 /* as in policies */
 
 /*
  * How the outside (steering) learns of sockets. Every member is optional; a non-zero answer of on_listen ends the
@@ -61,6 +62,15 @@ void target_stop(struct target *t, unsigned int drain_ms);
 /* The CPUs that `reactors:` of the policy means for this process. -EINVAL: one of them is not allowed to it. */
 int target_cpus(const struct policy_storage *storage, unsigned int *ret_cpus, unsigned int *ret_n, struct error *err);
 
+/*
+ * From now on exports what this storage section says: subsystems and namespaces come, go, change size, and hosts are
+ * told. `storage` becomes the target's own whether or not it can be done; on failure, which err explains, nothing has
+ * changed. Any thread but a reactor's. *ret_account is the caller's, json_object_put():
+ * {"changes": [{"change", "subsystem", "nsid"?, "bytes"?}], "later": [what only a restart brings into force]}.
+ */
+int target_update(struct target *t, struct policy_storage *storage, struct json_object **ret_account,
+		  struct error *err);
+
 unsigned int target_portals(const struct target *t);
 /* Port that portal i listens on: the policy's, or what the system chose where that is 0. */
 uint16_t target_portal_port(const struct target *t, unsigned int i);
@@ -68,7 +78,7 @@ uint16_t target_portal_port(const struct target *t, unsigned int i);
 void target_portal_print(const struct target *t, unsigned int i, char *ret_text, size_t len);
 
 /* What reactor 0's ring was granted, and what each backend uses, as lines for the log. */
-void target_describe(const struct target *t, void (*line)(void *arg, const char *text), void *arg);
+void target_describe(struct target *t, void (*line)(void *arg, const char *text), void *arg);
 
 /* ---- statistics: may be asked for at any time, by any thread ---- */
 
