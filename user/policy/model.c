@@ -44,6 +44,7 @@ struct policy *policy_new(void)
 	p->conntrack.syn_per_source = SYN_PER_SOURCE_DEFAULT;
 	memcpy(p->conntrack.timeout_ns, default_timeouts, sizeof(default_timeouts));
 	p->storage.reactors_auto = true;
+	p->storage.transport = POLICY_TRANSPORT_DEFAULT;
 	return TAKE_PTR(p);
 }
 

@@ -132,6 +132,20 @@ struct policy_subsystem {
 	size_t n_namespaces;
 };
 
+/* `storage: transport:`, what the target negotiates on each NVMe/TCP connection. All in bytes but r2ts. */
+struct policy_transport {
+	uint32_t in_capsule;   /* most data in a command capsule of an I/O queue (IOCCSZ) */
+	uint32_t max_h2c_data; /* most data in one H2CData (MAXH2CDATA); 0: the whole struct is unset */
+	uint32_t r2t;	       /* most data that one R2T asks for */
+	uint32_t r2ts;	       /* R2Ts of one command outstanding at once; a host's MAXR2T may allow fewer */
+	uint32_t alignment;    /* of data that hosts send (CPDA) */
+};
+
+#define POLICY_R2TS_MAX 8
+#define POLICY_TRANSPORT_DEFAULT                                                                                       \
+	((struct policy_transport){                                                                                    \
+		.in_capsule = 8192, .max_h2c_data = 256 << 10, .r2t = 256 << 10, .r2ts = 4, .alignment = 4})
+
 /* The `storage:` section; what `sluice target` serves. */
 struct policy_storage {
 	bool present;
@@ -143,6 +157,7 @@ struct policy_storage {
 	size_t n_reactors;
 	struct policy_subsystem *subsystems;
 	size_t n_subsystems;
+	struct policy_transport transport;
 };
 
 struct policy_segment; /* model.h */

@@ -133,6 +133,7 @@ void read_interfaces(struct reader *r, const struct node *node);
 void read_rules(struct reader *r, const struct node *node);
 void read_conntrack(struct reader *r, const struct node *node);
 void read_storage(struct reader *r, const struct node *node);
+void read_transport(struct reader *r, const struct node *node); /* a mapping under storage: */
 
 /* A prefix or service item from a node into the array; errors are noted. */
 void reader_add_prefix(struct reader *r, const struct node *node, struct policy_prefix **prefixes, size_t *count);

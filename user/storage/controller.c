@@ -144,9 +144,6 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect *connect
 	struct controller *c = NULL;
 	uint16_t status;
 
-	/* Made before the lock; a queue that is then refused keeps them until it closes. */
-	if (conn_commands_grow(conn, connect->entries))
-		return NVME_ST_CONNECT_BUSY;
 	pthread_mutex_lock(&t->mutex);
 	if (connect->cntlid && connect->cntlid <= 0xffef)
 		c = t->controllers[connect->cntlid - 1];
@@ -168,6 +165,9 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
 	status = nvme_connect_read(&cmd->sqe, cmd->data, cmd->data ? cmd->transfer.len : 0, CONTROLLER_MAX_ENTRIES,
 				   &connect, ret_result);
+	/* Commands are made before any lock; a queue that is then refused keeps them until it closes. */
+	if (!status && conn_commands_grow(conn, connect.entries))
+		status = NVME_ST_CONNECT_BUSY;
 	if (!status)
 		status = connect.qid ? connect_io(conn, &connect, ret_result)
 				     : connect_admin(conn, &connect, ret_result);
@@ -178,7 +178,9 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 	}
 	snprintf(conn->name + strlen(conn->name), sizeof(conn->name) - strlen(conn->name), " queue %u:%u",
 		 conn->controller->cntlid, conn->qid);
-	if (!conn->qid)
+	if (conn->qid)
+		conn->decoder.max_in_capsule = conn->reactor->target->transport.in_capsule;
+	else
 		log_info(conn->name, "%s connected to %s", connect.hostnqn, connect.subnqn);
 	conn_set_state(conn, CONN_LIVE);
 	return NVME_ST_SUCCESS;

@@ -26,7 +26,7 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.cntlid = c->cntlid,
 		.nn = s ? TARGET_MAX_NSID : 0,
 		.max_transfer = BUFFER_MAX_LEN,
-		.in_capsule = BUFFER_CAPSULE_LEN,
+		.in_capsule = c->target->transport.in_capsule,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
 		.kas_100ms = CONTROLLER_KAS,
 		.aborts = 4,

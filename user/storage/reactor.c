@@ -263,22 +263,31 @@ static void dispatch(struct reactor *r, const struct ring_completion *done)
 
 /* ---- turns ---- */
 
+/*
+ * Connections with commands that wait take turns, one command each, for as long as any of them gets on. Those that do
+ * not stay ahead of those that did.
+ */
 static void retry_waiting(struct reactor *r)
 {
-	while (r->waiting) {
-		struct command *cmd = r->waiting;
+	struct conn *stuck = NULL, **stuck_tail = &stuck, *c;
 
-		r->waiting = cmd->next;
+	while ((c = r->waiting)) {
+		r->waiting = c->next_waiting;
 		if (!r->waiting)
 			r->waiting_tail = &r->waiting;
-		if (command_retry(cmd))
-			continue;
-		cmd->next = r->waiting;
-		r->waiting = cmd;
-		if (!cmd->next)
-			r->waiting_tail = &cmd->next;
-		return;
+		c->next_waiting = NULL;
+		if (!conn_retry(c)) {
+			*stuck_tail = c;
+			stuck_tail = &c->next_waiting;
+		} else if (c->waiting) {
+			*r->waiting_tail = c;
+			r->waiting_tail = &c->next_waiting;
+		} else {
+			c->is_waiting = false;
+		}
 	}
+	r->waiting = stuck;
+	r->waiting_tail = stuck ? stuck_tail : &r->waiting;
 }
 
 static void retry_blocked(struct reactor *r)
@@ -458,7 +467,7 @@ static int open_all(struct reactor *r)
 		ret = ring_buffers_open(&r->ring, RX_GROUP, REACTOR_RX_COUNT, REACTOR_RX_SIZE, &r->error, &r->rx);
 	if (ret)
 		return ret;
-	ret = buffer_pool_open(&r->pool);
+	ret = buffer_pool_open(r->target->transport.in_capsule, &r->pool);
 	if (ret)
 		return error_system(&r->error, -ret, "reactor %u: data buffers", r->index);
 	tables_init(r);

@@ -26,7 +26,6 @@
 #define REACTOR_RX_COUNT      256  /* receive buffers, a power of two */
 #define REACTOR_RX_SIZE	      16384
 #define REACTOR_TICK_NS	      (250 * 1000000ull)  /* timeouts are looked at this often, while there are connections */
-#define REACTOR_SEND_STALL_NS (30 * NSEC_PER_SEC) /* a peer that takes nothing for so long is closed */
 
 /* One policy's storage section while something is served by it; catalog.c. */
 struct storage_version {
@@ -175,7 +174,7 @@ struct reactor {
 	uint32_t io_gens[REACTOR_MAX_IOS];
 	uint16_t free_ios[REACTOR_MAX_IOS];
 	unsigned int n_free_ios;
-	struct command *waiting, **waiting_tail; /* for a data buffer or an I/O slot, in order of arrival */
+	struct conn *waiting, **waiting_tail; /* with commands that wait for a data buffer or an I/O slot, in turn */
 
 	/* Statistics: written here, read by anyone. */
 	uint64_t turns, sleeps, no_buffer, connections, cpu_ns;
@@ -185,6 +184,7 @@ struct queue;
 
 struct target {
 	struct target_options options;
+	struct policy_transport transport; /* the policy's, or the usual */
 	struct portal portals[TARGET_MAX_PORTALS];
 	unsigned int n_portals;
 	struct subsystem *subsystems[TARGET_MAX_SUBSYSTEMS];

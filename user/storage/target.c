@@ -20,6 +20,7 @@
 
 #define LISTEN_BACKLOG	   512
 #define CONNECT_TIMEOUT_MS 10000
+#define STALL_TIMEOUT_MS   30000
 
 /* ---- portals ---- */
 
@@ -248,6 +249,11 @@ int target_start(const struct target_options *options, struct error *err, struct
 	t->options = *options;
 	if (!t->options.connect_timeout_ms)
 		t->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+	if (!t->options.stall_timeout_ms)
+		t->options.stall_timeout_ms = STALL_TIMEOUT_MS;
+	t->transport = options->storage->transport;
+	if (!t->transport.max_h2c_data)
+		t->transport = POLICY_TRANSPORT_DEFAULT;
 	pthread_mutex_init(&t->changing, NULL);
 	pthread_mutex_init(&t->mutex, NULL);
 	pthread_cond_init(&t->changed, NULL);
@@ -282,6 +288,20 @@ void target_stop(struct target *t, unsigned int drain_ms)
 	target_free(t);
 }
 
+/* What connections can make the target take, at most; the kernel's socket buffers come on top (net.ipv4.tcp_mem). */
+static void describe_memory(const struct target *t, void (*line)(void *arg, const char *text), void *arg)
+{
+	size_t conn = sizeof(struct conn) + sizeof(struct queue);
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "memory: data and receive buffers %zu MiB a reactor, of which a connection has a quarter at most; "
+		 "a connection %zu KiB and %zu bytes an entry; at most %u connections a reactor",
+		 (t->reactors[0]->pool.len + (size_t)REACTOR_RX_COUNT * REACTOR_RX_SIZE) >> 20, (conn + 1023) >> 10,
+		 sizeof(struct command), REACTOR_MAX_CONNS);
+	line(arg, text);
+}
+
 void target_describe(struct target *t, void (*line)(void *arg, const char *text), void *arg)
 {
 	char features[256], text[512];
@@ -291,6 +311,7 @@ void target_describe(struct target *t, void (*line)(void *arg, const char *text)
 	snprintf(text, sizeof(text), "io_uring: %s%s", features,
 		 t->reactors[0]->pool_registered ? " registered-buffers" : "");
 	line(arg, text);
+	describe_memory(t, line, arg);
 	pthread_mutex_lock(&t->changing);
 	for (i = 0; i < t->n_subsystems; i++) {
 		const struct subsystem_state *state = subsystem_now(t->subsystems[i]);

@@ -46,6 +46,11 @@ struct target_options {
 	struct target_hooks hooks;
 	unsigned int spin_us; /* how long a busy reactor looks for more work before it sleeps; 0: not at all */
 	unsigned int connect_timeout_ms; /* from accept to Connect; 0: 10 s */
+	/*
+	 * A peer is closed that takes nothing of what is sent for so long, or that holds buffers which others wait for
+	 * and sends nothing of the data asked for. 0: 30 s.
+	 */
+	unsigned int stall_timeout_ms;
 };
 
 struct target;
