@@ -238,13 +238,15 @@ static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt 
 {
 	struct door_key *key = (void *)scratch;
 	struct door_watch *watch = door_watch_get();
-	bool open = watch && door_opens(watch);
+	bool open = watch && door_opens(watch), flows = flows_exist();
 	const __u64 *mark;
 	__u32 number;
 	__u64 now;
 
-	if (replay || !(open || flows_exist()) || !door_read(ctx, key))
+	if (replay || !(open || flows) || !door_read(ctx, key))
 		return DOOR_OTHER;
+	if (!open)
+		return DOOR_PLAIN;
 	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
 	mark = bpf_map_lookup_elem(&flow_marks, &number);
 	if (!mark)

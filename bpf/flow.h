@@ -327,7 +327,21 @@ static __always_inline __u32 flow_first_facts(const struct pkt *pkt)
 	return pkt->pickup == PICKUP_NO ? 0 : SLUICE_FLOW_PICKED_UP;
 }
 
-/* What a unit says of a flow that is about to begin. */
+/* The second unit of a flow of IPv6. */
+static __always_inline void flow_begin_second(const struct pkt *pkt, struct sluice_flow_bucket *b, __u32 i)
+{
+	if (i >= SLUICE_FLOW_UNITS)
+		return;
+	*(volatile __u64 *)&b->unit[i].none[0] = 0;
+	*(volatile __u64 *)&b->unit[i].none[1] = 0;
+	barrier();
+	__builtin_memcpy(b->unit[i].addr, pkt->key.addr, sizeof(pkt->key.addr));
+}
+
+/*
+ * What a unit says of a flow that is about to begin. What it is found by comes last, since lane.h asks no tag; until then it
+ * is nobody's. The exchange is a barrier.
+ */
 static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucket *b, __u32 i,
 				       const struct sluice_flow_probe *p)
 {
@@ -337,8 +351,8 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 
 	if (pkt->from ^ (pkt->pickup == PICKUP_REVERSE))
 		facts |= SLUICE_FLOW_SECOND;
+	*(volatile __u64 *)&word[1] = 0;
 	word[0] = p->word[0];
-	word[1] = p->word[1];
 	flow->state = pkt->decision.slot << SLUICE_FLOW_SLOT | facts;
 	flow->generation = pkt->generation;
 	flow->first = pkt_now(pkt) >> SLUICE_FLOW_FIRST_SHIFT;
@@ -346,8 +360,9 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 	__builtin_memset(flow->side, 0, sizeof(flow->side));
 	if (pkt->pickup == PICKUP_COOKIE)
 		flow->side[1].acked = pkt->seq; /* by the SYN-ACK that bore the cookie */
-	if (probe_is6(p) && i + 1 < SLUICE_FLOW_UNITS)
-		__builtin_memcpy(b->unit[i + 1].addr, pkt->key.addr, sizeof(pkt->key.addr));
+	if (probe_is6(p))
+		flow_begin_second(pkt, b, i + 1);
+	__sync_lock_test_and_set(&word[1], p->word[1]);
 	if (flow_is_half_open(pkt->key.protocol, facts))
 		half_open_add(1);
 }

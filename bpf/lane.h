@@ -40,8 +40,33 @@ static __always_inline void lane_place(struct lane *l, const struct door_key *ke
 	sluice_flow_place(&l->probe, l->probe.word[0] ^ flow_seed, SLUICE_TAG_LIVE, flow_buckets);
 }
 
-/* The flow, if it is at home and nothing else has its tag. */
-static __always_inline struct sluice_flow *lane_find(const struct lane *l)
+static __always_inline bool lane_is(const struct lane *l, const struct sluice_flow *flow)
+{
+	const volatile __u64 *word = (const volatile __u64 *)flow;
+
+	return word[0] == l->probe.word[0] && word[1] == l->probe.word[1];
+}
+
+/* Whether some flow of that mark is alive. */
+static __always_inline bool lane_may_be(const struct door_key *key)
+{
+	__u32 number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port);
+	const volatile __u64 *mark;
+	__u64 now;
+
+	number &= SLUICE_FLOW_MARKS - 1;
+	mark = bpf_map_lookup_elem(&flow_marks, &number);
+	if (!mark)
+		return true;
+	now = *mark;
+	return (__u32)now != now >> 32;
+}
+
+/*
+ * The flow, if it is at home, where it likes to be or where nothing else has its tag. One that has ended may still be
+ * found: its state says so.
+ */
+static __always_inline struct sluice_flow *lane_find(const struct lane *l, const struct door_key *key)
 {
 	struct sluice_flow_bucket *home = bucket_at(l->probe.bucket[0]);
 	struct sluice_flow *flow;
@@ -49,12 +74,17 @@ static __always_inline struct sluice_flow *lane_find(const struct lane *l)
 
 	if (!home)
 		return NULL;
+	flow = &home->unit[sluice_flow_liked(l->probe.tag)].flow;
+	if (lane_is(l, flow))
+		return flow;
+	if (!lane_may_be(key))
+		return NULL;
 	mask = bucket_mask(home, l->probe.tag, ~SLUICE_TAG_AWAY);
 	unit = mask_first(mask);
 	if (!mask || unit >= SLUICE_FLOW_UNITS)
 		return NULL;
 	flow = &home->unit[unit].flow;
-	return ((const __u64 *)flow)[0] == l->probe.word[0] && ((const __u64 *)flow)[1] == l->probe.word[1] ? flow : NULL;
+	return lane_is(l, flow) ? flow : NULL;
 }
 
 /* Facts that the packet would add, or ~0: it is of a kind that takes the long way. Notes what TCP acknowledges. */
@@ -145,7 +175,7 @@ __noinline int lane_ask(struct xdp_md *ctx, const struct door_key *key)
 	if (!p || !interface || p->flags & SLUICE_HAS_LIMITS || (c->steered && key->protocol == IPPROTO_TCP))
 		return LANE_NONE;
 	lane_place(&l, key, interface->tenant);
-	flow = lane_find(&l);
+	flow = lane_find(&l, key);
 	if (!flow || flow->generation != (__u32)c->generation)
 		return LANE_NONE;
 	state = *(volatile __u32 *)&flow->state;

@@ -74,7 +74,7 @@ static __always_inline bool unit_is(const struct sluice_flow_bucket *b, __u32 i,
 		return true;
 	if (i + 1 >= SLUICE_FLOW_UNITS)
 		return false;
-	word = (const __u64 *)&b->unit[i + 1];
+	word = (const __u64 *)b->unit[i + 1].addr;
 	return word[0] == wanted[0] && word[1] == wanted[1] && word[2] == wanted[2] && word[3] == wanted[3];
 }
 
@@ -167,6 +167,21 @@ __noinline __u32 table_find_away(const struct sluice_flow_key *key, const struct
 	return UNIT_NONE;
 }
 
+static __always_inline __u32 unit_liked(const struct sluice_flow_probe *p)
+{
+	return probe_is6(p) ? sluice_flow_liked6(p->tag) : sluice_flow_liked(p->tag);
+}
+
+static __always_inline __u32 home_find(const struct sluice_flow_bucket *home, const struct sluice_flow_key *key,
+				       const struct sluice_flow_probe *p)
+{
+	__u32 unit = unit_liked(p);
+
+	if (*(const volatile __u32 *)&home->tag[unit] == p->tag && unit_is(home, unit, key, p))
+		return forget(unit, p->tag);
+	return bucket_find(home, key, p, UNIT_NONE);
+}
+
 /* The place of the live flow with that key, or UNIT_NONE. */
 static __always_inline __u32 table_find(const struct sluice_flow_key *key, const struct sluice_flow_probe *p)
 {
@@ -175,7 +190,7 @@ static __always_inline __u32 table_find(const struct sluice_flow_key *key, const
 
 	if (!home)
 		return UNIT_NONE;
-	unit = bucket_find(home, key, p, UNIT_NONE);
+	unit = home_find(home, key, p);
 	if (unit < SLUICE_FLOW_UNITS || !*(volatile __u32 *)&home->away)
 		return p->bucket[0] << 4 | unit;
 	return table_find_away(key, p);
@@ -313,16 +328,20 @@ static __always_inline __u32 mask_count(__u32 mask)
 }
 
 /*
- * A unit that a new flow may take, or UNIT_NONE. IPv4 fills from the end and IPv6 from the beginning, which leaves pairs
- * whole. If nothing is free, one of a flow that has ended just now.
+ * A unit that a new flow may take, or UNIT_NONE: the one that it likes, or else IPv4 fills from the end and IPv6 from the
+ * beginning, which leaves pairs whole. If nothing is free, one of a flow that has ended just now.
  */
-static __always_inline __u32 bucket_room(const struct sluice_flow_bucket *b, bool is6, __u32 *ret_used)
+static __always_inline __u32 bucket_room(const struct sluice_flow_bucket *b, const struct sluice_flow_probe *p,
+					 __u32 *ret_used)
 {
-	__u32 room = bucket_mask(b, SLUICE_TAG_FREE, ~0u);
+	__u32 room = bucket_mask(b, SLUICE_TAG_FREE, ~0u), liked = unit_liked(p);
+	bool is6 = probe_is6(p);
 
 	*ret_used = SLUICE_FLOW_UNITS - mask_count(room);
 	if (is6)
 		room &= room >> 1 & PAIRS;
+	if (room >> liked & 1)
+		return liked;
 	if (!room)
 		room = bucket_mask(b, is6 ? SLUICE_TAG_RETIRED6 : SLUICE_TAG_RETIRED, SLUICE_TAG_STATE);
 	if (!room)
@@ -363,16 +382,16 @@ __noinline __u32 table_claim(const struct sluice_flow_probe *p)
 	other = bucket_at(p->bucket[1]);
 	if (!home || !other)
 		return UNIT_NONE;
-	unit = bucket_room(home, probe_is6(p), &used);
+	unit = bucket_room(home, p, &used);
 	if (used < HOME_CROWDED && unit < UNIT_NONE)
 		return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
-	there = bucket_room(other, probe_is6(p), &used_there);
+	there = bucket_room(other, p, &used_there);
 	if (there < UNIT_NONE && (used_there < used || unit == UNIT_NONE))
 		return unit_claim(other, there, probe_is6(p)) ? p->bucket[1] << 4 | there : UNIT_NONE;
 	if (unit < UNIT_NONE)
 		return unit_claim(home, unit, probe_is6(p)) ? p->bucket[0] << 4 | unit : UNIT_NONE;
 	other = bucket_at(p->bucket[2]);
-	there = other ? bucket_room(other, probe_is6(p), &used_there) : UNIT_NONE;
+	there = other ? bucket_room(other, p, &used_there) : UNIT_NONE;
 	return other && unit_claim(other, there, probe_is6(p)) ? p->bucket[2] << 4 | there : UNIT_NONE;
 }
 
@@ -397,10 +416,18 @@ __noinline __u32 table_find_twin(const struct sluice_flow_key *key, const struct
 	return UNIT_NONE;
 }
 
+/* The same where both must be at home. */
+static __always_inline __u32 home_find_twin(const struct sluice_flow_bucket *home, const struct sluice_flow_key *key,
+					    const struct sluice_flow_probe *p, __u32 mine)
+{
+	return p->bucket[0] << 4 | bucket_find(home, key, p, mine & 15);
+}
+
 /*
  * Lets the flow at `mine` be found. Another CPU may have made the same one at the same moment: each looks for a twin
  * after its own can be found, so at least one of them sees both, and both would end the same one, that in the higher
- * place. Returns the place of what is left.
+ * place. One away from home has counted itself there before it can be found, so that a home which counts none has not
+ * missed it: it will see this one. Returns the place of what is left.
  */
 static __always_inline __u32 table_publish(struct sluice_flow_bucket *b, __u32 mine, const struct sluice_flow_key *key,
 					   const struct sluice_flow_probe *p, bool away, __u64 now_ns)
@@ -409,7 +436,7 @@ static __always_inline __u32 table_publish(struct sluice_flow_bucket *b, __u32 m
 	struct flow_ref other;
 
 	__sync_val_compare_and_swap(&b->tag[unit], SLUICE_TAG_BUSY, p->tag | (away ? SLUICE_TAG_AWAY : 0));
-	twin = table_find_twin(key, p, mine);
+	twin = away || *(volatile __u32 *)&b->away ? table_find_twin(key, p, mine) : home_find_twin(b, key, p, mine);
 	if ((twin & 15) == UNIT_NONE)
 		return mine;
 	if (mine > twin) {

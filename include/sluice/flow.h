@@ -6,7 +6,8 @@
  * The table is an ARRAY of buckets of 1 KiB, mmapable, sized once: 15 units of a cache line each and one line that says
  * what they are. A flow of IPv4 takes one unit, one of IPv6 two. Every flow has a home bucket, another, and a third for
  * when both are full; it lives at home unless that was crowded when it was made (Azar et al., "Balanced Allocations", 1994; Fan et al., "MemC3", 2013,
- * for the tags). A lookup thus reads one line of tags and one of the flow, rarely two of each.
+ * for the tags). Within a bucket it lives in the unit that it likes if that was free: so most packets find their flow by one
+ * line, that of the flow itself, and the others by one line of tags and one of the flow, rarely two of each.
  *
  * Who changes what, without a lock: a unit belongs to whoever has moved its tag from free to busy by compare and swap;
  * the flow can be found once the tag is live; who moves the tag from live to retired has ended it and does what follows
@@ -77,7 +78,10 @@ _Static_assert(sizeof(struct sluice_flow) == 64, "a flow is a cache line");
 
 union sluice_flow_unit {
 	struct sluice_flow flow;
-	__u8 addr[2][16]; /* the second unit of a flow of IPv6 */
+	struct { /* the second unit of a flow of IPv6 */
+		__u64 none[2]; /* 0, where another flow has what it is found by: addresses are chosen by strangers */
+		__u8 addr[2][16];
+	};
 };
 
 #define SLUICE_FLOW_UNITS  15
@@ -98,6 +102,16 @@ enum sluice_flow_tag {
 #define SLUICE_TAG_SHIFT 4
 
 #define SLUICE_FLOW_RETIRED_NS 1000000000ull
+
+/* The unit that a flow likes, of each of its buckets: by its tag. Of IPv6, an even one. */
+static inline __attribute__((always_inline)) __u32 sluice_flow_liked(__u32 tag)
+{
+	return (tag >> SLUICE_TAG_SHIFT & 0xfff) * SLUICE_FLOW_UNITS >> 12;
+}
+static inline __attribute__((always_inline)) __u32 sluice_flow_liked6(__u32 tag)
+{
+	return (tag >> SLUICE_TAG_SHIFT & 0xfff) * (SLUICE_FLOW_UNITS / 2) >> 12 << 1;
+}
 
 struct sluice_flow_bucket {
 	__u32 tag[SLUICE_FLOW_UNITS];
