@@ -36,6 +36,12 @@ static bool packet_is_echo(const struct reference_packet *p)
 	return packet_is_icmp(p) && (packet_is_ipv4(p) ? type == 8 || type == 0 : type == 128 || type == 129);
 }
 
+/* From the end that asks, whatever its code. */
+static bool packet_asks(const struct reference_packet *p)
+{
+	return packet_is_icmp(p) && p->query.dest_port >> 8 == (packet_is_ipv4(p) ? 8 : 128);
+}
+
 /* The one kind of ICMP message that makes a flow. */
 static bool packet_is_echo_request(const struct reference_packet *p)
 {
@@ -163,7 +169,7 @@ static bool flow_is(const struct reference_flow *f, const struct reference_packe
 	if (packet_is_icmp(p) && (!packet_is_echo(p) || p->icmp_id != f->first.icmp_id))
 		return false;
 	if (packet_is_icmp(p))
-		return packet_is_echo_request(p) ? ends_equal(a, b) : ends_equal(a, &back.query);
+		return packet_asks(p) ? ends_equal(a, b) : ends_equal(a, &back.query);
 	return (ends_equal(a, b) && a->source_port == b->source_port && a->dest_port == b->dest_port) ||
 	       (ends_equal(a, &back.query) && a->source_port == back.query.source_port &&
 		a->dest_port == back.query.dest_port);
