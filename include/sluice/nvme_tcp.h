@@ -355,6 +355,25 @@ struct nvme_disconnect_sqe {
 	__u8	reserved42[22];
 };
 
+/* Authentication Send and Authentication Receive. */
+struct nvme_auth_sqe {
+	__u8		opcode;
+	__u8		flags;
+	__le16		cid;
+	__u8		fctype;		/* NVME_FC_AUTH_SEND or NVME_FC_AUTH_RECV */
+	__u8		reserved5[19];
+	struct nvme_sgl	sgl;
+	__u8		reserved40;
+	__u8		spsp0, spsp1;	/* 1 */
+	__u8		secp;		/* NVME_SECP_AUTH */
+	__le32		len;		/* bytes of the data: TL, AL */
+	__u8		reserved48[16];
+};
+
+#define NVME_SECP_AUTH		0xe9
+#define NVME_CONNECT_ATR	(1 << 17)	/* Connect's result: authentication is required */
+#define NVME_CONNECT_ASCR	(1 << 18)	/* and a secure channel made by it */
+
 /* ---- controller properties (Base 2.0, section 3.1.3) ----------------------------------------- */
 
 #define NVME_PROP_CAP	0x00	/* 8 bytes */
@@ -398,8 +417,6 @@ enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_COMMAND_SETS	= 0x1c,
 };
 
-#define NVME_LOG_RAE	(1 << 15)	/* cdw10 of Get Log Page: retain the asynchronous event */
-
 enum nvme_lid {		/* Get Log Page cdw10 bits 7:0 */
 	NVME_LID_SUPPORTED	= 0x00,
 	NVME_LID_ERROR		= 0x01,
@@ -440,6 +457,7 @@ _Static_assert(sizeof(struct nvme_rw_sqe) == 64, "I/O SQE: it overlays the gener
 _Static_assert(sizeof(struct nvme_fabrics_sqe) == 64, "Fabrics SQE: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_connect_sqe) == 64, "Connect: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_property_sqe) == 64, "Property: it overlays the general SQE");
+_Static_assert(sizeof(struct nvme_auth_sqe) == 64, "Authentication: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_disconnect_sqe) == 64, "Disconnect: it overlays the general SQE");
 _Static_assert(sizeof(struct nvme_cqe) == 16, "CQE: the response header is 8 + 16 bytes");
 _Static_assert(sizeof(struct nvme_connect_data) == 1024, "Connect data: their length is fixed");

@@ -28,17 +28,10 @@ struct fixture {
 	struct policy_portal portal;
 	struct policy_subsystem subsystems[2];
 	struct policy_namespace namespaces[NS_COUNT];
-	char *hosts[1];
+	struct policy_host hosts[2];
 	char path[64]; /* of the file namespace; unlinked at the end */
 	uint16_t port;
 };
-
-struct fixture_options {
-	unsigned int reactors;	      /* one a CPU, at most so many as there are */
-	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
-	struct policy_transport transport;		   /* all 0: the usual */
-};
-void fixture_start_as(struct fixture *f, const struct fixture_options *how); /* asserts */
 
 /* Starts with one reactor a CPU of `reactors` (at most so many as there are). Asserts. */
 void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connect_timeout_ms);
@@ -59,9 +52,6 @@ struct client {
 void client_dial(struct client *c, uint16_t port);
 /* And ICReq, ICResp. */
 void client_open(struct client *c, uint16_t port, uint8_t dgst);
-/* The same with what ICReq says of alignment and R2Ts (0-based both), and ICResp for the caller. */
-void client_open_as(struct client *c, uint16_t port, uint8_t dgst, uint8_t hpda, uint32_t maxr2t,
-		    struct pdu_icresp *ret_icresp);
 void client_close(struct client *c);
 
 int client_send(struct client *c, const void *bytes, size_t len); /* 0 or -errno */

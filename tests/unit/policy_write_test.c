@@ -131,7 +131,6 @@ Test(policy_write, every_construct_in_its_canonical_form)
 		"    - {address: \"::1\", port: 4420}\n"
 		"  steering: none\n"
 		"  reactors: [3, 0]\n"
-		"  transport: {in-capsule: 0, max-h2c-data: 20KiB, r2t: 4KiB, r2ts: 8, alignment: 128}\n"
 		"  subsystems:\n"
 		"    - nqn: \"nqn.2026-11.io.example:d\"\n"
 		"      hosts: [\"nqn.2026-11.io.example:h\"]\n"
@@ -139,6 +138,12 @@ Test(policy_write, every_construct_in_its_canonical_form)
 		"        - {id: 1, backend: file, path: /x, size: 10GiB, block: 512, readonly: true}\n"
 		"        - {id: 2, backend: memory, size: 4097KiB, block: 512}\n"
 		"    - nqn: \"nqn.2026-11.io.example:e\"\n"
+		"      hosts:\n"
+		"        - {nqn: \"nqn.2026-11.io.example:h\"}\n"
+		"        - {nqn: \"nqn.2026-11.io.example:i\", dhchap-key: /etc/i.key}\n"
+		"        - {nqn: \"nqn.2026-11.io.example:j\", dhchap-key: /etc/j.key, dhchap-controller-key: \"/etc/a b\"}\n"
+		"      namespaces: []\n"
+		"    - nqn: \"nqn.2026-11.io.example:f\"\n"
 		"      namespaces: []\n";
 	_cleanup_free_ char *written = round_trip(text);
 

@@ -261,6 +261,20 @@ Test(policy_yaml, conntrack_and_storage)
 		{STORAGE("access: []\n  limits: []\n  subsystems: []"),
 		 E("4:3", "'access' is not in this version of sluice; remove it")
 			 E("5:3", "'limits' is not in this version of sluice; remove it")},
+		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
+			 "    hosts: [nqn.2026-11.io.example:h, {nqn: nqn.2026-11.io.example:h},\n"
+			 "      {nqn: nqn.2026-11.io.example:i, dhchap-key: 'DHHC-1:00:abc:'},\n"
+			 "      {nqn: nqn.2026-11.io.example:j, dhchap-key: keys/j},\n"
+			 "      {nqn: nqn.2026-11.io.example:k, dhchap-controller-key: /k},\n"
+			 "      {dhchap-key: /k}, {nqn: nqn.2026-11.io.example:l, key: /l}]}]"),
+		 E("5:45", "host 'nqn.2026-11.io.example:h' is here twice, first on line 5; remove one")
+			 E("6:51", "dhchap-key is the secret itself, and policies are no secret; put it in a file of "
+				   "mode 0600 and write the file's name here")
+			 E("7:51", "dhchap-key 'keys/j' is no absolute path; write it from / on")
+			 E("8:62", "dhchap-controller-key is asked for by hosts that prove themselves; add "
+				   "'dhchap-key'")
+			 E("9:7", "host has no 'nqn'; add it")
+			 E("9:57", "unknown key 'key' in host; known are nqn, dhchap-key, dhchap-controller-key")},
 		{STORAGE("subsystems: [{nqn: x, hosts: [y], namespaces: []}]"),
 		 E("4:22", "nqn 'x' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")
 			 E("4:33",
@@ -268,16 +282,6 @@ Test(policy_yaml, conntrack_and_storage)
 		{STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
 		 E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
 			 E("5:17", "CPU 0 is here twice; remove one")},
-		{STORAGE("transport: {in-capsule: 3000, r2ts: 9, alignment: 6, r2t: 0, max-h2c-data: much}\n  subsystems: []"),
-		 E("4:27", "in-capsule: 3000 is not usable; use a multiple of 4096 from 0 to 262144")
-			 E("4:39", "r2ts 9 is out of range; use 1-8")
-				 E("4:53", "alignment: 6 is not usable; use a multiple of 4 from 4 to 128") E(
-					 "4:61", "r2t: 0 is not usable; use a multiple of 4096 from 4096 to 262144")
-					 E("4:78", "max-h2c-data: 'much' is no size; write a whole number and B, KiB, MiB, "
-						   "GiB or TiB, as in 10GiB")},
-		{STORAGE("transport: {in-capsule: 0, r2ts: 1, alignment: 128, r2t: 4KiB, max-h2c-data: 256KiB}\n  "
-			 "subsystems: []"),
-		 ""},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));

@@ -274,6 +274,7 @@ static int run(const struct subcommand *s, int argc, char **argv)
 		return EXIT_FINE;
 	}
 	status = s->run(&o, &err);
+	io_options_done(&o);
 	if (*err.text)
 		fprintf(stderr, "sluice: io %s: %s\n", s->name, err.text);
 	return status;

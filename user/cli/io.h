@@ -24,7 +24,9 @@ enum io_command { /* bits: which subcommands take an option */
 
 struct io_options {
 	enum io_command command;
-	struct initiator_options target;
+	struct initiator_options target; /* target.auth: below, where --dhchap-key is given */
+	struct initiator_auth auth;
+	bool has_key;
 	bool help, json, identify, read_only, sequential, verify;
 	uint32_t nsids[IO_NAMESPACES_MAX];
 	unsigned int n_nsids;
@@ -50,6 +52,9 @@ static inline void io_closep(struct initiator **i)
  * only `help` is meaningful.
  */
 int io_options_parse(enum io_command command, int argc, char **argv, struct io_options *ret_options, struct error *err);
+
+/* Wipes the keys. */
+void io_options_done(struct io_options *o);
 
 /* The option part of a subcommand's help, on standard output. */
 void io_options_help(enum io_command command);

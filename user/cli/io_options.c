@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret.h"
 #include "base/util.h"
 #include "cli/io.h"
 #include "policy/values.h"
+#include "storage/host_keys.h"
 
 #define ALL	 (IO_DISCOVER | IO_CONNECT | DATA | IO_BENCH)
 #define DATA	 (IO_READ | IO_WRITE | IO_VERIFY)
@@ -103,6 +105,52 @@ static int set_subnqn(struct io_options *o, const char *text, struct error *err)
 static int set_hostnqn(struct io_options *o, const char *text, struct error *err)
 {
 	return set_nqn(o->target.hostnqn, text, err);
+}
+
+static int set_dhchap_key(struct io_options *o, const char *text, struct error *err)
+{
+	int r = host_key_read_file(text, &o->auth.host, err);
+
+	if (!r)
+		o->has_key = true;
+	return r;
+}
+
+static int set_dhchap_controller_key(struct io_options *o, const char *text, struct error *err)
+{
+	return host_key_read_file(text, &o->auth.controller, err);
+}
+
+/* "a,b" → bits by their numbers. */
+static int set_names(const char *text, int (*number_of)(const char *name), const char *names, unsigned int *ret_set,
+		     struct error *err)
+{
+	unsigned int set = 0;
+	char copy[128], *rest = copy, *name;
+	int n;
+
+	if (strlen(text) >= sizeof(copy))
+		return error_set(err, EINVAL, "too long; use of %s", names);
+	strcpy(copy, text);
+	while ((name = strsep(&rest, ","))) {
+		n = number_of(name);
+		if (n < 0)
+			return error_set(err, EINVAL, "'%s'; use of %s", name, names);
+		set |= 1u << n;
+	}
+	*ret_set = set;
+	return 0;
+}
+
+static int set_dhchap_hash(struct io_options *o, const char *text, struct error *err)
+{
+	return set_names(text, dhchap_hash_number, "sha256, sha384, sha512", &o->auth.hashes, err);
+}
+
+static int set_dhchap_group(struct io_options *o, const char *text, struct error *err)
+{
+	return set_names(text, dhchap_group_number, "null, ffdhe2048, ffdhe3072, ffdhe4096, ffdhe6144, ffdhe8192",
+			 &o->auth.groups, err);
 }
 
 static int set_timeout(struct io_options *o, const char *text, struct error *err)
@@ -299,6 +347,12 @@ static const struct option_row options[] = {
 	{"json", NULL, set_json, IO_DISCOVER | IO_CONNECT | IO_VERIFY | IO_BENCH, "one JSON object on standard output"},
 	{"hostnqn", "NQN", set_hostnqn, ALL,
 	 "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id, else boot_id)"},
+	{"dhchap-key", "FILE", set_dhchap_key, ALL,
+	 "this host's key, where the target asks for authentication; a file of mode 0600, as of nvme gen-dhchap-key"},
+	{"dhchap-controller-key", "FILE", set_dhchap_controller_key, ALL, "the target must prove to have this key"},
+	{"dhchap-hash", "LIST", set_dhchap_hash, ALL, "offer these only: sha256,sha384,sha512"},
+	{"dhchap-group", "LIST", set_dhchap_group, ALL,
+	 "offer these only: null, ffdhe2048 and on (3072, 4096, 6144, 8192)"},
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
@@ -360,6 +414,9 @@ static int complete(struct io_options *o, struct error *err)
 		return error_set(err, EINVAL,
 				 "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
 				 o->target.addr.text);
+	if (!o->has_key && o->auth.controller.len)
+		return error_set(err, EINVAL,
+				 "--dhchap-controller-key needs --dhchap-key: who asks proves itself first");
 	if (*o->target.hostnqn) {
 		initiator_hostid(o->target.hostnqn, o->target.hostid);
 		return 0;
@@ -385,6 +442,7 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 		.depth = 32,
 		.queues = 1,
 		.time_ns = 10 * NSEC_PER_SEC,
+		.auth = {.hashes = DHCHAP_ALL_HASHES, .groups = DHCHAP_ALL_GROUPS},
 	};
 	int r = 0;
 
@@ -392,9 +450,18 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 		r = parse_one(&o, argc, argv, &at, err);
 	if (!r && !o.help)
 		r = complete(&o, err);
-	if (!r)
+	if (!r) {
 		*ret_options = o;
+		if (o.has_key)
+			ret_options->target.auth = &ret_options->auth;
+	}
+	io_options_done(&o);
 	return r;
+}
+
+void io_options_done(struct io_options *o)
+{
+	secret_wipe(&o->auth, sizeof(o->auth));
 }
 
 void io_options_help(enum io_command command)

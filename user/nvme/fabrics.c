@@ -184,6 +184,28 @@ struct nvme_sqe nvme_disconnect_sqe_make(__u16 cid)
 	return nvme_sqe_make(NVME_FABRICS, cid, NVME_FC_DISCONNECT, 0, 0);
 }
 
+struct nvme_sqe nvme_auth_sqe_make(__u8 fctype, __u16 cid, __u32 len)
+{
+	union {
+		struct nvme_auth_sqe cmd;
+		struct nvme_sqe sqe;
+	} u = {
+		.cmd = {
+			.opcode = NVME_FABRICS,
+			.flags = NVME_SQE_PSDT_SGL,
+			.cid = htole16(cid),
+			.fctype = fctype,
+			.sgl = nvme_sgl_transport(len),
+			.spsp0 = 1,
+			.spsp1 = 1,
+			.secp = NVME_SECP_AUTH,
+			.len = htole32(len),
+		},
+	};
+
+	return u.sqe;
+}
+
 /* ---- properties ---- */
 
 __u16 nvme_property_read(const struct nvme_sqe *sqe, struct nvme_property *ret_property)

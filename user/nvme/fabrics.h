@@ -71,6 +71,9 @@ const char *nvme_connect_fault(__u64 result);
 
 struct nvme_sqe nvme_disconnect_sqe_make(__u16 cid);
 
+/* fctype NVME_FC_AUTH_SEND or NVME_FC_AUTH_RECV, with len bytes of data; the caller sets sqe.sgl. */
+struct nvme_sqe nvme_auth_sqe_make(__u8 fctype, __u16 cid, __u32 len);
+
 /* ---- properties ---- */
 
 struct nvme_property {

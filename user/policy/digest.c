@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "policy/compile.h"
 
 struct digest {
@@ -112,6 +113,16 @@ static void digest_items(struct digest *d, const struct policy_service *service)
 	}
 }
 
+static void digest_host(struct digest *d, const struct policy_host *h)
+{
+	const struct policy_secret *const secrets[] = {&h->dhchap_key, &h->dhchap_controller_key};
+	size_t i;
+
+	digest_string(d, h->nqn);
+	for (i = 0; i < ARRAY_SIZE(secrets); i++)
+		digest_string(d, secrets[i]->path ? secrets[i]->path : "");
+}
+
 static void digest_subsystem(struct digest *d, const struct policy_subsystem *s)
 {
 	size_t i;
@@ -120,7 +131,7 @@ static void digest_subsystem(struct digest *d, const struct policy_subsystem *s)
 	digest_number(d, s->any_host);
 	digest_number(d, s->n_hosts);
 	for (i = 0; i < s->n_hosts; i++)
-		digest_string(d, s->hosts[i]);
+		digest_host(d, &s->hosts[i]);
 	digest_number(d, s->n_namespaces);
 	for (i = 0; i < s->n_namespaces; i++) {
 		digest_number(d, (uint64_t)s->namespaces[i].id << 32 | s->namespaces[i].block);
@@ -144,8 +155,6 @@ static void digest_storage(struct digest *d, const struct policy_storage *s)
 	digest_number(d, s->n_reactors);
 	for (i = 0; i < s->n_reactors; i++)
 		digest_number(d, s->reactors[i]);
-	digest_number(d, (uint64_t)s->transport.in_capsule << 32 | s->transport.max_h2c_data);
-	digest_number(d, (uint64_t)s->transport.r2t << 32 | s->transport.r2ts << 16 | s->transport.alignment);
 	digest_number(d, s->n_subsystems);
 	for (i = 0; i < s->n_subsystems; i++)
 		digest_subsystem(d, &s->subsystems[i]);

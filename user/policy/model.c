@@ -44,7 +44,6 @@ struct policy *policy_new(void)
 	p->conntrack.syn_per_source = SYN_PER_SOURCE_DEFAULT;
 	memcpy(p->conntrack.timeout_ns, default_timeouts, sizeof(default_timeouts));
 	p->storage.reactors_auto = true;
-	p->storage.transport = POLICY_TRANSPORT_DEFAULT;
 	return TAKE_PTR(p);
 }
 
@@ -115,13 +114,14 @@ static void rules_free(struct policy *p)
 	free(p->rules);
 }
 
-void policy_storage_take(struct policy *p, struct policy_storage *ret_storage)
+static void host_done(struct policy_host *host)
 {
-	*ret_storage = p->storage;
-	memset(&p->storage, 0, sizeof(p->storage));
+	free(host->nqn);
+	free(host->dhchap_key.path);
+	free(host->dhchap_controller_key.path);
 }
 
-void policy_storage_done(struct policy_storage *s)
+static void storage_free(struct policy_storage *s)
 {
 	size_t i, k;
 
@@ -129,7 +129,9 @@ void policy_storage_done(struct policy_storage *s)
 		free(s->portals[i].address);
 	for (i = 0; i < s->n_subsystems; i++) {
 		free(s->subsystems[i].nqn);
-		strings_free(s->subsystems[i].hosts, s->subsystems[i].n_hosts);
+		for (k = 0; k < s->subsystems[i].n_hosts; k++)
+			host_done(&s->subsystems[i].hosts[k]);
+		free(s->subsystems[i].hosts);
 		for (k = 0; k < s->subsystems[i].n_namespaces; k++)
 			free(s->subsystems[i].namespaces[k].path);
 		free(s->subsystems[i].namespaces);
@@ -167,7 +169,7 @@ void policy_free(struct policy *p)
 	free(p->services);
 	rules_free(p);
 	policy_service_freep(&p->failsafe);
-	policy_storage_done(&p->storage);
+	storage_free(&p->storage);
 	strings_free(p->files, p->n_files);
 	free(p);
 }

@@ -123,7 +123,7 @@ bool reader_knows(const struct reader *r, enum name_kind kind, const char *name)
 /* The number that a scalar refers to, or NAME_UNDEFINED with an error that suggests a near name. */
 size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at);
 
-/* Parts of the language: yaml_network.c, yaml_rules.c, yaml_storage.c. */
+/* Parts of the language: yaml_network.c, yaml_rules.c, yaml_storage.c, yaml_hosts.c. */
 void read_tenants(struct reader *r, const struct node *node);
 void declare_segments(struct reader *r, const struct node *node);
 void read_segments(struct reader *r, const struct node *node);
@@ -133,7 +133,10 @@ void read_interfaces(struct reader *r, const struct node *node);
 void read_rules(struct reader *r, const struct node *node);
 void read_conntrack(struct reader *r, const struct node *node);
 void read_storage(struct reader *r, const struct node *node);
-void read_transport(struct reader *r, const struct node *node); /* a mapping under storage: */
+void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s);
+
+/* False, with an error, unless the node is an NQN. `what` is the key. */
+bool reader_nqn(struct reader *r, const struct node *node, const char *what);
 
 /* A prefix or service item from a node into the array; errors are noted. */
 void reader_add_prefix(struct reader *r, const struct node *node, struct policy_prefix **prefixes, size_t *count);

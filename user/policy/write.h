@@ -48,4 +48,7 @@ void list_add_prefixes(struct list *l, const struct policy_prefix *prefixes, siz
 void list_add_number(struct list *l, unsigned int number, const char *name);
 void list_end(struct list *l);
 
+/* write_hosts.c: `hosts:` of a subsystem that does not take any. */
+void hosts_write(FILE *out, const struct policy_subsystem *s);
+
 #endif

@@ -74,7 +74,6 @@ void read_conntrack(struct reader *r, const struct node *node)
 
 #define BLOCK_DEFAULT  4096
 #define NAMESPACES_MAX 1024 /* of one subsystem */
-#define NVME_NQN_MAX   223  /* bytes without the NUL: NVMe Base 2.0, 4.5 */
 #define PORT_DEFAULT   4420
 
 struct namespace_text {
@@ -178,44 +177,12 @@ static const struct field subsystem_fields[] = {
 	FIELD("namespaces", read_node, struct subsystem_text, namespaces, REQUIRED),
 	{}};
 
-static bool nqn_usable(struct reader *r, const struct node *node, const char *what)
-{
-	if (!reader_scalar(r, node, what))
-		return false;
-	if (!strncmp(node->text, "nqn.", 4) && strlen(node->text) <= NVME_NQN_MAX && !strchr(node->text, ' '))
-		return true;
-	reader_error(r, node, "%s '%.63s' is no NQN; write it as in nqn.2026-11.io.example:name, at most %d characters",
-		     what, node->text, NVME_NQN_MAX);
-	return false;
-}
-
-static void hosts_read(struct reader *r, const struct node *node, struct policy_subsystem *s)
-{
-	char **slot;
-	size_t i;
-
-	s->any_host = !node || (node->kind == NODE_SCALAR && !strcmp(node->text, "any"));
-	if (s->any_host)
-		return;
-	if (node->kind != NODE_LIST) {
-		reader_error(r, node, "hosts must be 'any' or a list of host NQNs");
-		return;
-	}
-	for (i = 0; i < node->n_children; i++) {
-		if (!nqn_usable(r, &node->children[i], "host"))
-			continue;
-		slot = reader_add(r, &s->hosts, &s->n_hosts, sizeof(*slot));
-		if (slot)
-			*slot = reader_strdup(r, node->children[i].text);
-	}
-}
-
 static void nqn_read(struct reader *r, const struct node *node, const struct policy_storage *storage,
 		     struct policy_subsystem *s)
 {
 	size_t i;
 
-	if (!node || !nqn_usable(r, node, "nqn"))
+	if (!node || !reader_nqn(r, node, "nqn"))
 		return;
 	for (i = 0; i + 1 < storage->n_subsystems; i++) {
 		if (storage->subsystems[i].nqn && !strcmp(storage->subsystems[i].nqn, node->text))
@@ -235,7 +202,7 @@ static void subsystem_read(struct reader *r, const struct node *node, struct pol
 		return;
 	s->place = node->place;
 	nqn_read(r, text.nqn, storage, s);
-	hosts_read(r, text.hosts, s);
+	read_hosts(r, text.hosts, s);
 	if (!text.namespaces || !reader_is_list(r, text.namespaces, "namespaces"))
 		return;
 	for (i = 0; i < text.namespaces->n_children; i++)
@@ -310,7 +277,7 @@ static void reactors_read(struct reader *r, const struct node *node, struct poli
 }
 
 struct storage_text {
-	const struct node *portals, *reactors, *transport, *subsystems;
+	const struct node *portals, *reactors, *subsystems;
 	int steering;
 };
 
@@ -324,7 +291,6 @@ static const struct field storage_fields[] = {
 	FIELD("portals", read_node, struct storage_text, portals, REQUIRED),
 	FIELD("steering", read_choice, struct storage_text, steering, .arg = steering_choices),
 	FIELD("reactors", read_node, struct storage_text, reactors),
-	FIELD("transport", read_node, struct storage_text, transport),
 	FIELD("subsystems", read_node, struct storage_text, subsystems, REQUIRED),
 	FIELD_NOT_YET("access"),
 	FIELD_NOT_YET("limits"),
@@ -341,8 +307,6 @@ void read_storage(struct reader *r, const struct node *node)
 		return;
 	storage->steering = (enum policy_steering)text.steering;
 	reactors_read(r, text.reactors, storage);
-	if (text.transport)
-		read_transport(r, text.transport);
 	if (text.portals && reader_is_list(r, text.portals, "portals")) {
 		for (i = 0; i < text.portals->n_children; i++)
 			portal_read(r, &text.portals->children[i], storage);

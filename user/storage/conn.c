@@ -82,45 +82,35 @@ static int conn_address(struct conn *c)
 	return 0;
 }
 
-/* One more chunk: as many commands as there are, or the first 32. */
-static int add_chunk(struct conn *c)
+int conn_commands_grow(struct conn *c, unsigned int n)
 {
-	unsigned int n = c->n_commands ? c->n_commands : CONTROLLER_ADMIN_ENTRIES, k = 0, i;
+	unsigned int chunk = c->n_commands ? 1 : 0;
+	unsigned int i, more;
 
-	while (c->chunks[k])
-		k++;
-	c->chunks[k] = calloc(n, sizeof(struct command));
-	if (!c->chunks[k])
+	if (n <= c->n_commands)
+		return 0;
+	more = n - c->n_commands;
+	c->chunks[chunk] = calloc(more, sizeof(struct command));
+	if (!c->chunks[chunk])
 		return -ENOMEM;
-	for (i = 0; i < n; i++) {
-		struct command *cmd = &c->chunks[k][i];
+	for (i = 0; i < more; i++) {
+		struct command *cmd = &c->chunks[chunk][i];
 
 		cmd->conn = c;
 		cmd->index = c->n_commands + i;
 		cmd->next = c->free;
 		c->free = cmd;
 	}
-	c->n_commands += n;
+	c->n_commands = n;
 	return 0;
-}
-
-int conn_commands_grow(struct conn *c, unsigned int n)
-{
-	int ret = 0;
-
-	while (c->n_commands < n && !ret)
-		ret = add_chunk(c);
-	return ret;
 }
 
 static void conn_destroy(struct conn *c)
 {
-	unsigned int i;
-
 	if (c->fd >= 0)
 		close(c->fd);
-	for (i = 0; i < CONN_CHUNKS; i++)
-		free(c->chunks[i]);
+	free(c->chunks[0]);
+	free(c->chunks[1]);
 	free(c->queue);
 	free(c);
 }
@@ -135,7 +125,6 @@ static struct conn *conn_make(struct reactor *r, int fd)
 	*c = (struct conn){.reactor = r, .fd = fd, .state = CONN_ICREQ, .since_ns = r->now_ns, .name = "conn"};
 	c->kept_head = c->kept_tail = CONN_NO_BUFFER;
 	c->tx_tail = &c->tx;
-	c->waiting_tail = &c->waiting;
 	c->tx_framing.align = pdu_align(0);
 	c->sq_flow = true;
 	c->entries = CONTROLLER_ADMIN_ENTRIES;
@@ -180,24 +169,19 @@ void conn_open(struct reactor *r, int fd)
 
 /* ---- closing ---- */
 
-/* Its commands that wait do so no longer. */
+/* Takes the connection's commands off the reactor's list of those that wait. */
 static void forget_waiting(struct conn *c)
 {
 	struct reactor *r = c->reactor;
-	struct conn **link = &r->waiting;
+	struct command **link = &r->waiting;
 
-	c->waiting = NULL;
-	c->waiting_tail = &c->waiting;
-	if (!c->is_waiting)
-		return;
 	while (*link) {
-		if (*link == c)
-			*link = c->next_waiting;
+		if ((*link)->conn == c)
+			*link = (*link)->next;
 		else
-			link = &(*link)->next_waiting;
+			link = &(*link)->next;
 	}
 	r->waiting_tail = link;
-	c->is_waiting = false;
 }
 
 void conn_close(struct conn *c, const char *why)
@@ -235,6 +219,7 @@ static void conn_free(struct conn *c)
 
 	for (i = 0; i < c->n_commands; i++)
 		buf_give(&r->pool, conn_command(c, i)->buffer);
+	conn_auth_end(c);
 	controller_leave(c);
 	if (hooks->on_queue_close && c->queue->steer_slot != TARGET_NO_SLOT)
 		hooks->on_queue_close(hooks->arg, &c->key, c->queue->steer_slot);
@@ -286,24 +271,10 @@ static void keep_alive_tick(struct conn *c)
 		controller_kill(ctrl, "keep-alive timeout");
 }
 
-static void admin_tick(struct conn *c)
-{
-	keep_alive_tick(c);
-	events_deliver(c);
-}
-
-static bool others_wait(const struct conn *c)
-{
-	const struct reactor *r = c->reactor;
-
-	return r->waiting && (r->waiting != c || c->next_waiting);
-}
-
 void conn_tick(struct conn *c)
 {
 	uint64_t now = c->reactor->now_ns, age = now - c->since_ns;
 	const struct target_options *options = &c->reactor->target->options;
-	uint64_t stall_ns = options->stall_timeout_ms * 1000000ull;
 
 	if (c->state == CONN_CLOSING)
 		return;
@@ -311,12 +282,12 @@ void conn_tick(struct conn *c)
 		conn_close(c, "no Connect in time");
 	else if (c->state >= CONN_TERM && age > TERM_TIMEOUT_NS)
 		conn_close(c, NULL);
-	else if (c->sending && now - c->send_ns > stall_ns)
+	else if (c->sending && now - c->send_ns > REACTOR_SEND_STALL_NS)
 		conn_close(c, "the peer takes no data");
-	else if (c->n_h2c && now - c->rx_ns > stall_ns && others_wait(c))
-		conn_close(c, "the peer does not send what it was asked for, and others wait for its buffers");
+	else if (c->state == CONN_LIVE && conn_auth_tick(c))
+		conn_close(c, conn_auth_tick(c));
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
-		admin_tick(c);
+		keep_alive_tick(c);
 	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller is gone");
 	/* A receive that ended for want of buffers when all were kept. */

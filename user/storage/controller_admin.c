@@ -15,31 +15,36 @@
 
 /* ---- Identify ---- */
 
+/* Ids up to this one could exist. */
+static uint32_t highest_nsid(const struct subsystem *s)
+{
+	return s->n_namespaces ? s->namespaces[s->n_namespaces - 1].config->id : 0;
+}
+
 static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret_desc)
 {
 	const struct subsystem *s = c->subsystem;
 
 	*ret_desc = (struct nvme_ctrl_desc){
 		.discovery = !s,
-		.subnqn = s ? s->nqn : NVME_DISCOVERY_NQN,
+		.subnqn = s ? s->config->nqn : NVME_DISCOVERY_NQN,
 		.firmware = SLUICE_VERSION,
 		.cntlid = c->cntlid,
-		.nn = s ? TARGET_MAX_NSID : 0,
+		.nn = s ? highest_nsid(s) : 0,
 		.max_transfer = BUFFER_MAX_LEN,
-		.in_capsule = c->target->transport.in_capsule,
+		.in_capsule = BUFFER_CAPSULE_LEN,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
 		.kas_100ms = CONTROLLER_KAS,
 		.aborts = 4,
 		.events = CONTROLLER_MAX_EVENTS,
-		.oaes = s ? NVME_OAES_NS_ATTR : NVME_OAES_DISCOVERY,
-		.write_cache = s && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED),
+		.write_cache = s && c->target->write_cache,
 	};
 }
 
 static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_desc)
 {
 	*ret_desc = (struct nvme_ns_desc){
-		.subnqn = ns->subsystem->nqn,
+		.subnqn = ns->subsystem->config->nqn,
 		.nsid = ns->config->id,
 		.blocks = ns->space.blocks,
 		.block_shift = ns->space.block_shift,
@@ -51,14 +56,14 @@ static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_des
 
 static uint16_t active_list(const struct controller *c, void *out, uint32_t after)
 {
-	const struct subsystem_state *s = subsystem_now(c->subsystem);
+	const struct subsystem *s = c->subsystem;
 	__u32 nsids[1024];
 	unsigned int i, n = 0;
 
 	/* Only ids above `after` count towards the 1024 that an answer holds. */
 	for (i = 0; i < s->n_namespaces && n < ARRAY_SIZE(nsids); i++)
-		if (s->namespaces[i]->config->id > after)
-			nsids[n++] = s->namespaces[i]->config->id;
+		if (s->namespaces[i].config->id > after)
+			nsids[n++] = s->namespaces[i].config->id;
 	return nvme_identify_active(out, nsids, n, after);
 }
 
@@ -68,7 +73,7 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	const struct namespace *ns = subsystem_namespace(c->subsystem, nsid);
 	struct nvme_ns_desc desc;
 
-	if (!ns && (!nsid || nsid > TARGET_MAX_NSID))
+	if (!ns && (!nsid || nsid > highest_nsid(c->subsystem)))
 		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
 	if (!ns)
 		return cns == NVME_CNS_NS ? NVME_ST_SUCCESS : INVALID_FIELD;
@@ -169,8 +174,6 @@ static bool async_event(struct conn *conn, struct command *cmd)
 		cmd->status = NVME_ST_AER_LIMIT | NVME_STATUS_DNR;
 		return false;
 	}
-	if (event_now(c, &cmd->result))
-		return false;
 	c->events++;
 	return true;
 }
@@ -240,6 +243,12 @@ static bool fabrics(struct conn *conn, struct command *cmd)
 		cmd->status = controller_connect(conn, cmd, &cmd->result);
 	else if (!conn->controller)
 		cmd->status = NVME_ST_SEQUENCE | NVME_STATUS_DNR;
+	else if (fctype == NVME_FC_AUTH_SEND)
+		conn_auth_send(conn, cmd);
+	else if (fctype == NVME_FC_AUTH_RECV)
+		conn_auth_receive(conn, cmd);
+	else if (!conn_auth_passed(conn->auth))
+		cmd->status = NVME_ST_AUTH_REQUIRED | NVME_STATUS_DNR;
 	else if (fctype == NVME_FC_PROPERTY_GET)
 		property_get(conn, cmd);
 	else if (fctype == NVME_FC_PROPERTY_SET)
@@ -253,9 +262,13 @@ void controller_fabrics_io(struct conn *conn, struct command *cmd)
 {
 	uint8_t fctype = ((struct nvme_fabrics_sqe *)&cmd->sqe)->fctype;
 
-	/* Disconnect is optional (Base 2.0, section 6.4): a host closes the connection instead. */
-	cmd->status = fctype == NVME_FC_CONNECT ? NVME_ST_SEQUENCE | NVME_STATUS_DNR
-						: NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
+	if (fctype == NVME_FC_AUTH_SEND)
+		conn_auth_send(conn, cmd);
+	else if (fctype == NVME_FC_AUTH_RECV)
+		conn_auth_receive(conn, cmd);
+	else /* Disconnect is optional (Base 2.0, section 6.4): a host closes the connection instead. */
+		cmd->status = fctype == NVME_FC_CONNECT ? NVME_ST_SEQUENCE | NVME_STATUS_DNR
+							: NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 }
 
 /* ---- the table ---- */

@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "nvme/command.h"
+#include "nvme/dhchap.h"
 #include "nvme/fabrics.h"
 #include "nvme/identify.h"
 
@@ -40,6 +41,13 @@ struct initiator_addr {
 /* "A.B.C.D[:PORT]", "[IPV6][:PORT]" or a bare IPv6 address; numeric, no name is resolved. -EINVAL with remedy. */
 int initiator_addr_parse(const char *text, uint16_t default_port, struct initiator_addr *ret_addr, struct error *err);
 
+/* What authenticates this host, and the controller to it. */
+struct initiator_auth {
+	struct dhchap_key host;
+	struct dhchap_key controller; /* len 0: the controller need not prove itself */
+	unsigned int hashes, groups;  /* offered: DHCHAP_ALL_HASHES, DHCHAP_ALL_GROUPS, or fewer */
+};
+
 struct initiator_options {
 	struct initiator_addr addr;
 	char subnqn[NVME_NQN_MAX + 1];
@@ -49,6 +57,7 @@ struct initiator_options {
 	uint8_t hpda;			 /* alignment of received data: 0-based dwords, at most PDU_PDA_MAX */
 	uint32_t timeout_ms;		 /* connecting, and each command */
 	uint32_t kato_ms;		 /* keep-alive timeout that the controller is told; 0: none */
+	const struct initiator_auth *auth; /* NULL: none. The caller's, until all queues are closed */
 };
 
 /*
@@ -161,6 +170,12 @@ int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uui
  * than TCP are left out and counted in *ret_skipped. */
 int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
 		       size_t *ret_skipped, struct error *err);
+
+/*
+ * Authenticates a queue of this initiator's again, as a host may at any time. A failure ends the connection. -ENOKEY:
+ * options.auth is NULL.
+ */
+int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err);
 
 /* Sends a Keep Alive when half of the timeout has passed since the last admin command. Call it at least that often. */
 int initiator_tend(struct initiator *i, struct error *err);

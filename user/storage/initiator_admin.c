@@ -38,7 +38,7 @@ static const struct {
 } status_remedies[] = {
 	{NVME_ST_CONNECT_HOST, "add this host's NQN to the subsystem's hosts, or use --hostnqn"},
 	{NVME_ST_CONNECT_BUSY, "the target is out of controllers or queues; try again later"},
-	{NVME_ST_AUTH_REQUIRED, "the target wants authentication, which sluice does not have"},
+	{NVME_ST_AUTH_REQUIRED, "the target wants authentication; give the host's key with --dhchap-key"},
 	{NVME_ST_INVALID_NS, "`sluice io connect --identify` lists the namespaces"},
 	{NVME_ST_LBA_RANGE, "the range ends past the namespace; `sluice io connect --identify` shows its size"},
 	{NVME_ST_NS_WRITE_PROTECTED, "the namespace is read-only"},
@@ -145,9 +145,9 @@ static int fabrics_connect(const struct initiator_options *o, struct initiator_q
 		return connect_refused(o, &io, err);
 	if (r)
 		return r;
-	if (io.result >> 16 & 3)
-		return error_set(err, EACCES, "%s: the target wants authentication, which sluice does not have",
-				 o->addr.text);
+	r = queue_authenticate(o, q, io.result, err);
+	if (r)
+		return r;
 	*ret_result = io.result;
 	return 0;
 }
@@ -464,6 +464,14 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
 }
 
 /* ---- keep-alive, I/O queues ---- */
+
+int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err)
+{
+	if (!i->options.auth)
+		return error_set(err, ENOKEY, "%s: no key to authenticate with; give --dhchap-key",
+				 i->options.addr.text);
+	return queue_authenticate(&i->options, q, NVME_CONNECT_ATR, err);
+}
 
 int initiator_tend(struct initiator *i, struct error *err)
 {

@@ -12,4 +12,11 @@
 int queue_connect(const struct initiator_options *options, uint16_t qid, unsigned int depth, uint32_t in_capsule,
 		  struct initiator_queue **ret_queue, struct error *err);
 
+/*
+ * initiator_auth.c: authenticates a queue that is connected. connect_result is its Connect's. 0 also when the
+ * controller does not ask for it and need not prove itself.
+ */
+int queue_authenticate(const struct initiator_options *options, struct initiator_queue *q, uint64_t connect_result,
+		       struct error *err);
+
 #endif

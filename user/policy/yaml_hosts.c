@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `hosts:` of a subsystem: who may connect, and the files with the secrets by which they prove who they are. Called by
+ * yaml_storage.c. Only names of files are read here: what is in them is the target's, and no part of a policy.
+ */
+#include <string.h>
+
+#include "policy/reader.h"
+
+#define NVME_NQN_MAX 223 /* bytes without the NUL: NVMe Base 2.0, 4.5 */
+
+struct host_text {
+	const struct node *nqn, *dhchap_key, *dhchap_controller_key;
+};
+
+static const struct field host_fields[] = {
+	FIELD("nqn", read_node, struct host_text, nqn, REQUIRED),
+	FIELD("dhchap-key", read_node, struct host_text, dhchap_key),
+	FIELD("dhchap-controller-key", read_node, struct host_text, dhchap_controller_key),
+	{}};
+
+bool reader_nqn(struct reader *r, const struct node *node, const char *what)
+{
+	if (!reader_scalar(r, node, what))
+		return false;
+	if (!strncmp(node->text, "nqn.", 4) && strlen(node->text) <= NVME_NQN_MAX && !strchr(node->text, ' '))
+		return true;
+	reader_error(r, node, "%s '%.63s' is no NQN; write it as in nqn.2026-11.io.example:name, at most %d characters",
+		     what, node->text, NVME_NQN_MAX);
+	return false;
+}
+
+/* The name of a file with a secret. What looks like the secret itself is refused, and not said again. */
+static void secret_read(struct reader *r, const char *key, const struct node *node, struct policy_secret *ret_secret)
+{
+	if (!node || !reader_scalar(r, node, key))
+		return;
+	if (!strncmp(node->text, "DHHC-1:", 7) || !strncmp(node->text, "NVMeTLSkey-1:", 13)) {
+		reader_error(r, node,
+			     "%s is the secret itself, and policies are no secret; put it in a file of mode 0600 and "
+			     "write the file's name here",
+			     key);
+	} else if (node->text[0] != '/') {
+		reader_error(r, node, "%s '%.63s' is no absolute path; write it from / on", key, node->text);
+	} else {
+		ret_secret->place = node->place;
+		ret_secret->path = reader_strdup(r, node->text);
+	}
+}
+
+static void host_read(struct reader *r, const struct node *node, struct policy_subsystem *s)
+{
+	struct host_text text = {.nqn = node};
+	struct policy_host *host;
+	size_t i;
+
+	if (node->kind == NODE_MAPPING) {
+		text.nqn = NULL;
+		if (!reader_mapping(r, node, "host", host_fields, &text))
+			return;
+	}
+	if (!text.nqn || !reader_nqn(r, text.nqn, "host"))
+		return;
+	for (i = 0; i < s->n_hosts; i++) {
+		if (!strcmp(s->hosts[i].nqn, text.nqn->text))
+			reader_error(r, text.nqn, "host '%s' is here twice, first on line %u; remove one",
+				     text.nqn->text, s->hosts[i].place.line);
+	}
+	host = reader_add(r, &s->hosts, &s->n_hosts, sizeof(*host));
+	if (!host)
+		return;
+	host->place = text.nqn->place;
+	host->nqn = reader_strdup(r, text.nqn->text);
+	secret_read(r, "dhchap-key", text.dhchap_key, &host->dhchap_key);
+	secret_read(r, "dhchap-controller-key", text.dhchap_controller_key, &host->dhchap_controller_key);
+	if (text.dhchap_controller_key && !text.dhchap_key)
+		reader_error(r, text.dhchap_controller_key,
+			     "dhchap-controller-key is asked for by hosts that prove themselves; add 'dhchap-key'");
+}
+
+void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s)
+{
+	size_t i;
+
+	s->any_host = !node || (node->kind == NODE_SCALAR && !strcmp(node->text, "any"));
+	if (s->any_host)
+		return;
+	if (node->kind != NODE_LIST) {
+		reader_error(r, node, "hosts must be 'any' or a list of host NQNs");
+		return;
+	}
+	for (i = 0; i < node->n_children; i++)
+		host_read(r, &node->children[i], s);
+}
