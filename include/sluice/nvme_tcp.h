@@ -417,6 +417,8 @@ enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_COMMAND_SETS	= 0x1c,
 };
 
+#define NVME_LOG_RAE	(1 << 15)	/* cdw10 of Get Log Page: retain the asynchronous event */
+
 enum nvme_lid {		/* Get Log Page cdw10 bits 7:0 */
 	NVME_LID_SUPPORTED	= 0x00,
 	NVME_LID_ERROR		= 0x01,

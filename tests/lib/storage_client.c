@@ -32,7 +32,14 @@ static void namespace_set(struct policy_namespace *ns, uint32_t id, enum policy_
 
 void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connect_timeout_ms)
 {
-	struct target_options options = {.storage = &f->storage, .connect_timeout_ms = connect_timeout_ms};
+	fixture_start_as(f, &(struct fixture_options){.reactors = reactors, .connect_timeout_ms = connect_timeout_ms});
+}
+
+void fixture_start_as(struct fixture *f, const struct fixture_options *how)
+{
+	struct target_options options = {.storage = &f->storage,
+					 .connect_timeout_ms = how->connect_timeout_ms,
+					 .stall_timeout_ms = how->stall_timeout_ms};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};
 
@@ -60,10 +67,11 @@ void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connec
 					     .n_portals = 1,
 					     .reactors_auto = true,
 					     .subsystems = f->subsystems,
-					     .n_subsystems = 2};
+					     .n_subsystems = 2,
+					     .transport = how->transport};
 	must(!target_cpus(&f->storage, cpus, &n, &err));
 	options.cpus = cpus;
-	options.n_cpus = min(n, reactors);
+	options.n_cpus = min(n, how->reactors);
 	if (target_start(&options, &err, &f->target)) {
 		fprintf(stderr, "target: %s\n", err.text);
 		abort();
@@ -159,17 +167,27 @@ int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max
 
 void client_open(struct client *c, uint16_t port, uint8_t dgst)
 {
+	struct pdu_icresp icresp;
+
+	client_open_as(c, port, dgst, 0, 0, &icresp);
+}
+
+void client_open_as(struct client *c, uint16_t port, uint8_t dgst, uint8_t hpda, uint32_t maxr2t,
+		    struct pdu_icresp *ret_icresp)
+{
 	uint8_t buf[PDU_ENCODE_MAX];
 	struct pdu pdu;
 
 	client_dial(c, port);
-	must(!client_send(c, buf, pdu_encode_icreq(buf, 0, dgst, 0)));
+	must(!client_send(c, buf, pdu_encode_icreq(buf, hpda, dgst, maxr2t)));
 	must(!client_receive(c, &pdu, NULL, 0));
 	must(pdu.type == PDU_ICRESP && pdu.header.icresp.dgst == dgst);
 	c->framing.hdgst = dgst & PDU_DGST_HEADER;
 	c->framing.ddgst = dgst & PDU_DGST_DATA;
 	c->framing.align = pdu_align(pdu.header.icresp.cpda);
-	pdu_decoder_ready(&c->decoder, &(struct pdu_framing){c->framing.hdgst, c->framing.ddgst, pdu_align(0)}, 0, 0);
+	pdu_decoder_ready(&c->decoder, &(struct pdu_framing){c->framing.hdgst, c->framing.ddgst, pdu_align(hpda)}, 0,
+			  0);
+	*ret_icresp = pdu.header.icresp;
 }
 
 /* ---- commands ---- */

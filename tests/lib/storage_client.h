@@ -33,6 +33,13 @@ struct fixture {
 	uint16_t port;
 };
 
+struct fixture_options {
+	unsigned int reactors;	      /* one a CPU, at most so many as there are */
+	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
+	struct policy_transport transport;		   /* all 0: the usual */
+};
+void fixture_start_as(struct fixture *f, const struct fixture_options *how); /* asserts */
+
 /* Starts with one reactor a CPU of `reactors` (at most so many as there are). Asserts. */
 void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connect_timeout_ms);
 void fixture_stop(struct fixture *f);
@@ -52,6 +59,9 @@ struct client {
 void client_dial(struct client *c, uint16_t port);
 /* And ICReq, ICResp. */
 void client_open(struct client *c, uint16_t port, uint8_t dgst);
+/* The same with what ICReq says of alignment and R2Ts (0-based both), and ICResp for the caller. */
+void client_open_as(struct client *c, uint16_t port, uint8_t dgst, uint8_t hpda, uint32_t maxr2t,
+		    struct pdu_icresp *ret_icresp);
 void client_close(struct client *c);
 
 int client_send(struct client *c, const void *bytes, size_t len); /* 0 or -errno */

@@ -339,6 +339,6 @@ Test(initiator_target, ipv6)
 	target_portal_print(target, 1, text, sizeof(text));
 	cr_assert_eq(initiator_addr_parse(text, 0, &o.addr, &err), 0, "%s", err.text);
 	cr_assert_eq(initiator_open(&o, &i, &err), 0, "%s: %s", text, err.text);
-	cr_assert_eq(initiator_controller(i)->nn, 5);
+	cr_assert_eq(initiator_controller(i)->nn, TARGET_MAX_NSID);
 	initiator_close(i);
 }

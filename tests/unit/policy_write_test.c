@@ -131,6 +131,7 @@ Test(policy_write, every_construct_in_its_canonical_form)
 		"    - {address: \"::1\", port: 4420}\n"
 		"  steering: none\n"
 		"  reactors: [3, 0]\n"
+		"  transport: {in-capsule: 0, max-h2c-data: 20KiB, r2t: 4KiB, r2ts: 8, alignment: 128}\n"
 		"  subsystems:\n"
 		"    - nqn: \"nqn.2026-11.io.example:d\"\n"
 		"      hosts: [\"nqn.2026-11.io.example:h\"]\n"

@@ -282,6 +282,16 @@ Test(policy_yaml, conntrack_and_storage)
 		{STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
 		 E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
 			 E("5:17", "CPU 0 is here twice; remove one")},
+		{STORAGE("transport: {in-capsule: 3000, r2ts: 9, alignment: 6, r2t: 0, max-h2c-data: much}\n  subsystems: []"),
+		 E("4:27", "in-capsule: 3000 is not usable; use a multiple of 4096 from 0 to 262144")
+			 E("4:39", "r2ts 9 is out of range; use 1-8")
+				 E("4:53", "alignment: 6 is not usable; use a multiple of 4 from 4 to 128") E(
+					 "4:61", "r2t: 0 is not usable; use a multiple of 4096 from 4096 to 262144")
+					 E("4:78", "max-h2c-data: 'much' is no size; write a whole number and B, KiB, MiB, "
+						   "GiB or TiB, as in 10GiB")},
+		{STORAGE("transport: {in-capsule: 0, r2ts: 1, alignment: 128, r2t: 4KiB, max-h2c-data: 256KiB}\n  "
+			 "subsystems: []"),
+		 ""},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));

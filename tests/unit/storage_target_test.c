@@ -121,7 +121,7 @@ Test(storage_target, identify)
 	cr_assert_eq(nvme_ctrl_read(page, &ctrl), 0);
 	cr_expect_str_eq(ctrl.subnqn, TEST_SUBNQN);
 	cr_expect_eq(ctrl.cntlid, c.cntlid);
-	cr_expect_eq(ctrl.nn, NS_COUNT);
+	cr_expect_eq(ctrl.nn, TARGET_MAX_NSID);
 	cr_expect_eq(ctrl.in_capsule, 8192);
 	cr_expect(ctrl.write_cache && ctrl.dsm && ctrl.write_zeroes);
 	cr_assert_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_ACTIVE_NS, 0), page, sizeof(page), false, NULL), 0);
@@ -139,7 +139,11 @@ Test(storage_target, identify)
 	cr_expect(ns.readonly);
 	cr_assert_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS_DESCS, 1), page, sizeof(page), false, NULL), 0);
 	cr_expect_eq(nvme_descs_uuid(page, uuid), 0);
-	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, 77), page, sizeof(page), false, NULL),
+	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, 77), page, sizeof(page), false, NULL), 0);
+	cr_assert_eq(nvme_ns_read(page, &ns), 0);
+	cr_expect_eq(ns.blocks, 0, "an inactive namespace is all zeroes");
+	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, NVME_CNS_NS, TARGET_MAX_NSID + 1), page, sizeof(page), false,
+				NULL),
 		     NVME_ST_INVALID_NS);
 	cr_expect_eq(client_run(&c, nvme_sqe_identify(0, 0xfe, 0), page, sizeof(page), false, NULL),
 		     NVME_ST_INVALID_FIELD);

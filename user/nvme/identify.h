@@ -96,6 +96,7 @@ struct nvme_id_ctrl {
 #define NVME_ONCS_DSM			(1 << 2)
 #define NVME_ONCS_WRITE_ZEROES		(1 << 3)
 #define NVME_OAES_NS_ATTR		(1U << 8)
+#define NVME_OAES_ANA			(1U << 11)
 #define NVME_OAES_DISCOVERY		(1U << 31)
 #define NVME_SGLS_SUPPORTED		(1 << 0)
 #define NVME_SGLS_OFFSET		(1 << 20)	/* in-capsule data */

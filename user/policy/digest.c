@@ -155,6 +155,8 @@ static void digest_storage(struct digest *d, const struct policy_storage *s)
 	digest_number(d, s->n_reactors);
 	for (i = 0; i < s->n_reactors; i++)
 		digest_number(d, s->reactors[i]);
+	digest_number(d, (uint64_t)s->transport.in_capsule << 32 | s->transport.max_h2c_data);
+	digest_number(d, (uint64_t)s->transport.r2t << 32 | s->transport.r2ts << 16 | s->transport.alignment);
 	digest_number(d, s->n_subsystems);
 	for (i = 0; i < s->n_subsystems; i++)
 		digest_subsystem(d, &s->subsystems[i]);

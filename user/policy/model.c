@@ -44,6 +44,7 @@ struct policy *policy_new(void)
 	p->conntrack.syn_per_source = SYN_PER_SOURCE_DEFAULT;
 	memcpy(p->conntrack.timeout_ns, default_timeouts, sizeof(default_timeouts));
 	p->storage.reactors_auto = true;
+	p->storage.transport = POLICY_TRANSPORT_DEFAULT;
 	return TAKE_PTR(p);
 }
 
@@ -121,7 +122,13 @@ static void host_done(struct policy_host *host)
 	free(host->dhchap_controller_key.path);
 }
 
-static void storage_free(struct policy_storage *s)
+void policy_storage_take(struct policy *p, struct policy_storage *ret_storage)
+{
+	*ret_storage = p->storage;
+	memset(&p->storage, 0, sizeof(p->storage));
+}
+
+void policy_storage_done(struct policy_storage *s)
 {
 	size_t i, k;
 
@@ -169,7 +176,7 @@ void policy_free(struct policy *p)
 	free(p->services);
 	rules_free(p);
 	policy_service_freep(&p->failsafe);
-	storage_free(&p->storage);
+	policy_storage_done(&p->storage);
 	strings_free(p->files, p->n_files);
 	free(p);
 }

@@ -146,6 +146,20 @@ struct policy_subsystem {
 	size_t n_namespaces;
 };
 
+/* `storage: transport:`, what the target negotiates on each NVMe/TCP connection. All in bytes but r2ts. */
+struct policy_transport {
+	uint32_t in_capsule;   /* most data in a command capsule of an I/O queue (IOCCSZ) */
+	uint32_t max_h2c_data; /* most data in one H2CData (MAXH2CDATA); 0: the whole struct is unset */
+	uint32_t r2t;	       /* most data that one R2T asks for */
+	uint32_t r2ts;	       /* R2Ts of one command outstanding at once; a host's MAXR2T may allow fewer */
+	uint32_t alignment;    /* of data that hosts send (CPDA) */
+};
+
+#define POLICY_R2TS_MAX 8
+#define POLICY_TRANSPORT_DEFAULT                                                                                       \
+	((struct policy_transport){                                                                                    \
+		.in_capsule = 8192, .max_h2c_data = 256 << 10, .r2t = 256 << 10, .r2ts = 4, .alignment = 4})
+
 /* The `storage:` section; what `sluice target` serves. */
 struct policy_storage {
 	bool present;
@@ -157,6 +171,7 @@ struct policy_storage {
 	size_t n_reactors;
 	struct policy_subsystem *subsystems;
 	size_t n_subsystems;
+	struct policy_transport transport;
 };
 
 struct policy_segment; /* model.h */
@@ -203,6 +218,13 @@ int policy_load_text(const char *name, const char *text, size_t length, struct p
 int policy_write(const struct policy *p, FILE *out);
 
 void policy_free(struct policy *p);
+
+/*
+ * Moves the storage section out of a policy, which then has none. It is the caller's, policy_storage_done(); places in
+ * it name files only as long as the policy lives.
+ */
+void policy_storage_take(struct policy *p, struct policy_storage *ret_storage);
+void policy_storage_done(struct policy_storage *s);
 void policy_freep(struct policy **p);
 
 /* --------------------------------------------------------------------- tables */

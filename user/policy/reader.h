@@ -133,6 +133,7 @@ void read_interfaces(struct reader *r, const struct node *node);
 void read_rules(struct reader *r, const struct node *node);
 void read_conntrack(struct reader *r, const struct node *node);
 void read_storage(struct reader *r, const struct node *node);
+void read_transport(struct reader *r, const struct node *node); /* a mapping under storage: */
 void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s);
 
 /* False, with an error, unless the node is an NQN. `what` is the key. */

@@ -424,10 +424,11 @@ static int conntrack_write(const struct writer *w)
 
 /* ----------------------------------------------------------------------- storage */
 
+static const struct write_unit size_units[] = {
+	{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"", 1}};
+
 static void namespace_write(const struct writer *w, const struct policy_namespace *n)
 {
-	static const struct write_unit units[] = {
-		{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"", 1}};
 	static const char *const backends[] = {
 		[POLICY_BACKEND_NULL] = "null", [POLICY_BACKEND_MEMORY] = "memory", [POLICY_BACKEND_FILE] = "file"};
 
@@ -438,7 +439,7 @@ static void namespace_write(const struct writer *w, const struct policy_namespac
 	}
 	if (n->size) {
 		fputs(", size: ", w->out);
-		scaled_write(w->out, units, n->size);
+		scaled_write(w->out, size_units, n->size);
 	}
 	if (n->block != 4096)
 		fprintf(w->out, ", block: %u", n->block);
@@ -471,6 +472,39 @@ static void portals_write(const struct writer *w, const struct policy_storage *s
 	}
 }
 
+static void transport_write(const struct writer *w, const struct policy_transport *t)
+{
+	const struct policy_transport usual = POLICY_TRANSPORT_DEFAULT;
+	const struct {
+		const char *key;
+		uint32_t is, usual;
+	} sizes[] = {
+		{"in-capsule", t->in_capsule, usual.in_capsule},
+		{"max-h2c-data", t->max_h2c_data, usual.max_h2c_data},
+		{"r2t", t->r2t, usual.r2t},
+	};
+	const char *between = "";
+	size_t i;
+
+	if (!memcmp(t, &usual, sizeof(usual)))
+		return;
+	fputs("  transport: {", w->out);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		if (sizes[i].is == sizes[i].usual)
+			continue;
+		fprintf(w->out, "%s%s: ", between, sizes[i].key);
+		scaled_write(w->out, size_units, sizes[i].is);
+		between = ", ";
+	}
+	if (t->r2ts != usual.r2ts) {
+		fprintf(w->out, "%sr2ts: %u", between, t->r2ts);
+		between = ", ";
+	}
+	if (t->alignment != usual.alignment)
+		fprintf(w->out, "%salignment: %u", between, t->alignment);
+	fputs("}\n", w->out);
+}
+
 static void storage_write(const struct writer *w, const struct policy_storage *s)
 {
 	static const char *const ways[] = {
@@ -490,6 +524,7 @@ static void storage_write(const struct writer *w, const struct policy_storage *s
 			list_add_number(&l, s->reactors[i], NULL);
 		list_end(&l);
 	}
+	transport_write(w, &s->transport);
 	fprintf(w->out, "  subsystems:%s\n", s->n_subsystems ? "" : " []");
 	for (i = 0; i < s->n_subsystems; i++)
 		subsystem_write(w, &s->subsystems[i]);

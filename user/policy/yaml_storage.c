@@ -277,7 +277,7 @@ static void reactors_read(struct reader *r, const struct node *node, struct poli
 }
 
 struct storage_text {
-	const struct node *portals, *reactors, *subsystems;
+	const struct node *portals, *reactors, *transport, *subsystems;
 	int steering;
 };
 
@@ -291,6 +291,7 @@ static const struct field storage_fields[] = {
 	FIELD("portals", read_node, struct storage_text, portals, REQUIRED),
 	FIELD("steering", read_choice, struct storage_text, steering, .arg = steering_choices),
 	FIELD("reactors", read_node, struct storage_text, reactors),
+	FIELD("transport", read_node, struct storage_text, transport),
 	FIELD("subsystems", read_node, struct storage_text, subsystems, REQUIRED),
 	FIELD_NOT_YET("access"),
 	FIELD_NOT_YET("limits"),
@@ -307,6 +308,8 @@ void read_storage(struct reader *r, const struct node *node)
 		return;
 	storage->steering = (enum policy_steering)text.steering;
 	reactors_read(r, text.reactors, storage);
+	if (text.transport)
+		read_transport(r, text.transport);
 	if (text.portals && reader_is_list(r, text.portals, "portals")) {
 		for (i = 0; i < text.portals->n_children; i++)
 			portal_read(r, &text.portals->children[i], storage);

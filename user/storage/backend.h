@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a namespace is made of. One `struct backend` a namespace, shared by all reactors and never written after open;
- * what changes per I/O is in the `struct backend_io` that the caller owns. backend_null.c is the tutorial.
+ * What a namespace is made of. One `struct backend` a namespace, shared by all reactors, which never look at what
+ * resize() may write; what changes per I/O is in the `struct backend_io` that the caller owns. backend_null.c is the tutorial.
  *
  * Completion contract. start() answers one of
  *	0		done, now;
@@ -69,6 +69,11 @@ struct backend_ops {
 	 * start(). Called before any data have arrived; a WRITE may still be given up half-way.
 	 */
 	void (*lend)(struct backend *b, struct backend_io *io);
+	/*
+	 * Optional: the size that another policy entry of the same backend, path and block gives, while I/O within the
+	 * old size goes on, which stays good. Sets b->size. Nothing beyond the old size shows what was there before.
+	 */
+	int (*resize)(struct backend *b, const struct policy_namespace *config, struct error *err);
 	/* Optional: the descriptor that I/O uses, so that each reactor can register it with its ring. */
 	int (*descriptor)(const struct backend *b);
 };

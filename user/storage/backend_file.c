@@ -155,6 +155,28 @@ static void file_close(struct backend *b)
 	free(b);
 }
 
+/* A file that is too short is made longer, as it would have been made at first. */
+static int file_resize(struct backend *b, const struct policy_namespace *given, struct error *err)
+{
+	struct policy_namespace config = *given;
+	int fd = file_of(b)->fd, ret;
+	uint64_t size;
+	struct stat st;
+
+	config.block = config.block ? config.block : 4096;
+	if (fstat(fd, &st))
+		return error_system(err, errno, "%s", config.path);
+	if (S_ISREG(st.st_mode) && !config.readonly && config.size > (uint64_t)st.st_size) {
+		if (ftruncate(fd, config.size) || fstat(fd, &st))
+			return error_system(err, errno, "%s: cannot be made %llu bytes long", config.path,
+					    (unsigned long long)config.size);
+	}
+	ret = file_size(fd, &config, &st, false, err, &size);
+	if (!ret)
+		b->size = size;
+	return ret;
+}
+
 static int file_descriptor(const struct backend *b)
 {
 	return file_of(b)->fd;
@@ -298,5 +320,6 @@ const struct backend_ops backend_file = {
 	.close = file_close,
 	.start = file_start,
 	.resume = file_resume,
+	.resize = file_resize,
 	.descriptor = file_descriptor,
 };

@@ -51,10 +51,17 @@ static int null_start(struct backend *b, struct backend_io *io)
 	return 0;
 }
 
+static int null_resize(struct backend *b, const struct policy_namespace *config, struct error *err)
+{
+	b->size = config->size;
+	return 0;
+}
+
 const struct backend_ops backend_null = {
 	.name = "null",
 	.open = null_open,
 	.close = null_close,
 	.start = null_start,
+	.resize = null_resize,
 	.lend = null_lend,
 };

@@ -10,18 +10,30 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static const struct {
+#define CAPSULE_BYTES (16u << 20) /* of all buffers for in-capsule data, where they are not very large */
+#define CAPSULE_LEAST 128
+
+struct layout {
 	size_t size;
 	unsigned int count;
-} layout[BUFFER_CLASSES] = {
-	[BUFFER_CAPSULE] = {BUFFER_CAPSULE_LEN, 2048},
-	[BUFFER_SMALL] = {4096, 2048},
-	[BUFFER_MEDIUM] = {32768, 512},
-	[BUFFER_LARGE] = {BUFFER_MAX_LEN, 128},
 };
 
-int buffer_pool_open(struct buffer_pool *ret_pool)
+static struct layout capsule_layout(size_t in_capsule)
 {
+	size_t size = in_capsule > BUFFER_CAPSULE_LEN ? in_capsule : BUFFER_CAPSULE_LEN;
+
+	size = (size + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
+	return (struct layout){size, CAPSULE_BYTES / size > CAPSULE_LEAST ? CAPSULE_BYTES / size : CAPSULE_LEAST};
+}
+
+int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool)
+{
+	const struct layout layout[BUFFER_CLASSES] = {
+		[BUFFER_CAPSULE] = capsule_layout(in_capsule),
+		[BUFFER_SMALL] = {4096, 2048},
+		[BUFFER_MEDIUM] = {32768, 512},
+		[BUFFER_LARGE] = {BUFFER_MAX_LEN, 128},
+	};
 	struct buffer_pool p = {0};
 	uint8_t *next;
 	unsigned int i, n;
@@ -84,14 +96,27 @@ void *buf_take_capsule(struct buffer_pool *p)
 	return class_take(p, BUFFER_CAPSULE);
 }
 
-void buf_give(struct buffer_pool *p, void *buffer)
+static unsigned int class_of(const struct buffer_pool *p, const void *buffer)
 {
 	unsigned int i = BUFFER_CLASSES;
 
+	while ((const uint8_t *)buffer < p->class[--i].start)
+		;
+	return i;
+}
+
+size_t buf_size(const struct buffer_pool *p, const void *buffer)
+{
+	return p->class[class_of(p, buffer)].size;
+}
+
+void buf_give(struct buffer_pool *p, void *buffer)
+{
+	unsigned int i;
+
 	if (!buffer)
 		return;
-	while ((uint8_t *)buffer < p->class[--i].start)
-		;
+	i = class_of(p, buffer);
 	p->class[i].stack[p->class[i].free++] = ((uint8_t *)buffer - p->class[i].start) / p->class[i].size;
 	p->given = true;
 }

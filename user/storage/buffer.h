@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUFFER_CAPSULE_LEN 8192		/* bytes of in-capsule data, and of admin commands' data */
+#define BUFFER_CAPSULE_LEN 8192		/* bytes of an admin capsule's data, and of other data that admin commands bring */
 #define BUFFER_MAX_LEN	   (256u << 10) /* bytes of a command's data: MDTS */
 #define BUFFER_ALIGN	   4096		/* of every buffer: enough for O_DIRECT */
 
@@ -33,14 +33,18 @@ struct buffer_pool {
 	} class[BUFFER_CLASSES];
 };
 
-int buffer_pool_open(struct buffer_pool *ret_pool);
+/* in_capsule: most bytes of data in a capsule of an I/O queue, up to BUFFER_MAX_LEN. */
+int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool);
 void buffer_pool_close(struct buffer_pool *p); /* a zeroed one is fine */
 
 /* Smallest free buffer of at least len (<= BUFFER_MAX_LEN) bytes, or NULL: wait for a buf_give(). */
 void *buf_take(struct buffer_pool *p, size_t len);
 
-/* One of BUFFER_CAPSULE_LEN bytes, or NULL. */
+/* One for in-capsule data: of BUFFER_CAPSULE_LEN bytes, or `in_capsule` where that is more. NULL: wait. */
 void *buf_take_capsule(struct buffer_pool *p);
+
+/* Bytes that a buffer of the pool's holds. */
+size_t buf_size(const struct buffer_pool *p, const void *buffer);
 
 void buf_give(struct buffer_pool *p, void *buffer); /* from either take; NULL does nothing */
 

@@ -82,35 +82,45 @@ static int conn_address(struct conn *c)
 	return 0;
 }
 
-int conn_commands_grow(struct conn *c, unsigned int n)
+/* One more chunk: as many commands as there are, or the first 32. */
+static int add_chunk(struct conn *c)
 {
-	unsigned int chunk = c->n_commands ? 1 : 0;
-	unsigned int i, more;
+	unsigned int n = c->n_commands ? c->n_commands : CONTROLLER_ADMIN_ENTRIES, k = 0, i;
 
-	if (n <= c->n_commands)
-		return 0;
-	more = n - c->n_commands;
-	c->chunks[chunk] = calloc(more, sizeof(struct command));
-	if (!c->chunks[chunk])
+	while (c->chunks[k])
+		k++;
+	c->chunks[k] = calloc(n, sizeof(struct command));
+	if (!c->chunks[k])
 		return -ENOMEM;
-	for (i = 0; i < more; i++) {
-		struct command *cmd = &c->chunks[chunk][i];
+	for (i = 0; i < n; i++) {
+		struct command *cmd = &c->chunks[k][i];
 
 		cmd->conn = c;
 		cmd->index = c->n_commands + i;
 		cmd->next = c->free;
 		c->free = cmd;
 	}
-	c->n_commands = n;
+	c->n_commands += n;
 	return 0;
+}
+
+int conn_commands_grow(struct conn *c, unsigned int n)
+{
+	int ret = 0;
+
+	while (c->n_commands < n && !ret)
+		ret = add_chunk(c);
+	return ret;
 }
 
 static void conn_destroy(struct conn *c)
 {
+	unsigned int i;
+
 	if (c->fd >= 0)
 		close(c->fd);
-	free(c->chunks[0]);
-	free(c->chunks[1]);
+	for (i = 0; i < CONN_CHUNKS; i++)
+		free(c->chunks[i]);
 	free(c->queue);
 	free(c);
 }
@@ -125,6 +135,7 @@ static struct conn *conn_make(struct reactor *r, int fd)
 	*c = (struct conn){.reactor = r, .fd = fd, .state = CONN_ICREQ, .since_ns = r->now_ns, .name = "conn"};
 	c->kept_head = c->kept_tail = CONN_NO_BUFFER;
 	c->tx_tail = &c->tx;
+	c->waiting_tail = &c->waiting;
 	c->tx_framing.align = pdu_align(0);
 	c->sq_flow = true;
 	c->entries = CONTROLLER_ADMIN_ENTRIES;
@@ -169,19 +180,24 @@ void conn_open(struct reactor *r, int fd)
 
 /* ---- closing ---- */
 
-/* Takes the connection's commands off the reactor's list of those that wait. */
+/* Its commands that wait do so no longer. */
 static void forget_waiting(struct conn *c)
 {
 	struct reactor *r = c->reactor;
-	struct command **link = &r->waiting;
+	struct conn **link = &r->waiting;
 
+	c->waiting = NULL;
+	c->waiting_tail = &c->waiting;
+	if (!c->is_waiting)
+		return;
 	while (*link) {
-		if ((*link)->conn == c)
-			*link = (*link)->next;
+		if (*link == c)
+			*link = c->next_waiting;
 		else
-			link = &(*link)->next;
+			link = &(*link)->next_waiting;
 	}
 	r->waiting_tail = link;
+	c->is_waiting = false;
 }
 
 void conn_close(struct conn *c, const char *why)
@@ -271,10 +287,24 @@ static void keep_alive_tick(struct conn *c)
 		controller_kill(ctrl, "keep-alive timeout");
 }
 
+static void admin_tick(struct conn *c)
+{
+	keep_alive_tick(c);
+	events_deliver(c);
+}
+
+static bool others_wait(const struct conn *c)
+{
+	const struct reactor *r = c->reactor;
+
+	return r->waiting && (r->waiting != c || c->next_waiting);
+}
+
 void conn_tick(struct conn *c)
 {
 	uint64_t now = c->reactor->now_ns, age = now - c->since_ns;
 	const struct target_options *options = &c->reactor->target->options;
+	uint64_t stall_ns = options->stall_timeout_ms * 1000000ull;
 
 	if (c->state == CONN_CLOSING)
 		return;
@@ -282,12 +312,14 @@ void conn_tick(struct conn *c)
 		conn_close(c, "no Connect in time");
 	else if (c->state >= CONN_TERM && age > TERM_TIMEOUT_NS)
 		conn_close(c, NULL);
-	else if (c->sending && now - c->send_ns > REACTOR_SEND_STALL_NS)
+	else if (c->sending && now - c->send_ns > stall_ns)
 		conn_close(c, "the peer takes no data");
+	else if (c->n_h2c && now - c->rx_ns > stall_ns && others_wait(c))
+		conn_close(c, "the peer does not send what it was asked for, and others wait for its buffers");
 	else if (c->state == CONN_LIVE && conn_auth_tick(c))
 		conn_close(c, conn_auth_tick(c));
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
-		keep_alive_tick(c);
+		admin_tick(c);
 	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller is gone");
 	/* A receive that ended for want of buffers when all were kept. */

@@ -47,21 +47,32 @@ enum command_state {
 	COMMAND_REPLY,	 /* its answer is queued, or being sent */
 };
 
+#define CONN_R2TS_MAX  POLICY_R2TS_MAX
+#define CONN_TAG_SHIFT 10 /* a transfer tag is a command's index and, above it, the number of the R2T */
+
+_Static_assert(CONTROLLER_MAX_ENTRIES <= 1 << CONN_TAG_SHIFT, "a command's index is part of its transfer tags");
+_Static_assert(BUFFER_MAX_LEN / 4096 <= 1 << (16 - CONN_TAG_SHIFT), "R2Ts of 4096 bytes have tags of their own");
+
 struct command {
 	struct command *next; /* of the one list that it is on */
 	struct conn *conn;
 	struct nvme_sqe sqe;
 	enum command_state state;
-	uint16_t index;	 /* in conn.commands; the transfer tag of its R2T */
+	uint16_t index;	 /* in conn.commands; part of the transfer tags of its R2Ts */
 	uint16_t status; /* NVMe, 0 so far */
 	__u64 result;	 /* CQE DW0 and DW1 */
 	struct nvme_transfer transfer;
 	enum nvme_direction direction;
-	bool send_r2t;		    /* on the send list for its R2T, not for its answer */
+	bool send_r2t;		    /* on the send list for R2Ts, not for its answer */
 	bool replied;		    /* the whole answer is in a batch */
+	bool owns_cid;		    /* no other open command has its identifier */
+	bool held;		    /* its buffer counts in conn.held */
 	uint8_t *data;		    /* of the transfer; NULL: none, or nobody wants them */
 	void *buffer;		    /* the pool's, to be given back; NULL: none */
 	uint32_t received;	    /* H2C bytes so far */
+	uint8_t r2ts;		    /* sent for it so far */
+	uint8_t r2ts_open;	    /* of these, not yet answered in full */
+	uint32_t r2t_left[CONN_R2TS_MAX]; /* bytes missing of R2T n, at n % CONN_R2TS_MAX */
 	uint32_t sent;		    /* C2H bytes in batches so far */
 	const struct namespace *ns; /* NULL: not an I/O command */
 	struct nvme_extent extent;
@@ -75,7 +86,6 @@ struct command {
 #define CONN_BATCH_ARENA 4096
 #define CONN_BATCH_BYTES (512u << 10)
 #define CONN_C2H_MAX	 (128u << 10) /* bytes of data in one C2HData */
-#define CONN_MAXH2CDATA	 BUFFER_MAX_LEN
 #define CONN_KEPT_MAX	 4 /* receive buffers that a blocked connection may keep before it stops receiving */
 #define CONN_NO_BUFFER	 UINT16_MAX
 
@@ -103,18 +113,23 @@ struct queue {
 	struct io_stats stats;
 };
 
+/* Commands lie in chunks of 32, 32, 64, 128 .. 512, so that a queue may grow, and none of them ever moves. */
+#define CONN_CHUNKS 6
+
+_Static_assert(CONTROLLER_ADMIN_ENTRIES << (CONN_CHUNKS - 1) == CONTROLLER_MAX_ENTRIES, "all chunks are a full queue");
+
 struct conn {
 	struct reactor *reactor;
-	struct conn *next_dirty, *next_blocked;
+	struct conn *next_dirty, *next_blocked, *next_waiting;
 	uint16_t slot;
 	uint32_t gen;
 	enum conn_state state;
 	int fd;
 	struct ring_file file;
 	struct sluice_steer_key key;
-	char name[80];	   /* "conn 192.0.2.7:40000", and the queue once known */
+	char name[80];	   /* "conn 192.0.2.7 port 40000", and the queue once known */
 	uint64_t since_ns; /* when the state was entered */
-	bool is_dirty, is_blocked;
+	bool is_dirty, is_blocked, is_waiting;
 
 	/* The kernel holds: */
 	bool receiving;	 /* a receive */
@@ -127,6 +142,8 @@ struct conn {
 	struct pdu pdu;		       /* current */
 	bool pdu_pending;	       /* its header stands in pdu but could not be handled yet */
 	struct command *rx_command;    /* that the current PDU's data are for; NULL: they are thrown away */
+	uint32_t rx_at;		       /* where in the command's data the next byte goes */
+	uint64_t rx_ns;		       /* when something was last received */
 	uint16_t kept_head, kept_tail; /* receive buffers not worked off */
 	unsigned int n_kept;
 
@@ -144,9 +161,15 @@ struct conn {
 	uint32_t entries; /* NOT 0-based */
 	bool sq_flow;	  /* SQHD means something */
 	uint16_t sqhd;
-	struct command *chunks[2]; /* CONTROLLER_ADMIN_ENTRIES from the start, the rest from Connect on */
+	struct command *chunks[CONN_CHUNKS]; /* the first from the start, others from a Connect on that needs them */
 	unsigned int n_commands, n_busy, n_parked;
+	unsigned int n_open; /* commands that the host has no answer to */
+	unsigned int n_h2c;  /* of these, those whose data are asked for */
+	unsigned int r2ts;   /* that one command may have outstanding */
+	size_t held;	     /* bytes of the reactor's pool, but for in-capsule data */
 	struct command *free;
+	struct command *waiting, **waiting_tail; /* for a buffer or an I/O slot, in order of arrival */
+	uint64_t cids[(UINT16_MAX + 1) / 64];	 /* identifiers of open commands */
 	const struct namespace *last_ns;
 	struct conn_auth *auth; /* NULL: the host need not authenticate */
 	struct queue *queue; /* statistics; on the target's list once connected */
@@ -166,13 +189,14 @@ void conn_tick(struct conn *c);
 /* After each turn, if marked: resumes, sends, closes. */
 void conn_settle(struct conn *c);
 void conn_mark(struct conn *c); /* conn_settle() is due */
-/* Makes the commands up to n, for a queue of so many entries. -ENOMEM. */
+/* Makes at least n commands (<= CONTROLLER_MAX_ENTRIES), for a queue of so many entries. -ENOMEM. */
 int conn_commands_grow(struct conn *c, unsigned int n);
 
 static inline struct command *conn_command(const struct conn *c, unsigned int index)
 {
-	return index < CONTROLLER_ADMIN_ENTRIES ? &c->chunks[0][index]
-						: &c->chunks[1][index - CONTROLLER_ADMIN_ENTRIES];
+	unsigned int high = index / CONTROLLER_ADMIN_ENTRIES, chunk = high ? 32 - __builtin_clz(high) : 0;
+
+	return &c->chunks[chunk][chunk ? index - (CONTROLLER_ADMIN_ENTRIES << (chunk - 1)) : index];
 }
 
 /* ---- conn_receive.c ---- */
@@ -196,10 +220,16 @@ void conn_send_done(struct conn *c, int32_t result);
 bool command_begin(struct conn *c);
 /* Its capsule is whole. */
 void command_capsule(struct command *cmd, bool digest_ok);
-/* A H2CData of its is whole. */
-void command_h2c(struct command *cmd, bool digest_ok);
-/* Tries again what waited; false: it waits on. */
-bool command_retry(struct command *cmd);
+/* A H2CData of its, `len` bytes in answer to R2T number r2t, is whole. */
+void command_h2c(struct command *cmd, unsigned int r2t, uint32_t len, bool digest_ok);
+/* Bytes that R2T number r2t of it asks for. */
+uint32_t command_r2t_len(const struct command *cmd, unsigned int r2t);
+/* Another R2T may be sent for it. */
+bool command_wants_r2t(const struct command *cmd);
+/* It is answered: from now on its identifier may come again. */
+void command_answered(struct command *cmd);
+/* Tries again the command that has waited longest; false: it waits on. */
+bool conn_retry(struct conn *c);
 /* Gives back its buffer and its slot. */
 void command_free(struct command *cmd);
 void command_reply(struct command *cmd, uint16_t status);

@@ -20,11 +20,12 @@
 
 static const struct host_keys *find_keys(const struct subsystem *s, const char *hostnqn)
 {
+	const struct subsystem_state *state = s ? subsystem_now(s) : NULL;
 	size_t i;
 
-	for (i = 0; s && s->keys && i < s->config->n_hosts; i++)
-		if (!strcmp(s->config->hosts[i].nqn, hostnqn))
-			return s->keys[i].has_host ? &s->keys[i] : NULL;
+	for (i = 0; state && state->keys && i < state->config->n_hosts; i++)
+		if (!strcmp(state->config->hosts[i].nqn, hostnqn))
+			return state->keys[i].has_host ? &state->keys[i] : NULL;
 	return NULL;
 }
 
@@ -39,11 +40,12 @@ int conn_auth_begin(struct conn *conn, const struct controller *c, bool *ret_req
 	if (!conn->auth)
 		return -ENOMEM;
 	conn->auth->since_ns = conn->reactor->now_ns;
+	conn->auth->keys = *keys; /* the policy may change meanwhile */
 	conn->auth->state = (struct dhchap_controller){
 		.parties = {.hostnqn = c->hostnqn,
-			    .subnqn = c->subsystem->config->nqn,
-			    .host = &keys->host,
-			    .controller = keys->has_controller ? &keys->controller : NULL},
+			    .subnqn = c->subsystem->nqn,
+			    .host = &conn->auth->keys.host,
+			    .controller = keys->has_controller ? &conn->auth->keys.controller : NULL},
 		.hashes = DHCHAP_ALL_HASHES,
 		.groups = DHCHAP_ALL_GROUPS,
 	};
@@ -52,8 +54,11 @@ int conn_auth_begin(struct conn *conn, const struct controller *c, bool *ret_req
 
 void conn_auth_end(struct conn *conn)
 {
-	if (conn->auth)
+	if (conn->auth) {
 		dhchap_controller_end(&conn->auth->state);
+		dhchap_key_wipe(&conn->auth->keys.host);
+		dhchap_key_wipe(&conn->auth->keys.controller);
+	}
 	free(conn->auth);
 	conn->auth = NULL;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "nvme/dhchap.h"
+#include "storage/host_keys.h"
 
 struct conn;
 struct command;
@@ -17,6 +18,7 @@ struct controller;
 
 struct conn_auth {
 	struct dhchap_controller state;
+	struct host_keys keys; /* a copy, wiped at the end */
 	uint64_t since_ns; /* when the host was last told to go on */
 };
 

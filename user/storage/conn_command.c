@@ -6,7 +6,7 @@
  * admin and Fabrics commands to controller_admin.c.
  *
  * What a command needs may be short for a moment: a data buffer or an I/O slot. Then it waits on the reactor's list and
- * command_retry() takes it up where it stood, which is what its state says.
+ * conn_retry() takes it up where it stood, which is what its state says.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,19 +17,43 @@
 
 /* ---- answers ---- */
 
+/* Its buffer goes back to the pool. */
+static void give_buffer(struct command *cmd)
+{
+	struct conn *c = cmd->conn;
+
+	if (cmd->held)
+		c->held -= buf_size(&c->reactor->pool, cmd->buffer);
+	buf_give(&c->reactor->pool, cmd->buffer);
+	cmd->buffer = NULL;
+	cmd->held = false;
+}
+
 void command_reply(struct command *cmd, uint16_t status)
 {
 	cmd->status = status;
 	cmd->state = COMMAND_REPLY;
+	/* What came from the host is of no more use; others may wait for the place. */
+	if (cmd->direction != NVME_DIR_C2H)
+		give_buffer(cmd);
 	conn_queue(cmd->conn, cmd);
+}
+
+void command_answered(struct command *cmd)
+{
+	uint16_t cid = le16toh(cmd->sqe.cid);
+
+	cmd->conn->n_open--;
+	if (cmd->owns_cid)
+		cmd->conn->cids[cid / 64] &= ~(1ull << cid % 64);
+	cmd->owns_cid = false;
 }
 
 void command_free(struct command *cmd)
 {
 	struct conn *c = cmd->conn;
 
-	buf_give(&c->reactor->pool, cmd->buffer);
-	cmd->buffer = NULL;
+	give_buffer(cmd);
 	cmd->state = COMMAND_FREE;
 	cmd->next = c->free;
 	c->free = cmd;
@@ -43,10 +67,23 @@ static bool is_fabrics(const struct command *cmd)
 	return cmd->sqe.opcode == NVME_FABRICS;
 }
 
+/* The command's identifier becomes one of an open command; false: it is already. */
+static bool claim_cid(struct conn *c, struct command *cmd)
+{
+	uint16_t cid = le16toh(cmd->sqe.cid);
+	uint64_t *word = &c->cids[cid / 64], bit = 1ull << cid % 64;
+
+	cmd->owns_cid = !(*word & bit);
+	*word |= bit;
+	return cmd->owns_cid;
+}
+
 static uint16_t check(struct conn *c, struct command *cmd, uint32_t capsule_len)
 {
 	uint16_t status = nvme_transfer_read(&cmd->sqe, capsule_len, BUFFER_MAX_LEN, &cmd->transfer);
 
+	if (!claim_cid(c, cmd))
+		return NVME_ST_CID_CONFLICT | NVME_STATUS_DNR;
 	if (status)
 		return status;
 	if (c->state == CONN_CONNECT)
@@ -73,12 +110,27 @@ static bool place_capsule(struct command *cmd, uint32_t capsule_len)
 	return cmd->buffer;
 }
 
+/* A buffer for transfer.len bytes. One connection has at most a quarter of the pool: others must live beside it. */
+static bool take_buffer(struct command *cmd)
+{
+	struct conn *c = cmd->conn;
+	struct buffer_pool *pool = &c->reactor->pool;
+
+	if (c->held > pool->len / 4)
+		return false;
+	cmd->data = cmd->buffer = buf_take(pool, cmd->transfer.len);
+	if (!cmd->buffer)
+		return false;
+	c->held += buf_size(pool, cmd->buffer);
+	cmd->held = true;
+	return true;
+}
+
 bool command_place(struct command *cmd, enum backend_op op)
 {
 	if (cmd->ns && (op == BACKEND_READ || cmd->sqe.opcode == NVME_IO_WRITE) && io_borrow(cmd, op))
 		return true;
-	cmd->data = cmd->buffer = buf_take(&cmd->conn->reactor->pool, cmd->transfer.len);
-	return cmd->buffer;
+	return take_buffer(cmd);
 }
 
 /* ---- the capsule ---- */
@@ -90,6 +142,7 @@ static struct command *take(struct conn *c)
 
 	c->free = cmd->next;
 	c->n_busy++;
+	c->n_open++;
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->conn = c;
 	cmd->index = index;
@@ -104,23 +157,47 @@ bool command_begin(struct conn *c)
 
 	if (c->reactor->stopping)
 		return false;
-	if (!c->free) {
-		/* Answers on their way out free commands; without one the host has overrun the queue it asked for. */
-		if (!c->sending && !c->tx)
-			conn_close(c, "more commands than the queue has entries");
+	if (c->n_open >= c->entries) {
+		conn_close(c, "more commands than the queue has entries");
 		return false;
 	}
+	if (!c->free) /* answers on their way out free commands */
+		return false;
 	cmd = take(c);
 	cmd->sqe = pdu->header.cmd.sqe;
 	cmd->state = COMMAND_CAPSULE;
 	cmd->direction = nvme_direction(&cmd->sqe);
 	cmd->status = check(c, cmd, pdu->data_len);
 	if (!cmd->status && pdu->data_len && cmd->transfer.in_capsule && !place_capsule(cmd, pdu->data_len)) {
+		command_answered(cmd); /* it will come again */
 		command_free(cmd);
 		return false;
 	}
 	c->rx_command = cmd;
 	return true;
+}
+
+/* ---- asking for data ---- */
+
+uint32_t command_r2t_len(const struct command *cmd, unsigned int r2t)
+{
+	uint32_t each = cmd->conn->reactor->target->transport.r2t;
+
+	return min(each, cmd->transfer.len - r2t * each);
+}
+
+bool command_wants_r2t(const struct command *cmd)
+{
+	const struct conn *c = cmd->conn;
+
+	return !cmd->status && cmd->r2ts * c->reactor->target->transport.r2t < cmd->transfer.len &&
+	       cmd->r2ts_open < c->r2ts && !cmd->r2t_left[cmd->r2ts % CONN_R2TS_MAX];
+}
+
+static void ask(struct command *cmd)
+{
+	cmd->send_r2t = true;
+	conn_queue(cmd->conn, cmd);
 }
 
 /* ---- stages ---- */
@@ -156,30 +233,69 @@ static bool advance(struct command *cmd)
 		if (!command_place(cmd, BACKEND_WRITE))
 			return false;
 		cmd->state = COMMAND_H2C;
-		cmd->send_r2t = true;
-		conn_queue(cmd->conn, cmd);
+		cmd->conn->n_h2c++;
+		ask(cmd);
 		return true;
 	}
 	return cmd->ns ? io_run(cmd) : run_admin(cmd);
 }
 
-/* Commands that wait are served in order: who comes while others wait waits behind them. */
-static void proceed(struct command *cmd)
+static void wait_first(struct conn *c, struct command *cmd)
 {
-	struct reactor *r = cmd->conn->reactor;
-
-	if (advance(cmd))
-		return;
-	cmd->state = COMMAND_WAITING;
-	cmd->next = NULL;
-	*r->waiting_tail = cmd;
-	r->waiting_tail = &cmd->next;
-	stats_add(&r->no_buffer, 1);
+	cmd->next = c->waiting;
+	c->waiting = cmd;
+	if (!cmd->next)
+		c->waiting_tail = &cmd->next;
 }
 
-bool command_retry(struct command *cmd)
+static void wait_last(struct conn *c, struct command *cmd)
 {
-	return advance(cmd);
+	cmd->next = NULL;
+	*c->waiting_tail = cmd;
+	c->waiting_tail = &cmd->next;
+}
+
+/*
+ * Commands of a connection that wait are served in order: who comes while others wait waits behind them. But one that
+ * has its data goes ahead of all that have not: they may be waiting for its buffer.
+ */
+static void proceed(struct command *cmd)
+{
+	struct conn *c = cmd->conn;
+	struct reactor *r = c->reactor;
+
+	if ((cmd->data || !c->waiting) && advance(cmd))
+		return;
+	cmd->state = COMMAND_WAITING;
+	if (cmd->data)
+		wait_first(c, cmd);
+	else
+		wait_last(c, cmd);
+	stats_add(&r->no_buffer, 1);
+	if (c->is_waiting)
+		return;
+	c->is_waiting = true;
+	c->next_waiting = NULL;
+	*r->waiting_tail = c;
+	r->waiting_tail = &c->next_waiting;
+}
+
+bool conn_retry(struct conn *c)
+{
+	struct command *cmd = c->waiting;
+
+	/* Off the list first: advance() puts it on another. */
+	c->waiting = cmd->next;
+	if (!c->waiting)
+		c->waiting_tail = &c->waiting;
+	if (cmd->status) { /* its namespace has gone meanwhile */
+		command_reply(cmd, cmd->status);
+		return true;
+	}
+	if (advance(cmd))
+		return true;
+	wait_first(c, cmd);
+	return false;
 }
 
 void command_capsule(struct command *cmd, bool digest_ok)
@@ -192,20 +308,44 @@ void command_capsule(struct command *cmd, bool digest_ok)
 	}
 	if (cmd->buffer && cmd->transfer.offset)
 		memmove(cmd->buffer, (uint8_t *)cmd->buffer + cmd->transfer.offset, cmd->transfer.len);
-	if (!cmd->transfer.in_capsule)
-		cmd->received = 0; /* capsule data that its SGL does not mean were thrown away */
 	proceed(cmd);
 }
 
-void command_h2c(struct command *cmd, bool digest_ok)
+/* It stands on the send list for an R2T that is not to be sent any more: the place is its answer's. */
+static void abandon(struct command *cmd)
 {
+	cmd->send_r2t = false;
+	cmd->state = COMMAND_REPLY;
+	give_buffer(cmd);
+}
+
+/* All that was asked for is there, and nothing more will be asked for. */
+static bool h2c_done(const struct command *cmd)
+{
+	return cmd->received == cmd->transfer.len || (cmd->status && !cmd->r2ts_open);
+}
+
+void command_h2c(struct command *cmd, unsigned int r2t, uint32_t len, bool digest_ok)
+{
+	uint32_t *left = &cmd->r2t_left[r2t % CONN_R2TS_MAX];
+
 	if (!digest_ok)
 		cmd->status = NVME_ST_TRANSIENT_TRANSPORT;
-	if (cmd->received < cmd->transfer.len)
+	cmd->received += len;
+	*left -= len;
+	if (!*left)
+		cmd->r2ts_open--;
+	if (!h2c_done(cmd)) {
+		if (!cmd->send_r2t && command_wants_r2t(cmd))
+			ask(cmd);
 		return;
-	/* The host may send no more of it, so the transfer has ended. */
-	if (cmd->status)
-		command_reply(cmd, cmd->status);
-	else
+	}
+	cmd->state = COMMAND_WAITING;
+	cmd->conn->n_h2c--;
+	if (!cmd->status)
 		proceed(cmd);
+	else if (cmd->send_r2t)
+		abandon(cmd);
+	else
+		command_reply(cmd, cmd->status);
 }

@@ -21,15 +21,25 @@ static void refuse(struct conn *c, uint16_t fes, uint32_t fei, const char *text)
 	conn_fail(c, &error, &c->pdu.header, c->pdu.header.ch.hlen);
 }
 
-/* The command that asked for these data, or NULL after refusing them (TCP Transport 1.0, section 3.3.1.4). */
+/* R2T number r2t of the command has been sent, and more data are to come for it. */
+static bool r2t_is_open(const struct command *cmd, unsigned int r2t)
+{
+	return cmd->state == COMMAND_H2C && r2t < cmd->r2ts && cmd->r2ts - r2t <= CONN_R2TS_MAX &&
+	       cmd->r2t_left[r2t % CONN_R2TS_MAX];
+}
+
+/*
+ * The command that asked for these data, or NULL after refusing them (TCP Transport 1.0, section 3.3.1.4). The data of
+ * one R2T come in order; of several R2Ts the host may answer any first.
+ */
 static struct command *h2c_command(struct conn *c)
 {
 	const struct pdu_data *h = &c->pdu.header.data;
-	uint16_t ttag = le16toh(h->ttag);
-	uint32_t offset = le32toh(h->offset);
-	struct command *cmd = ttag < c->n_commands ? conn_command(c, ttag) : NULL;
+	unsigned int index = le16toh(h->ttag) & ((1 << CONN_TAG_SHIFT) - 1), r2t = le16toh(h->ttag) >> CONN_TAG_SHIFT;
+	struct command *cmd = index < c->n_commands ? conn_command(c, index) : NULL;
+	uint32_t begin, left;
 
-	if (!cmd || cmd->state != COMMAND_H2C) {
+	if (!cmd || !r2t_is_open(cmd, r2t)) {
 		refuse(c, FES_INVALID_HEADER, offsetof(struct pdu_data, ttag), "no R2T has this transfer tag");
 		return NULL;
 	}
@@ -37,15 +47,18 @@ static struct command *h2c_command(struct conn *c)
 		refuse(c, FES_INVALID_HEADER, offsetof(struct pdu_data, cccid), "the transfer is of another command");
 		return NULL;
 	}
-	if (offset > cmd->transfer.len || c->pdu.data_len > cmd->transfer.len - offset) {
+	begin = r2t * c->reactor->target->transport.r2t;
+	left = cmd->r2t_left[r2t % CONN_R2TS_MAX];
+	c->rx_at = le32toh(h->offset);
+	if (c->rx_at < begin || (uint64_t)c->rx_at + c->pdu.data_len > begin + command_r2t_len(cmd, r2t)) {
 		refuse(c, FES_OUT_OF_RANGE, 0, "data outside what was asked for");
 		return NULL;
 	}
-	if (offset != cmd->received) {
+	if (c->rx_at != begin + command_r2t_len(cmd, r2t) - left) {
 		refuse(c, FES_INVALID_HEADER, offsetof(struct pdu_data, offset), "data out of order");
 		return NULL;
 	}
-	if (!(c->pdu.flags & PDU_F_LAST) != (offset + c->pdu.data_len < cmd->transfer.len)) {
+	if (!(c->pdu.flags & PDU_F_LAST) != (c->pdu.data_len < left)) {
 		refuse(c, FES_INVALID_HEADER, offsetof(struct pdu_ch, flags), "the LAST flag contradicts the lengths");
 		return NULL;
 	}
@@ -56,6 +69,7 @@ static struct command *h2c_command(struct conn *c)
 static bool pdu_begin(struct conn *c)
 {
 	c->rx_command = NULL;
+	c->rx_at = 0;
 	switch (c->pdu.type) {
 	case PDU_CAPSULE_CMD:
 		return command_begin(c);
@@ -67,20 +81,24 @@ static bool pdu_begin(struct conn *c)
 	}
 }
 
+/* Digests are as the host asks, alignment as each receiver does, and of its R2Ts no more than it takes. */
 static void icreq(struct conn *c)
 {
+	const struct policy_transport *transport = &c->reactor->target->transport;
 	const struct pdu_icreq *req = &c->pdu.header.icreq;
 	struct pdu_framing rx = {
 		.hdgst = req->dgst & PDU_DGST_HEADER,
 		.ddgst = req->dgst & PDU_DGST_DATA,
-		.align = pdu_align(0),
+		.align = transport->alignment,
 	};
 
-	c->control_len =
-		pdu_encode_icresp(c->control, 0, req->dgst & (PDU_DGST_HEADER | PDU_DGST_DATA), CONN_MAXH2CDATA);
+	c->control_len = pdu_encode_icresp(c->control, transport->alignment / 4 - 1,
+					   req->dgst & (PDU_DGST_HEADER | PDU_DGST_DATA), transport->max_h2c_data);
 	c->tx_framing = rx;
 	c->tx_framing.align = pdu_align(req->hpda);
-	pdu_decoder_ready(&c->decoder, &rx, BUFFER_CAPSULE_LEN, CONN_MAXH2CDATA);
+	c->r2ts = min((uint64_t)le32toh(req->maxr2t) + 1, (uint64_t)transport->r2ts);
+	/* Until Connect the rule of admin queues holds for all: 8192 bytes (TCP Transport 1.0, section 3.3.1.1). */
+	pdu_decoder_ready(&c->decoder, &rx, BUFFER_CAPSULE_LEN, transport->max_h2c_data);
 	conn_set_state(c, CONN_CONNECT);
 	conn_mark(c);
 }
@@ -100,7 +118,7 @@ static void pdu_end(struct conn *c)
 		command_capsule(cmd, digest_ok);
 		return;
 	case PDU_H2C_DATA:
-		command_h2c(cmd, digest_ok);
+		command_h2c(cmd, le16toh(c->pdu.header.data.ttag) >> CONN_TAG_SHIFT, c->pdu.data_len, digest_ok);
 		return;
 	case PDU_H2C_TERM_REQ:
 		log_warn(c->name, "the host ends the connection: %s", pdu_fes_name(le16toh(c->pdu.header.term.fes)));
@@ -116,11 +134,10 @@ static void take_data(struct conn *c, const uint8_t *in, size_t n)
 	struct command *cmd = c->rx_command;
 
 	if (cmd && cmd->data)
-		pdu_data_copy(&c->decoder, cmd->data + cmd->received, in, n);
+		pdu_data_copy(&c->decoder, cmd->data + c->rx_at, in, n);
 	else
 		pdu_data_take(&c->decoder, in, n);
-	if (cmd)
-		cmd->received += n;
+	c->rx_at += n;
 }
 
 static void block(struct conn *c)
@@ -254,6 +271,7 @@ static void receive(struct conn *c, unsigned int id, uint32_t len)
 	struct reactor *r = c->reactor;
 	size_t n;
 
+	c->rx_ns = r->now_ns;
 	if (c->is_blocked && c->state < CONN_TERM) {
 		keep(c, id, 0, len);
 		return;

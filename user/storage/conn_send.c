@@ -124,25 +124,42 @@ static bool add_reply_data(struct conn *c, struct command *cmd, bool *ret_succes
 	return true;
 }
 
+/* As many R2Ts of the command as may be outstanding; false: they do not all fit. */
+static bool add_r2ts(struct conn *c, struct command *cmd)
+{
+	struct conn_batch *b = &c->batch;
+	size_t n;
+
+	while (command_wants_r2t(cmd)) {
+		if (!batch_has_room(b))
+			return false;
+		n = pdu_encode_r2t(batch_arena(b), &c->tx_framing, cmd->sqe.cid,
+				   cmd->index | cmd->r2ts << CONN_TAG_SHIFT,
+				   cmd->r2ts * c->reactor->target->transport.r2t, command_r2t_len(cmd, cmd->r2ts));
+		batch_add_header(b, n);
+		cmd->r2t_left[cmd->r2ts % CONN_R2TS_MAX] = command_r2t_len(cmd, cmd->r2ts);
+		cmd->r2ts++;
+		cmd->r2ts_open++;
+	}
+	cmd->send_r2t = false;
+	return true;
+}
+
 /* One command of the send list; false: it does not fit whole. */
 static bool add_command(struct conn *c, struct command *cmd)
 {
 	struct conn_batch *b = &c->batch;
 	bool success;
-	size_t n;
 
 	if (!batch_has_room(b))
 		return false;
-	if (cmd->send_r2t) {
-		n = pdu_encode_r2t(batch_arena(b), &c->tx_framing, cmd->sqe.cid, cmd->index, 0, cmd->transfer.len);
-		batch_add_header(b, n);
-		cmd->send_r2t = false;
-		return true;
-	}
+	if (cmd->send_r2t)
+		return add_r2ts(c, cmd);
 	if (!cmd->replied) {
 		if (!add_reply_data(c, cmd, &success))
 			return false;
 		cmd->replied = true; /* all data are in; only the response may be missing */
+		command_answered(cmd);
 		if (c->sq_flow)
 			c->sqhd = (c->sqhd + 1) % c->entries;
 		account(c, cmd);

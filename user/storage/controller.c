@@ -16,7 +16,7 @@
 /* ---- table; the target's mutex is held ---- */
 
 static struct controller *controller_make(struct target *t, const struct subsystem *s,
-					  const struct nvme_connect *connect)
+					  const struct nvme_connect *connect, unsigned int reactor)
 {
 	unsigned int tries;
 	struct controller *c;
@@ -34,6 +34,7 @@ static struct controller *controller_make(struct target *t, const struct subsyst
 		return NULL;
 	c->target = t;
 	c->subsystem = s;
+	c->reactor = reactor;
 	c->cntlid = t->last_cntlid;
 	c->kato_ms = connect->kato_ms;
 	c->temperature = 0x157; /* 343 K, the usual default */
@@ -88,16 +89,6 @@ static void unbind_queue(struct conn *conn, struct controller *c)
 
 /* ---- Connect ---- */
 
-static const struct subsystem *find_subsystem(const struct target *t, const char *nqn)
-{
-	unsigned int i;
-
-	for (i = 0; i < t->n_subsystems; i++)
-		if (!strcmp(t->subsystems[i].config->nqn, nqn))
-			return &t->subsystems[i];
-	return NULL;
-}
-
 static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *connect, __u64 *ret_result)
 {
 	struct target *t = conn->reactor->target;
@@ -105,7 +96,7 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *conn
 	struct controller *c;
 
 	if (strcmp(connect->subnqn, NVME_DISCOVERY_NQN)) {
-		s = find_subsystem(t, connect->subnqn);
+		s = target_subsystem(t, connect->subnqn);
 		if (!s) {
 			*ret_result = NVME_REFUSE_DATA(subnqn);
 			return NVME_ST_CONNECT_PARAM | NVME_STATUS_DNR;
@@ -114,7 +105,7 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *conn
 			return NVME_ST_CONNECT_HOST | NVME_STATUS_DNR;
 	}
 	pthread_mutex_lock(&t->mutex);
-	c = controller_make(t, s, connect);
+	c = controller_make(t, s, connect, conn->reactor->index);
 	if (c) {
 		bind_queue(conn, c, connect);
 		*ret_result = c->cntlid;
@@ -126,7 +117,7 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *conn
 /* Why the queue may not join c, or 0. */
 static uint16_t join_fault(const struct controller *c, const struct nvme_connect *connect, __u64 *ret_result)
 {
-	const char *subnqn = c && c->subsystem ? c->subsystem->config->nqn : NVME_DISCOVERY_NQN;
+	const char *subnqn = c && c->subsystem ? c->subsystem->nqn : NVME_DISCOVERY_NQN;
 
 	if (!c || __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE)) {
 		*ret_result = NVME_REFUSE_DATA(cntlid);
@@ -153,9 +144,6 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect *connect
 	struct controller *c = NULL;
 	uint16_t status;
 
-	/* Made before the lock; a queue that is then refused keeps them until it closes. */
-	if (conn_commands_grow(conn, connect->entries))
-		return NVME_ST_CONNECT_BUSY;
 	pthread_mutex_lock(&t->mutex);
 	if (connect->cntlid && connect->cntlid <= 0xffef)
 		c = t->controllers[connect->cntlid - 1];
@@ -178,6 +166,9 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
 	status = nvme_connect_read(&cmd->sqe, cmd->data, cmd->data ? cmd->transfer.len : 0, CONTROLLER_MAX_ENTRIES,
 				   &connect, ret_result);
+	/* Commands are made before any lock; a queue that is then refused keeps them until it closes. */
+	if (!status && conn_commands_grow(conn, connect.entries))
+		status = NVME_ST_CONNECT_BUSY;
 	if (!status)
 		status = connect.qid ? connect_io(conn, &connect, ret_result)
 				     : connect_admin(conn, &connect, ret_result);
@@ -188,7 +179,9 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 	}
 	snprintf(conn->name + strlen(conn->name), sizeof(conn->name) - strlen(conn->name), " queue %u:%u",
 		 conn->controller->cntlid, conn->qid);
-	if (!conn->qid)
+	if (conn->qid)
+		conn->decoder.max_in_capsule = conn->reactor->target->transport.in_capsule;
+	else
 		log_info(conn->name, "%s connected to %s", connect.hostnqn, connect.subnqn);
 	conn_set_state(conn, CONN_LIVE);
 	if (conn_auth_begin(conn, conn->controller, &auth)) {

@@ -16,6 +16,7 @@
 #define CONTROLLER_MAX_ENTRIES	 1024 /* commands a queue; CAP.MQES + 1 */
 #define CONTROLLER_ADMIN_ENTRIES 32
 #define CONTROLLER_MAX_EVENTS	 4  /* Asynchronous Event Requests outstanding */
+#define CONTROLLER_NSIDS	 1024 /* the highest namespace id */
 #define CONTROLLER_KAS		 10 /* keep-alive granularity in 100 ms */
 
 struct conn;
@@ -33,11 +34,14 @@ struct controller {
 	/* Under the target's mutex. */
 	unsigned int refs;				 /* connections */
 	uint64_t queues[CONTROLLER_MAX_QUEUES / 64 + 1]; /* qids in use */
+	uint64_t changed[CONTROLLER_NSIDS / 64 + 1];	 /* nsids for the Changed Namespace List */
 
 	/* Any thread; relaxed atomics. */
 	bool ready;	  /* CSTS.RDY: I/O is served */
 	bool dead;	  /* every connection of it is to be closed */
 	uint16_t granted; /* I/O queues that Set Features allowed */
+	uint32_t events_pending; /* EVENT_*: happened, and not told yet */
+	unsigned int reactor;	 /* of the admin queue; written once */
 
 	/* The admin queue's thread. */
 	struct nvme_properties props;
@@ -45,6 +49,7 @@ struct controller {
 	uint64_t alive_ns; /* last Keep Alive */
 	uint64_t started_ns;
 	uint32_t event_config;
+	uint32_t events_told; /* EVENT_*: not again until the log page was read */
 	uint32_t temperature;  /* threshold, kelvin: kept for the host, nothing here is warm */
 	unsigned int events;   /* parked Asynchronous Event Requests */
 	uint8_t behavior[512]; /* Host Behavior Support */
@@ -64,6 +69,21 @@ bool controller_admin(struct conn *conn, struct command *cmd);
 
 /* A Fabrics command on an I/O queue. */
 void controller_fabrics_io(struct conn *conn, struct command *cmd);
+
+/* ---- aer.c: asynchronous events ---- */
+
+enum { EVENT_NAMESPACE = 1 << 0, EVENT_ANA = 1 << 1, EVENT_DISCOVERY = 1 << 2 };
+
+/* Any thread that holds the target's mutex, so that the controller stays: these EVENT_* have happened. */
+void controller_notify(struct controller *c, uint32_t events);
+/* The rest is the admin queue's thread's. An event to tell just now: the result of an Asynchronous Event Request. */
+bool event_now(struct controller *c, __u64 *ret_result);
+/* Answers parked requests with what has happened. */
+void events_deliver(struct conn *conn);
+/* The host has read this log page. */
+void events_rearm(struct controller *c, uint8_t log);
+/* A reset: answers all requests, forgets all events and their configuration. */
+void events_reset(struct conn *conn);
 
 /* Get/Set Features and Get Log Page: their own files. */
 uint16_t controller_get_feature(struct controller *c, struct command *cmd);

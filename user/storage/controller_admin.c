@@ -15,36 +15,31 @@
 
 /* ---- Identify ---- */
 
-/* Ids up to this one could exist. */
-static uint32_t highest_nsid(const struct subsystem *s)
-{
-	return s->n_namespaces ? s->namespaces[s->n_namespaces - 1].config->id : 0;
-}
-
 static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret_desc)
 {
 	const struct subsystem *s = c->subsystem;
 
 	*ret_desc = (struct nvme_ctrl_desc){
 		.discovery = !s,
-		.subnqn = s ? s->config->nqn : NVME_DISCOVERY_NQN,
+		.subnqn = s ? s->nqn : NVME_DISCOVERY_NQN,
 		.firmware = SLUICE_VERSION,
 		.cntlid = c->cntlid,
-		.nn = s ? highest_nsid(s) : 0,
+		.nn = s ? TARGET_MAX_NSID : 0,
 		.max_transfer = BUFFER_MAX_LEN,
-		.in_capsule = BUFFER_CAPSULE_LEN,
+		.in_capsule = c->target->transport.in_capsule,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
 		.kas_100ms = CONTROLLER_KAS,
 		.aborts = 4,
 		.events = CONTROLLER_MAX_EVENTS,
-		.write_cache = s && c->target->write_cache,
+		.oaes = s ? NVME_OAES_NS_ATTR : NVME_OAES_DISCOVERY,
+		.write_cache = s && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED),
 	};
 }
 
 static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_desc)
 {
 	*ret_desc = (struct nvme_ns_desc){
-		.subnqn = ns->subsystem->config->nqn,
+		.subnqn = ns->subsystem->nqn,
 		.nsid = ns->config->id,
 		.blocks = ns->space.blocks,
 		.block_shift = ns->space.block_shift,
@@ -56,14 +51,14 @@ static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_des
 
 static uint16_t active_list(const struct controller *c, void *out, uint32_t after)
 {
-	const struct subsystem *s = c->subsystem;
+	const struct subsystem_state *s = subsystem_now(c->subsystem);
 	__u32 nsids[1024];
 	unsigned int i, n = 0;
 
 	/* Only ids above `after` count towards the 1024 that an answer holds. */
 	for (i = 0; i < s->n_namespaces && n < ARRAY_SIZE(nsids); i++)
-		if (s->namespaces[i].config->id > after)
-			nsids[n++] = s->namespaces[i].config->id;
+		if (s->namespaces[i]->config->id > after)
+			nsids[n++] = s->namespaces[i]->config->id;
 	return nvme_identify_active(out, nsids, n, after);
 }
 
@@ -73,7 +68,7 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	const struct namespace *ns = subsystem_namespace(c->subsystem, nsid);
 	struct nvme_ns_desc desc;
 
-	if (!ns && (!nsid || nsid > highest_nsid(c->subsystem)))
+	if (!ns && (!nsid || nsid > TARGET_MAX_NSID))
 		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
 	if (!ns)
 		return cns == NVME_CNS_NS ? NVME_ST_SUCCESS : INVALID_FIELD;
@@ -174,6 +169,8 @@ static bool async_event(struct conn *conn, struct command *cmd)
 		cmd->status = NVME_ST_AER_LIMIT | NVME_STATUS_DNR;
 		return false;
 	}
+	if (event_now(c, &cmd->result))
+		return false;
 	c->events++;
 	return true;
 }

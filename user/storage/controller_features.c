@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "nvme/identify.h"
 #include "storage/reactor.h"
 
 #define INVALID_FIELD	(NVME_ST_INVALID_FIELD | NVME_STATUS_DNR)
-#define EVENTS_SETTABLE 0x80000fffu /* SMART warnings, notices of namespaces and of discovery */
+#define EVENTS_SMART	0xffu /* warnings, none of which ever comes */
 
 enum select { SELECT_CURRENT, SELECT_DEFAULT, SELECT_SAVED, SELECT_CAPABILITIES };
 
@@ -63,22 +64,28 @@ static uint16_t get_events(struct controller *c, struct command *cmd)
 
 static uint16_t set_events(struct controller *c, struct command *cmd, uint32_t cdw11)
 {
-	c->event_config = cdw11 & EVENTS_SETTABLE;
+	uint32_t known = c->subsystem ? EVENTS_SMART | NVME_OAES_NS_ATTR : NVME_OAES_DISCOVERY;
+
+	/* Bits of notices that do not exist here are no error: hosts set what they know. */
+	c->event_config = cdw11 & known;
 	return NVME_ST_SUCCESS;
 }
 
 /* The backends' caches are the kernel's page cache or the disk's: always on where there is one. */
+static bool cache_on(const struct controller *c)
+{
+	return c->subsystem && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED);
+}
+
 static uint16_t get_cache(struct controller *c, struct command *cmd)
 {
-	cmd->result = c->subsystem && c->target->write_cache;
+	cmd->result = cache_on(c);
 	return NVME_ST_SUCCESS;
 }
 
 static uint16_t set_cache(struct controller *c, struct command *cmd, uint32_t cdw11)
 {
-	bool on = c->subsystem && c->target->write_cache;
-
-	return (cdw11 & 1) == on ? NVME_ST_SUCCESS : NVME_ST_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR;
+	return (cdw11 & 1) == cache_on(c) ? NVME_ST_SUCCESS : NVME_ST_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR;
 }
 
 static uint16_t get_temperature(struct controller *c, struct command *cmd)

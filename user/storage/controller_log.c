@@ -18,19 +18,19 @@
 /* Traffic of the subsystem, over all reactors. */
 static void usage(const struct controller *c, struct nvme_usage *ret_usage)
 {
+	const struct subsystem_state *s = subsystem_now(c->subsystem);
 	const struct target *t = c->target;
 	struct nvme_usage u = {.uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600};
 	unsigned int i, n;
 
 	for (i = 0; i < t->n_reactors; i++)
-		for (n = 0; n < c->subsystem->n_namespaces; n++) {
-			unsigned int index = c->subsystem->namespaces[n].index;
-			const struct io_stats *s = &t->reactors[i]->namespaces[index].stats;
+		for (n = 0; n < s->n_namespaces; n++) {
+			const struct io_stats *io = &t->reactors[i]->namespaces[s->namespaces[n]->index].stats;
 
-			u.read_bytes += stats_read(&s->read_bytes);
-			u.write_bytes += stats_read(&s->written_bytes);
-			u.read_cmds += stats_read(&s->commands[IO_READ]);
-			u.write_cmds += stats_read(&s->commands[IO_WRITE]);
+			u.read_bytes += stats_read(&io->read_bytes);
+			u.write_bytes += stats_read(&io->written_bytes);
+			u.read_cmds += stats_read(&io->commands[IO_READ]);
+			u.write_cmds += stats_read(&io->commands[IO_WRITE]);
 		}
 	*ret_usage = u;
 }
@@ -75,7 +75,8 @@ static int discovery_entry(const struct target *t, unsigned int portal, const st
 int target_discovery(struct target *t, const struct conn *conn, const char *hostnqn,
 		     struct nvme_discovery_entry **ret_entries, size_t *ret_n)
 {
-	size_t max = (size_t)t->n_portals * (t->n_subsystems + 1), n = 0;
+	unsigned int n_subsystems = __atomic_load_n(&t->n_subsystems, __ATOMIC_ACQUIRE);
+	size_t max = (size_t)t->n_portals * (n_subsystems + 1), n = 0;
 	_cleanup_free_ struct nvme_discovery_entry *entries = calloc(max, sizeof(*entries));
 	unsigned int p, s;
 
@@ -85,9 +86,9 @@ int target_discovery(struct target *t, const struct conn *conn, const char *host
 		if (discovery_entry(t, p, conn, NVME_DISCOVERY_NQN, &entries[n]))
 			continue; /* the connection is gone: nobody will read this */
 		n++;
-		for (s = 0; s < t->n_subsystems; s++)
-			if (subsystem_admits(&t->subsystems[s], hostnqn) &&
-			    !discovery_entry(t, p, conn, t->subsystems[s].config->nqn, &entries[n]))
+		for (s = 0; s < n_subsystems; s++)
+			if (subsystem_admits(t->subsystems[s], hostnqn) &&
+			    !discovery_entry(t, p, conn, t->subsystems[s]->nqn, &entries[n]))
 				n++;
 	}
 	*ret_entries = TAKE_PTR(entries);
@@ -97,20 +98,39 @@ int target_discovery(struct target *t, const struct conn *conn, const char *host
 
 static uint16_t log_discovery(struct conn *conn, struct command *cmd, uint64_t offset, uint64_t len)
 {
+	uint64_t generation = __atomic_load_n(&conn->reactor->target->generation, __ATOMIC_ACQUIRE);
 	_cleanup_free_ struct nvme_discovery_entry *entries = NULL;
 	size_t n;
 
 	if (target_discovery(conn->reactor->target, conn, conn->controller->hostnqn, &entries, &n))
 		return NVME_ST_INTERNAL;
-	/* What is exported does not change while the target runs: the generation stays. */
-	nvme_discovery_log_read(entries, n, 1, offset, cmd->data, len);
+	nvme_discovery_log_read(entries, n, generation, offset, cmd->data, len);
 	return NVME_ST_SUCCESS;
+}
+
+/* ---- namespaces that changed ---- */
+
+/* The list, which is empty afterwards unless it is retained. */
+static size_t log_changed(struct controller *c, uint8_t *page, bool retain)
+{
+	__le32 *list = (__le32 *)page;
+	unsigned int nsid, n = 0;
+
+	memset(page, 0, NVME_LOG_CHANGED_LEN);
+	pthread_mutex_lock(&c->target->mutex);
+	for (nsid = 1; nsid <= CONTROLLER_NSIDS; nsid++)
+		if (c->changed[nsid / 64] >> nsid % 64 & 1)
+			list[n++] = htole32(nsid);
+	if (!retain)
+		memset(c->changed, 0, sizeof(c->changed));
+	pthread_mutex_unlock(&c->target->mutex);
+	return NVME_LOG_CHANGED_LEN;
 }
 
 /* ---- Get Log Page ---- */
 
 /* Fills the page of an I/O or discovery controller; 0: there is no such page. */
-static size_t fill(const struct controller *c, uint8_t lid, uint8_t *page)
+static size_t fill(struct controller *c, uint8_t lid, bool retain, uint8_t *page)
 {
 	struct nvme_usage u;
 
@@ -132,9 +152,8 @@ static size_t fill(const struct controller *c, uint8_t lid, uint8_t *page)
 	case NVME_LID_FIRMWARE:
 		nvme_log_firmware(page, SLUICE_VERSION);
 		return NVME_LOG_FIRMWARE_LEN;
-	case NVME_LID_CHANGED_NS: /* namespaces do not change while the target runs */
-		memset(page, 0, NVME_LOG_CHANGED_LEN);
-		return NVME_LOG_CHANGED_LEN;
+	case NVME_LID_CHANGED_NS:
+		return log_changed(c, page, retain);
 	default:
 		return 0;
 	}
@@ -144,16 +163,21 @@ uint16_t controller_log_page(struct conn *conn, struct command *cmd)
 {
 	uint64_t offset = nvme_log_offset(&cmd->sqe), len = nvme_log_len(&cmd->sqe);
 	uint8_t lid = le32toh(cmd->sqe.cdw10);
+	bool retain = le32toh(cmd->sqe.cdw10) & NVME_LOG_RAE;
 	uint8_t page[NVME_LOG_MAX_LEN] __attribute__((aligned(8)));
+	struct controller *c = conn->controller;
 	size_t page_len;
 
 	if (offset % 4)
 		return NVME_ST_INVALID_FIELD | NVME_STATUS_DNR;
 	if (len > cmd->transfer.len)
 		return NVME_ST_SGL_DATA_LEN | NVME_STATUS_DNR;
-	if (lid == NVME_LID_DISCOVERY && !conn->controller->subsystem)
+	/* First, so that what changes from here on is an event again. */
+	if (!retain)
+		events_rearm(c, lid);
+	if (lid == NVME_LID_DISCOVERY && !c->subsystem)
 		return log_discovery(conn, cmd, offset, len);
-	page_len = fill(conn->controller, lid, page);
+	page_len = fill(c, lid, retain, page);
 	if (!page_len)
 		return NVME_ST_INVALID_LOG_PAGE | NVME_STATUS_DNR;
 	return nvme_log_slice(page, page_len, offset, cmd->data, len);

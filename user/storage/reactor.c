@@ -53,6 +53,73 @@ void reactor_io_give(struct reactor *r, struct command *cmd)
 	conn_mark(cmd->conn);
 }
 
+/* ---- namespaces that come and go ---- */
+
+/* The first backend that does I/O through the ring wants it; where locked memory is limited it is refused for good. */
+static void register_pool(struct reactor *r)
+{
+	struct iovec pool = {.iov_base = r->pool.memory, .iov_len = r->pool.len};
+
+	if (!r->pool_tried)
+		r->pool_registered = !io_uring_register_buffers(&r->ring.uring, &pool, 1);
+	r->pool_tried = true;
+}
+
+void reactor_namespace_add(struct reactor *r, const struct namespace *ns)
+{
+	struct reactor_namespace *local = &r->namespaces[ns->index];
+
+	memset(local, 0, sizeof(*local));
+	local->file = (struct ring_file){.fd = -1, .index = -1};
+	if (!ns->backend->ops->descriptor)
+		return;
+	ring_file_add(&r->ring, ns->backend->ops->descriptor(ns->backend), &local->file);
+	register_pool(r);
+}
+
+void reactor_namespace_remove(struct reactor *r, const struct namespace *ns)
+{
+	ring_file_remove(&r->ring, &r->namespaces[ns->index].file);
+}
+
+static bool is_used(const struct reactor *r, const struct namespace *ns)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < REACTOR_MAX_CONNS; i++)
+		for (k = 0; r->conns[i] && k < r->conns[i]->n_commands; k++) {
+			const struct command *cmd = conn_command(r->conns[i], k);
+
+			if (cmd->state != COMMAND_FREE && cmd->ns == ns)
+				return true;
+		}
+	return false;
+}
+
+void reactor_retire(struct reactor *r)
+{
+	struct retiring **link = &r->retiring, *one;
+	bool any = false;
+
+	while ((one = *link)) {
+		if (is_used(r, one->ns)) {
+			link = &one->next;
+			continue;
+		}
+		*link = one->next;
+		if (one->whole)
+			reactor_namespace_remove(r, one->ns);
+		namespace_put(one->ns);
+		free(one);
+		any = true;
+	}
+	if (!any)
+		return;
+	pthread_mutex_lock(&r->target->mutex);
+	pthread_cond_broadcast(&r->target->changed);
+	pthread_mutex_unlock(&r->target->mutex);
+}
+
 /* ---- completions ---- */
 
 void reactor_wake(struct reactor *r)
@@ -61,6 +128,33 @@ void reactor_wake(struct reactor *r)
 
 	if (write(r->wake_fd, &one, sizeof(one)) < 0)
 		log_error("target", "reactor %u: cannot be woken: %s", r->index, strerror(errno));
+}
+
+/* Every call exactly once, in the order of posting. */
+static void run_calls(struct reactor *r)
+{
+	struct reactor_call *latest = __atomic_exchange_n(&r->calls, NULL, __ATOMIC_ACQ_REL), *first = NULL, *next;
+
+	for (; latest; latest = next) {
+		next = latest->next;
+		latest->next = first;
+		first = latest;
+	}
+	for (; first; first = next) {
+		next = first->next;
+		first->run(r, first);
+	}
+}
+
+void reactor_post(struct reactor *r, struct reactor_call *call)
+{
+	call->next = __atomic_load_n(&r->calls, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&r->calls, &call->next, call, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+	if (atomic_load(&r->gone))
+		run_calls(r);
+	else
+		reactor_wake(r);
 }
 
 static void wake_arm(struct reactor *r)
@@ -105,6 +199,8 @@ static void tick(struct reactor *r)
 		if (r->listeners_off & 1u << i && !r->stopping)
 			accept_arm(r, i);
 	r->listeners_off = 0;
+	if (r->retiring)
+		reactor_retire(r);
 }
 
 static void stop(struct reactor *r)
@@ -121,6 +217,7 @@ static void stop(struct reactor *r)
 
 static void wake_done(struct reactor *r)
 {
+	run_calls(r);
 	if (atomic_load(&r->target->stopping) && !r->stopping)
 		stop(r);
 	else
@@ -166,22 +263,31 @@ static void dispatch(struct reactor *r, const struct ring_completion *done)
 
 /* ---- turns ---- */
 
+/*
+ * Connections with commands that wait take turns, one command each, for as long as any of them gets on. Those that do
+ * not stay ahead of those that did.
+ */
 static void retry_waiting(struct reactor *r)
 {
-	while (r->waiting) {
-		struct command *cmd = r->waiting;
+	struct conn *stuck = NULL, **stuck_tail = &stuck, *c;
 
-		r->waiting = cmd->next;
+	while ((c = r->waiting)) {
+		r->waiting = c->next_waiting;
 		if (!r->waiting)
 			r->waiting_tail = &r->waiting;
-		if (command_retry(cmd))
-			continue;
-		cmd->next = r->waiting;
-		r->waiting = cmd;
-		if (!cmd->next)
-			r->waiting_tail = &cmd->next;
-		return;
+		c->next_waiting = NULL;
+		if (!conn_retry(c)) {
+			*stuck_tail = c;
+			stuck_tail = &c->next_waiting;
+		} else if (c->waiting) {
+			*r->waiting_tail = c;
+			r->waiting_tail = &c->next_waiting;
+		} else {
+			c->is_waiting = false;
+		}
 	}
+	r->waiting = stuck;
+	r->waiting_tail = stuck ? stuck_tail : &r->waiting;
 }
 
 static void retry_blocked(struct reactor *r)
@@ -330,26 +436,17 @@ static void tables_init(struct reactor *r)
 	r->waiting_tail = &r->waiting;
 }
 
-/* Descriptors that I/O will use again and again, and the pool, if some backend does I/O through the ring. */
 static void register_backends(struct reactor *r)
 {
-	struct iovec pool = {.iov_base = r->pool.memory, .iov_len = r->pool.len};
-	bool wanted = false;
+	struct target *t = r->target;
 	unsigned int i, n;
 
-	for (i = 0; i < r->target->n_subsystems; i++)
-		for (n = 0; n < r->target->subsystems[i].n_namespaces; n++) {
-			const struct namespace *ns = &r->target->subsystems[i].namespaces[n];
-			struct ring_file *f = &r->namespaces[ns->index].file;
+	for (i = 0; i < t->n_subsystems; i++) {
+		const struct subsystem_state *state = subsystem_now(t->subsystems[i]);
 
-			*f = (struct ring_file){.fd = -1, .index = -1};
-			if (!ns->backend->ops->descriptor)
-				continue;
-			ring_file_add(&r->ring, ns->backend->ops->descriptor(ns->backend), f);
-			wanted = true;
-		}
-	/* Refused where locked memory is limited; plain reads and writes do then. */
-	r->pool_registered = wanted && !io_uring_register_buffers(&r->ring.uring, &pool, 1);
+		for (n = 0; n < state->n_namespaces; n++)
+			reactor_namespace_add(r, state->namespaces[n]);
+	}
 }
 
 static int open_all(struct reactor *r)
@@ -370,7 +467,7 @@ static int open_all(struct reactor *r)
 		ret = ring_buffers_open(&r->ring, RX_GROUP, REACTOR_RX_COUNT, REACTOR_RX_SIZE, &r->error, &r->rx);
 	if (ret)
 		return ret;
-	ret = buffer_pool_open(&r->pool);
+	ret = buffer_pool_open(r->target->transport.in_capsule, &r->pool);
 	if (ret)
 		return error_system(&r->error, -ret, "reactor %u: data buffers", r->index);
 	tables_init(r);
@@ -408,6 +505,8 @@ static void *reactor_thread(void *arg)
 		if (ret)
 			log_error("target", "reactor %u: its ring failed: %s", r->index, strerror(-ret));
 	}
+	atomic_store(&r->gone, true);
+	run_calls(r);
 	close_all(r);
 	return NULL;
 }

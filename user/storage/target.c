@@ -20,97 +20,8 @@
 
 #define LISTEN_BACKLOG	   512
 #define CONNECT_TIMEOUT_MS 10000
+#define STALL_TIMEOUT_MS   30000
 #define AUTH_TIMEOUT_MS	   30000
-
-/* ---- subsystems ---- */
-
-const struct namespace *subsystem_namespace(const struct subsystem *s, uint32_t nsid)
-{
-	unsigned int low = 0, high = s->n_namespaces;
-
-	while (low < high) {
-		unsigned int mid = (low + high) / 2;
-
-		if (s->namespaces[mid].config->id == nsid)
-			return &s->namespaces[mid];
-		if (s->namespaces[mid].config->id < nsid)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return NULL;
-}
-
-bool subsystem_admits(const struct subsystem *s, const char *hostnqn)
-{
-	size_t i;
-
-	for (i = 0; !s->config->any_host && i < s->config->n_hosts; i++)
-		if (!strcmp(s->config->hosts[i].nqn, hostnqn))
-			return true;
-	return s->config->any_host;
-}
-
-static int by_nsid(const void *a, const void *b)
-{
-	uint32_t x = ((const struct namespace *)a)->config->id, y = ((const struct namespace *)b)->config->id;
-
-	return (x > y) - (x < y);
-}
-
-static int open_namespace(struct target *t, const struct policy_namespace *config, struct namespace *ns,
-			  struct error *err)
-{
-	uint32_t block = config->block ? config->block : 4096;
-	int ret;
-
-	ret = backend_open(config, err, &ns->backend);
-	if (ret)
-		return ret;
-	ns->config = config;
-	ns->space.block_shift = block == 512 ? 9 : 12;
-	ns->space.blocks = ns->backend->size >> ns->space.block_shift;
-	ns->space.readonly = config->readonly;
-	t->write_cache |= ns->backend->write_cache;
-	if (!ns->space.blocks)
-		return error_set(err, EINVAL,
-				 "namespace %u: %llu bytes are less than one block of %u; give a larger `size`",
-				 config->id, (unsigned long long)ns->backend->size, block);
-	return 0;
-}
-
-static int open_subsystems(struct target *t, struct error *err)
-{
-	const struct policy_storage *storage = t->options.storage;
-	unsigned int i, n;
-	int ret;
-
-	t->subsystems = calloc(storage->n_subsystems, sizeof(*t->subsystems));
-	if (!t->subsystems)
-		return error_system(err, ENOMEM, "%zu subsystems", storage->n_subsystems);
-	for (i = 0; i < storage->n_subsystems; i++) {
-		struct subsystem *s = &t->subsystems[i];
-
-		s->config = &storage->subsystems[i];
-		s->namespaces = calloc(s->config->n_namespaces, sizeof(*s->namespaces));
-		if (!s->namespaces)
-			return error_system(err, ENOMEM, "subsystem %s", s->config->nqn);
-		t->n_subsystems++;
-		ret = host_keys_read(s->config, &s->keys, err);
-		if (ret)
-			return ret;
-		for (n = 0; n < s->config->n_namespaces; n++) {
-			s->n_namespaces++;
-			ret = open_namespace(t, &s->config->namespaces[n], &s->namespaces[n], err);
-			if (ret)
-				return ret;
-			s->namespaces[n].subsystem = s;
-			s->namespaces[n].index = t->n_namespaces++;
-		}
-		qsort(s->namespaces, s->n_namespaces, sizeof(*s->namespaces), by_nsid);
-	}
-	return 0;
-}
 
 /* ---- portals ---- */
 
@@ -261,7 +172,7 @@ static int make_reactors(struct target *t, struct error *err)
 		for (p = 0; p < TARGET_MAX_PORTALS; p++)
 			r->listeners[p] = -1;
 		t->reactors[t->n_reactors++] = r;
-		r->namespaces = calloc(t->n_namespaces + 1, sizeof(*r->namespaces));
+		r->namespaces = calloc(REACTOR_MAX_SPACES, sizeof(*r->namespaces));
 		if (!r->namespaces)
 			return error_system(err, ENOMEM, "reactor %u", i);
 	}
@@ -280,26 +191,35 @@ static int start_reactors(struct target *t, struct error *err)
 
 /* ---- whole ---- */
 
+/* What a reactor still used when it ended. */
+static void retire_all(struct reactor *r)
+{
+	struct retiring *next;
+
+	for (; r->retiring; r->retiring = next) {
+		next = r->retiring->next;
+		namespace_put(r->retiring->ns);
+		free(r->retiring);
+	}
+}
+
 static void target_free(struct target *t)
 {
-	unsigned int i, p, n;
+	unsigned int i, p;
 
 	for (i = 0; i < t->n_reactors; i++) {
+		retire_all(t->reactors[i]);
 		for (p = 0; p < TARGET_MAX_PORTALS; p++)
 			base_closep(&t->reactors[i]->listeners[p]);
 		base_closep(&t->reactors[i]->wake_fd);
 		free(t->reactors[i]->namespaces);
 		free(t->reactors[i]);
 	}
-	for (i = 0; i < t->n_subsystems; i++) {
-		for (n = 0; n < t->subsystems[i].n_namespaces; n++)
-			backend_close(t->subsystems[i].namespaces[n].backend);
-		free(t->subsystems[i].namespaces);
-		host_keys_free(t->subsystems[i].keys, t->subsystems[i].config->n_hosts);
-	}
-	free(t->subsystems);
+	catalog_close(t);
+	pthread_mutex_destroy(&t->changing);
 	pthread_mutex_destroy(&t->mutex);
 	pthread_cond_destroy(&t->started);
+	pthread_cond_destroy(&t->changed);
 	free(t);
 }
 
@@ -330,11 +250,18 @@ int target_start(const struct target_options *options, struct error *err, struct
 	t->options = *options;
 	if (!t->options.connect_timeout_ms)
 		t->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+	if (!t->options.stall_timeout_ms)
+		t->options.stall_timeout_ms = STALL_TIMEOUT_MS;
 	if (!t->options.auth_timeout_ms)
 		t->options.auth_timeout_ms = AUTH_TIMEOUT_MS;
+	t->transport = options->storage->transport;
+	if (!t->transport.max_h2c_data)
+		t->transport = POLICY_TRANSPORT_DEFAULT;
+	pthread_mutex_init(&t->changing, NULL);
 	pthread_mutex_init(&t->mutex, NULL);
+	pthread_cond_init(&t->changed, NULL);
 	pthread_cond_init(&t->started, NULL);
-	ret = open_subsystems(t, err);
+	ret = catalog_open(t, err);
 	if (!ret)
 		ret = make_reactors(t, err);
 	if (!ret)
@@ -364,7 +291,21 @@ void target_stop(struct target *t, unsigned int drain_ms)
 	target_free(t);
 }
 
-void target_describe(const struct target *t, void (*line)(void *arg, const char *text), void *arg)
+/* What connections can make the target take, at most; the kernel's socket buffers come on top (net.ipv4.tcp_mem). */
+static void describe_memory(const struct target *t, void (*line)(void *arg, const char *text), void *arg)
+{
+	size_t conn = sizeof(struct conn) + sizeof(struct queue);
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "memory: data and receive buffers %zu MiB a reactor, of which a connection has a quarter at most; "
+		 "a connection %zu KiB and %zu bytes an entry; at most %u connections a reactor",
+		 (t->reactors[0]->pool.len + (size_t)REACTOR_RX_COUNT * REACTOR_RX_SIZE) >> 20, (conn + 1023) >> 10,
+		 sizeof(struct command), REACTOR_MAX_CONNS);
+	line(arg, text);
+}
+
+void target_describe(struct target *t, void (*line)(void *arg, const char *text), void *arg)
 {
 	char features[256], text[512];
 	unsigned int i, n;
@@ -373,14 +314,20 @@ void target_describe(const struct target *t, void (*line)(void *arg, const char 
 	snprintf(text, sizeof(text), "io_uring: %s%s", features,
 		 t->reactors[0]->pool_registered ? " registered-buffers" : "");
 	line(arg, text);
-	for (i = 0; i < t->n_subsystems; i++)
-		for (n = 0; n < t->subsystems[i].n_namespaces; n++) {
-			const struct namespace *ns = &t->subsystems[i].namespaces[n];
+	describe_memory(t, line, arg);
+	pthread_mutex_lock(&t->changing);
+	for (i = 0; i < t->n_subsystems; i++) {
+		const struct subsystem_state *state = subsystem_now(t->subsystems[i]);
+
+		for (n = 0; n < state->n_namespaces; n++) {
+			const struct namespace *ns = state->namespaces[n];
 
 			snprintf(text, sizeof(text), "%s namespace %u: %s, %s, %llu bytes in blocks of %u%s",
-				 ns->subsystem->config->nqn, ns->config->id, ns->backend->ops->name,
-				 ns->backend->details, (unsigned long long)ns->backend->size,
+				 ns->subsystem->nqn, ns->config->id, ns->backend->ops->name, ns->backend->details,
+				 (unsigned long long)ns->space.blocks << ns->space.block_shift,
 				 1u << ns->space.block_shift, ns->space.readonly ? ", read-only" : "");
 			line(arg, text);
 		}
+	}
+	pthread_mutex_unlock(&t->changing);
 }

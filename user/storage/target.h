@@ -21,6 +21,7 @@
 
 #define TARGET_MAX_PORTALS  16
 #define TARGET_MAX_REACTORS 64
+#define TARGET_MAX_NSID	    1024 /* as in policies */
 
 /*
  * How the outside (steering) learns of sockets. Every member is optional; a non-zero answer of on_listen ends the
@@ -45,6 +46,11 @@ struct target_options {
 	struct target_hooks hooks;
 	unsigned int spin_us; /* how long a busy reactor looks for more work before it sleeps; 0: not at all */
 	unsigned int connect_timeout_ms; /* from accept to Connect; 0: 10 s */
+	/*
+	 * A peer is closed that takes nothing of what is sent for so long, or that holds buffers which others wait for
+	 * and sends nothing of the data asked for. 0: 30 s.
+	 */
+	unsigned int stall_timeout_ms;
 	unsigned int auth_timeout_ms;	 /* for each message of a host that must authenticate; 0: 30 s */
 };
 
@@ -62,6 +68,15 @@ void target_stop(struct target *t, unsigned int drain_ms);
 /* The CPUs that `reactors:` of the policy means for this process. -EINVAL: one of them is not allowed to it. */
 int target_cpus(const struct policy_storage *storage, unsigned int *ret_cpus, unsigned int *ret_n, struct error *err);
 
+/*
+ * From now on exports what this storage section says: subsystems and namespaces come, go, change size, and hosts are
+ * told. `storage` becomes the target's own whether or not it can be done; on failure, which err explains, nothing has
+ * changed. Any thread but a reactor's. *ret_account is the caller's, json_object_put():
+ * {"changes": [{"change", "subsystem", "nsid"?, "bytes"?}], "later": [what only a restart brings into force]}.
+ */
+int target_update(struct target *t, struct policy_storage *storage, struct json_object **ret_account,
+		  struct error *err);
+
 unsigned int target_portals(const struct target *t);
 /* Port that portal i listens on: the policy's, or what the system chose where that is 0. */
 uint16_t target_portal_port(const struct target *t, unsigned int i);
@@ -69,7 +84,7 @@ uint16_t target_portal_port(const struct target *t, unsigned int i);
 void target_portal_print(const struct target *t, unsigned int i, char *ret_text, size_t len);
 
 /* What reactor 0's ring was granted, and what each backend uses, as lines for the log. */
-void target_describe(const struct target *t, void (*line)(void *arg, const char *text), void *arg);
+void target_describe(struct target *t, void (*line)(void *arg, const char *text), void *arg);
 
 /* ---- statistics: may be asked for at any time, by any thread ---- */
 

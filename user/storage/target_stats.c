@@ -92,7 +92,7 @@ static struct json_object *namespace_stats(const struct target *t, const struct 
 	memset(sum, 0, sizeof(*sum));
 	for (i = 0; i < t->n_reactors; i++)
 		stats_merge(sum, &t->reactors[i]->namespaces[ns->index].stats);
-	add_text(o, "subsystem", ns->subsystem->config->nqn);
+	add_text(o, "subsystem", ns->subsystem->nqn);
 	add_int(o, "nsid", ns->config->id);
 	add_text(o, "backend", ns->backend->ops->name);
 	add_int(o, "bytes", ns->space.blocks << ns->space.block_shift);
@@ -145,9 +145,14 @@ struct json_object *target_stats(struct target *t)
 	json_object_object_add(o, "reactors", list);
 
 	list = json_object_new_array();
-	for (i = 0; i < t->n_subsystems; i++)
-		for (n = 0; n < t->subsystems[i].n_namespaces; n++)
-			json_object_array_add(list, namespace_stats(t, &t->subsystems[i].namespaces[n], &sum));
+	pthread_mutex_lock(&t->changing);
+	for (i = 0; i < t->n_subsystems; i++) {
+		const struct subsystem_state *state = subsystem_now(t->subsystems[i]);
+
+		for (n = 0; n < state->n_namespaces; n++)
+			json_object_array_add(list, namespace_stats(t, state->namespaces[n], &sum));
+	}
+	pthread_mutex_unlock(&t->changing);
 	json_object_object_add(o, "namespaces", list);
 
 	list = json_object_new_array();
