@@ -125,6 +125,27 @@ case_if "at least 95 % of each queue's packets are processed on its reactor's CP
 case_if "the queues are spread over more than one reactor" "$seen" \
 	eval '(($(nproc) == 1)) || jq -e "$io_queues | map(.cpu) | unique | length > 1" "$tmp/status.json"'
 
+# ------------------------------------------------------------------------------------- what changes while it is served
+
+io bench --nqn "$NQN" --namespaces 2 --read-percent 100 --depth 8 --queues 2 --time 3s --verify --seed 9 --json >"$tmp/bench.json" \
+	2>"$tmp/bench.log" &
+bench=$!
+case_ok "two queues read meanwhile" wait_for 5 queues_are 2
+sed -i -e 's/size: 1TiB/size: 2TiB/' -e "/id: 4,/a\        - {id: 5, backend: file, path: $tmp/late.img, size: 32MiB}" "$tmp/host.yaml"
+case_ok "apply reaches the running target" eval 'sluice_in storage apply "$tmp/host.yaml" >"$tmp/apply"'
+case_if "and says what it did" "$(cat "$tmp/apply")" \
+	eval 'grep -q "namespace 3: resized, 2.0 TiB" "$tmp/apply" && grep -q "namespace 5: added, 32.0 MiB" "$tmp/apply"'
+verify "the namespace that came" 5 --seed 12
+case_if "its file is open" "$(ls -l "/proc/$target/fd")" eval 'ls -l "/proc/$target/fd" | grep -c "$tmp/late.img"'
+sed -i -e '/id: 5,/d' "$tmp/host.yaml"
+case_if "apply --json says what went" "$(tail -1 "$tmp/apply")" eval 'sluice_in storage apply "$tmp/host.yaml" --json |
+	jq -e ".targets[0].changes == [{change: \"removed\", subsystem: \"$NQN\", nsid: 5}]"'
+case_if "the namespace that went is gone" "it was read" not io read --nqn "$NQN" --namespace 5 --length 4k
+case_if "and its file is closed" "$(ls -l "/proc/$target/fd")" eval '! ls -l "/proc/$target/fd" | grep "$tmp/late.img"'
+wait "$bench"
+status=$?
+case_if "who read another namespace saw nothing of it" "status $status: $(tail -2 "$tmp/bench.log")" test "$status" = 0
+
 # ------------------------------------------------------------------------------------------- what dies, and what not
 
 topology_start trainer "$SLUICE" io bench --to "$STORAGE4:4420" --nqn "$NQN" --namespaces 1,2,3 --queues 2 --time 30s >/dev/null 2>&1

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "cli/follow.h"
 #include "cli/json.h"
 #include "cli/plan.h"
 #include "cli/table.h"
@@ -139,6 +140,24 @@ struct json_object *apply_json(const struct rollout *r)
 	return o;
 }
 
+/* ------------------------------------------------------------------- targets */
+
+/* What a policy on trial exports is for `sluice confirm` to tell: a target cannot go back by itself. */
+static struct json_object *tell_targets(const struct policy *p, const char *path, uint64_t confirm_ns)
+{
+	if (!p->storage.present)
+		return json_object_new_array();
+	return follow_request(confirm_ns ? FOLLOW_ASK : FOLLOW_UPDATE, path);
+}
+
+static void print_targets(struct json_object *targets, uint64_t confirm_ns)
+{
+	if (!confirm_ns)
+		follow_print("apply", targets);
+	else if (json_object_array_length(targets))
+		printf("  storage     what targets export changes with `sluice confirm`\n");
+}
+
 /* ------------------------------------------------------------------- the command */
 
 static int apply(const struct policy *p, const char *path, uint64_t confirm_ns, bool json)
@@ -152,17 +171,54 @@ static int apply(const struct policy *p, const char *path, uint64_t confirm_ns, 
 	_cleanup_(policy_tables_freep) struct policy_tables *tables = NULL;
 	_cleanup_(rollout_done) struct rollout rolled = {};
 	struct error err = {};
-	int r = policy_compile(p, &err, &tables);
+	int r = policy_compile(p, &err, &tables), failures;
+	struct json_object *targets, *o;
 
 	if (!r)
 		r = rollout(p, tables, &options, &err, &rolled);
 	if (r)
 		return json_fail(json, "apply", r, &err);
-	if (json)
-		json_print(apply_json(&rolled));
-	else
+	targets = tell_targets(p, path, confirm_ns);
+	failures = follow_failures(targets);
+	if (json) {
+		o = apply_json(&rolled);
+		json_add(o, "targets", targets);
+		json_print(o);
+	} else {
 		apply_text("apply", &rolled);
-	return EXIT_FINE;
+		print_targets(targets, confirm_ns);
+		json_object_put(targets);
+	}
+	return failures ? EXIT_SYSTEM : EXIT_FINE;
+}
+
+/* A policy without interfaces has nothing to do in the kernel, but a target may follow it. */
+static int apply_storage(const struct policy *p, const char *path, bool json)
+{
+	struct json_object *targets = tell_targets(p, path, 0), *o;
+	bool none = !json_object_array_length(targets);
+	int failures = follow_failures(targets);
+	struct error err = {};
+
+	if (none) {
+		json_object_put(targets);
+		error_set(&err, ENOENT,
+			  "%s: names no interface, and no running target follows it; add `interfaces:`, or start "
+			  "`sluice target %s`",
+			  path, path);
+		return json_refuse(json, "apply", &err);
+	}
+	if (json) {
+		o = json_object_new_object();
+		json_add(o, "policy", json_object_new_string(p->name));
+		json_add(o, "targets", targets);
+		json_print(o);
+	} else {
+		printf("policy %s names no interface: nothing changes in the kernel\n", p->name);
+		print_targets(targets, 0);
+		json_object_put(targets);
+	}
+	return failures ? EXIT_SYSTEM : EXIT_FINE;
 }
 
 int cmd_apply(int argc, char **argv)
@@ -188,6 +244,8 @@ int cmd_apply(int argc, char **argv)
 	r = cli_load_policy("apply", argv[optind], &p);
 	if (r)
 		return json ? json_rejected(argv[optind], r) : r;
+	if (!p->n_interfaces && p->storage.present && !confirm_ns)
+		return apply_storage(p, argv[optind], json);
 	if (!p->n_interfaces)
 		return cli_usage("apply", "%s names no interface; add `interfaces:`", argv[optind]);
 	return apply(p, argv[optind], confirm_ns, json);

@@ -47,7 +47,10 @@ const struct cli_command cli_commands[] = {
 	 "                   Interfaces that the new policy no longer names stay attached until then, unjudged.\n"
 	 "                   `sluice rollback` ends the trial at once; another apply is refused meanwhile\n"
 	 "  --json           one JSON document: {policy, generation, previous, digest, mode, rules, flows,\n"
-	 "                   interfaces, load_ns, flip_ns, confirm, warnings}\n"
+	 "                   interfaces, load_ns, flip_ns, confirm, warnings, targets}\n"
+	 "\n"
+	 "A running `sluice target POLICY` reads it again and adds, removes and resizes what it exports; its hosts are\n"
+	 "told. A policy that names no interface is for targets alone. On trial, `sluice confirm` tells them.\n"
 	 "\n"
 	 "Exit status: 0 in force, 2 the policy is rejected, 3 the kernel refused.\n"},
 	{"confirm", cmd_confirm, "[--json]", "keep the policy that is on trial",
@@ -178,7 +181,7 @@ const struct cli_command cli_commands[] = {
 	 "serve NVMe/TCP as the policy's storage section says",
 	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until\n"
 	 "SIGINT or SIGTERM. Where programs are applied in this network namespace, its queues are steered and\n"
-	 "counted there.\n"
+	 "counted there. It follows POLICY: `sluice apply POLICY` and SIGHUP make it read it again.\n"
 	 "\n"
 	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
 	 "  --spin USEC       an idle reactor polls so long before it sleeps: lower latency for CPU time\n"

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "cli/apply.h"
+#include "cli/follow.h"
 #include "cli/json.h"
 #include "cli/table.h"
 
@@ -160,6 +161,19 @@ static int withdraw(struct rollback *b)
 	return EXIT_FINE;
 }
 
+/* A target reads the file that it was started with; what the history keeps is none. */
+static void warn_of_targets(const struct policy *p, const struct history_entry *e)
+{
+	struct json_object *targets = p->storage.present ? follow_request(FOLLOW_ASK, e->source) : NULL;
+
+	if (targets && json_object_array_length(targets))
+		fprintf(stderr,
+			"sluice: rollback: warning: running targets go on exporting what %s said when they last read "
+			"it; `sluice apply` of a file tells them\n",
+			e->source);
+	json_object_put(targets);
+}
+
 static int go_back(struct rollback *b, const struct history_entry *e)
 {
 	const struct rollout_options options = {
@@ -179,6 +193,7 @@ static int go_back(struct rollback *b, const struct history_entry *e)
 		r = rollout(p, tables, &options, &err, &rolled);
 	if (r)
 		return json_fail(b->json, "rollback", r == -EINVAL ? -EBADMSG : r, &err);
+	warn_of_targets(p, e);
 	if (!b->json) {
 		apply_text("rollback", &rolled);
 		return EXIT_FINE;

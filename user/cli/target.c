@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,8 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/follow.h"
+#include "cli/json.h"
 #include "cli/table.h"
 #include "control/control.h"
 #include "storage/target.h"
@@ -25,6 +29,7 @@
 
 struct serving {
 	struct policy *policy;
+	char path[PATH_MAX]; /* its real path, "" if it has none */
 	unsigned int cpus[TARGET_MAX_REACTORS];
 	unsigned int n_cpus;
 	struct dataplane *dp;
@@ -194,11 +199,63 @@ static int open_steering(struct serving *s, const char *root, struct error *err)
 
 /* ---- serving ---- */
 
+/* Reads the policy again: what target_update() did, or {"error"}. */
+static struct json_object *update(struct serving *s)
+{
+	_cleanup_(policy_freep) struct policy *p = NULL;
+	struct json_object *account = NULL;
+	struct policy_storage storage;
+	struct error err = {};
+
+	if (!s->path[0])
+		error_set(&err, EINVAL, "its policy came from a pipe and cannot be read again; restart the target");
+	else if (cli_load_policy("target", s->path, &p))
+		error_set(&err, EINVAL, "%s: rejected; the target's log says why", s->path);
+	else if (!p->storage.present)
+		error_set(&err, EINVAL, "%s: has no `storage` section any more; stop the target instead", s->path);
+	if (!err.text[0]) {
+		policy_storage_take(p, &storage);
+		if (target_update(s->target, &storage, &account, &err))
+			log_error("target", "goes on as before: %s", err.text);
+		policy_storage_done(&storage);
+	}
+	if (account)
+		return account;
+	account = json_object_new_object();
+	json_add(account, "error", json_object_new_string(err.text));
+	return account;
+}
+
+/* The answer to FOLLOW_*: an empty object where the path is another policy's. */
+static struct json_object *answer_follow(struct serving *s, const char *path, bool change)
+{
+	struct json_object *o;
+
+	if (strcmp(path, s->path))
+		return json_object_new_object();
+	if (change)
+		return update(s);
+	o = json_object_new_object();
+	json_add(o, "changes", json_object_new_array());
+	return o;
+}
+
 static int answer(void *arg, const char *command, char **ret_answer)
 {
 	struct serving *s = arg;
+	struct json_object *o;
 
-	return strcmp(command, "stats") ? -ENOENT : target_stats_text(s->target, ret_answer);
+	if (!strcmp(command, "stats"))
+		return target_stats_text(s->target, ret_answer);
+	if (!strncmp(command, FOLLOW_UPDATE, strlen(FOLLOW_UPDATE)))
+		o = answer_follow(s, command + strlen(FOLLOW_UPDATE), true);
+	else if (!strncmp(command, FOLLOW_ASK, strlen(FOLLOW_ASK)))
+		o = answer_follow(s, command + strlen(FOLLOW_ASK), false);
+	else
+		return -ENOENT;
+	*ret_answer = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+	json_object_put(o);
+	return *ret_answer ? 0 : -ENOMEM;
 }
 
 static int open_control(struct serving *s, const char *run_dir, struct error *err)
@@ -330,15 +387,19 @@ int cmd_target(int argc, char **argv)
 		r = cli_load_policy("target", a.policy, &s.policy);
 	if (r)
 		return r;
+	if (!realpath(a.policy, s.path))
+		s.path[0] = 0; /* a pipe: what it said cannot be read again */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	r = start(&s, &a, &err);
 	if (r)
 		return cli_fail("target", r, &err);
 	tell_ready(a.ready_fd);
-	sigwait(&signals, &signal);
+	while (!sigwait(&signals, &signal) && signal == SIGHUP)
+		json_object_put(update(&s));
 	log_info("target", "%s: stopping", strsignal(signal));
 	return EXIT_FINE;
 }

@@ -16,7 +16,7 @@
 #include "base/error.h"
 
 #define CONTROL_RUN_DIR	    "/run/sluice"
-#define CONTROL_REQUEST_MAX 64		/* bytes of a request */
+#define CONTROL_REQUEST_MAX 4352	/* bytes of a request: a word and a path */
 #define CONTROL_ANSWER_MAX  (16u << 20) /* bytes of an answer */
 
 struct control_server;

@@ -520,6 +520,8 @@ static struct json_object *later(const struct policy_storage *old, const struct 
 		json_object_array_add(list, json_object_new_string("portals"));
 	if (!same_reactors(old, new))
 		json_object_array_add(list, json_object_new_string("reactors and steering"));
+	if (memcmp(&old->transport, &new->transport, sizeof(old->transport)))
+		json_object_array_add(list, json_object_new_string("transport"));
 	return list;
 }
 
