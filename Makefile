@@ -48,7 +48,7 @@ FUZZERS	  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests deps test check check-root asan fuzz differential bench demo clean help
+.PHONY: all tests deps test check check-root asan fuzz differential bench bench-storage demo clean help
 
 all: $(BUILD)/sluice ## the binary, at build/sluice
 
@@ -132,6 +132,11 @@ differential: tests ## random policies and packets against the reference and the
 bench: deps ## figures, as ratios within one run
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
 	$(Q)tests/bench/run.sh --build $(BUILD)
+	$(Q)tests/bench/report.sh $(BUILD)
+
+bench-storage: deps ## the target's part of them
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
+	$(Q)tests/bench/run.sh --build $(BUILD) --only storage
 	$(Q)tests/bench/report.sh $(BUILD)
 
 demo: deps ## the main job: four hosts, policies, NVMe/TCP, an intruder

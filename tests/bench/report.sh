@@ -119,3 +119,21 @@ flows_tables() {
 		{ printf "| %s | %.2f | %.0f | %.0f | %.0f k | %s |\n", name[$1], $2, $4 / 1e6, $6 / 1e6, $8 / 1e3, $10 }'
 }
 if [[ -s $out/forward.tsv || -s $out/new.tsv || -s $out/flood.tsv ]]; then flows_tables | block flows; fi
+if [[ -s $out/storage.tsv ]]; then
+	paste <(medians "$out/storage.tsv" 3) <(medians "$out/storage.tsv" 4) <(medians "$out/storage.tsv" 5) <(medians "$out/storage.tsv" 6) \
+		<(medians "$out/storage.tsv" 7) | awk -F '\t' -v machine="$(machine)" '
+		{ name[++n] = $1; rate[$1] = $2; p50[$1] = $4; p99[$1] = $6; p999[$1] = $8; cpu[$1] = $10 }
+		function other(c) { # what it is held against
+			if (c ~ /^(floor|fio)-/) return ""
+			o = c; sub(/-(queues|digests)$/, "", o); sub(/^file-/, "fio-", o); sub(/^(null|memory)-/, "floor-", o)
+			return o in rate ? o : ""
+		}
+		END {
+			print machine ".\n"; print "| candidate | a second | of | p50, µs | p99 | p99.9 | CPU of the serving end, µs |\n|---|---|---|---|---|---|---|"
+			for (i = 1; i <= n; i++) {
+				c = name[i]; o = other(c)
+				printf "| `%s` | %.0f | %s | %.1f | %.1f | %.1f | %.2f |\n", c, rate[c], o == "" ? "" : sprintf("%.2f of `%s`", rate[c] / rate[o], o),
+					p50[c] / 1e3, p99[c] / 1e3, p999[c] / 1e3, cpu[c] / 1e3
+			}
+		}' | block storage
+fi

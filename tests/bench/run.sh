@@ -16,7 +16,7 @@
 #   forward        a wire and a router, beside a bare redirect and the kernel's forwarding; 1 to 1,000,000 live flows
 #   new            first packets of flows, beside conntrack
 #   flood          what a SYN flood leaves of a transfer, and whether connections can still be made
-#   io             sluice target and sluice io over loopback, and fio on the file that the target serves
+#   storage        sluice target and sluice io over loopback, bare messages of the same sizes, and fio on the file that the target serves
 #   prefix         an address in 1 to 1,000,000 prefixes, beside the LPM trie, by test run
 #   classify       a new packet under 1 to 100,000 rules in the manner of ClassBench, by test run
 #   policies       check, apply, load and memory of 1 to 100,000 ACL rules
@@ -57,6 +57,8 @@ namespaces() { ip netns list | awk '{ print $1 }' | grep "^$topology_prefix-" ||
 sluice_in() { topology_in "$1" "$SLUICE" --root "$(topology_root "$1")" "${@:2}"; }
 # shellcheck source=tests/bench/forward.lib
 . tests/bench/forward.lib
+# shellcheck source=tests/bench/storage.lib
+. tests/bench/storage.lib
 
 cleanup() {
 	local namespace pids
@@ -68,7 +70,7 @@ cleanup() {
 			sluice_in "${namespace#"$topology_prefix"-}" detach >/dev/null || :
 		ip netns delete "$namespace"
 	done
-	rm -rf "/sys/fs/bpf/$topology_prefix"-* "$SLUICE_RUN_DIR" "$out/disk.img"
+	rm -rf "/sys/fs/bpf/$topology_prefix"-* "$SLUICE_RUN_DIR"* "$out/disk.img"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -261,79 +263,6 @@ bench_packets() {
 	row "$f" sluice-pass "sluice passes, beside nftables" nft-ct -
 }
 
-# -------------------------------------------------------------------------------------------------------------- io
-
-io_policy() {
-	cat <<-YAML
-		sluice: 1
-		name: bench-io
-		interfaces: []
-		storage:
-		  portals: [{address: 127.0.0.1, port: 4420}]
-		  steering: none
-		  reactors: [$cpu]
-		  subsystems:
-		    - nqn: nqn.2026-11.io.example:bench
-		      hosts: any
-		      namespaces:
-		        - {id: 1, backend: null, size: 1TiB}
-		        - {id: 2, backend: file, path: $(realpath "$out")/disk.img, size: 512MiB, block: 4096}
-	YAML
-}
-
-io_answers() { topology_in io "$SLUICE" io discover --to 127.0.0.1:4420; }
-
-# Prints IOPS and the median latency in µs.
-io_measure() {
-	local depth=${1##*-} nsid=1
-	case $1 in
-	fio-*)
-		fio --name=bench --filename="$out/disk.img" --ioengine=io_uring --direct=1 --rw=randread --bs=4k --iodepth="$depth" \
-			--time_based --runtime="$seconds" --cpus_allowed="$cpu" --output-format=json |
-			jq -r '.jobs[0].read | [.iops, .clat_ns.percentile["50.000000"] / 1000] | @tsv'
-		;;
-	*)
-		[[ $1 == file-* ]] && nsid=2
-		topology_in io "$SLUICE" io bench --to 127.0.0.1:4420 --nqn nqn.2026-11.io.example:bench --namespaces "$nsid" \
-			--block-size 4096 --depth "$depth" --queues 1 --cpus 0 --time "${seconds}s" --json |
-			jq -r '[.read.iops, .read.latency_us.p50] | @tsv'
-		;;
-	esac
-}
-
-bench_io() {
-	local round candidate target
-	wanted io || return 0
-	title "4 KiB random reads a second: initiator and target over loopback, one CPU each"
-	ip netns add "$topology_prefix-io"
-	ip -n "$topology_prefix-io" link set lo up
-	say "  writing $out/disk.img (512 MiB of real blocks)"
-	{ yes sluice || :; } | dd of="$out/disk.img" bs=1M count=512 iflag=fullblock conv=fsync status=none
-	io_policy >"$out/policy-io.yaml"
-	topology_start io "$SLUICE" target "$out/policy-io.yaml" 2>"$out/target.log"
-	target=$started
-	if ! wait_for 10 io_answers; then
-		cat "$out/target.log" >&2
-		say "bench: the target does not answer on 127.0.0.1:4420" >&2
-		return 1
-	fi
-	: >"$out/io.tsv"
-	for ((round = 1; round <= (rounds + 1) / 2; round++)); do
-		for candidate in null-1 null-32 file-1 fio-1 file-32 fio-32; do
-			printf '%s\t%s\t%s\n' "$round" "$candidate" "$(io_measure "$candidate")" >>"$out/io.tsv"
-		done
-	done
-	kill -TERM "$target"
-	wait_for 10 topology_process_gone "$target" || { say "bench: the target does not end"; return 1; }
-	local f=$out/io.tsv
-	row "$f" null-1 "sluice target, null backend, depth 1" - -
-	row "$f" null-32 "sluice target, null backend, depth 32" - -
-	row "$f" fio-1 "fio io_uring on the file itself, depth 1" - -
-	row "$f" file-1 "sluice target, file backend, depth 1" fio-1 0.95
-	row "$f" fio-32 "fio io_uring on the file itself, depth 32" - -
-	row "$f" file-32 "sluice target, file backend, depth 32" fio-32 0.95
-}
-
 # ---------------------------------------------------------------------------------------------------------- policy
 
 bench_policy() {
@@ -441,6 +370,6 @@ bench_flood
 bench_prefix
 bench_classify
 bench_policies
-bench_io
+bench_storage
 bench_policy
 title "raw figures in $out/"
