@@ -110,6 +110,8 @@ struct nvme_sgl {
 };
 
 #define NVME_SQE_FUSE_MASK	0x03	/* flags: fused operation, 0 for none */
+#define NVME_SQE_FUSE_FIRST	0x01
+#define NVME_SQE_FUSE_SECOND	0x02
 #define NVME_SQE_PSDT_MASK	0xc0	/* flags: PRP or SGL */
 #define NVME_SQE_PSDT_SGL	0x40	/* flags: SGL, the only kind over Fabrics */
 
@@ -154,6 +156,12 @@ struct nvme_rw_sqe {
 #define NVME_RW_PRINFO_MASK	(0xf << 10)	/* control: protection information */
 #define NVME_RW_FUA		(1 << 14)	/* control: force unit access */
 #define NVME_RW_LR		(1 << 15)	/* control: limited retry */
+
+/* Copy (NVM Command Set 1.0, section 3.2.2): the SDLBA is in cdw10 and 11, the rest in cdw12. */
+#define NVME_COPY_RANGES(cdw12)	(((cdw12) & 0xff) + 1)
+#define NVME_COPY_FORMAT(cdw12)	(((cdw12) >> 8) & 0xf)
+#define NVME_COPY_PRINFO_MASK	(0xfU << 12 | 0xfU << 26)	/* of reading and of writing */
+#define NVME_COPY_FUA		(1U << 30)
 
 #define NVME_DSM_DEALLOCATE	(1 << 2)	/* cdw11 of Dataset Management */
 #define NVME_DSM_RANGES_MAX	256
@@ -252,6 +260,7 @@ enum nvme_status {
 	NVME_ST_KATO_INVALID		= 0x01a,
 	NVME_ST_ABORTED_PREEMPT		= 0x01b,
 	NVME_ST_NS_WRITE_PROTECTED	= 0x020,
+	NVME_ST_INTERRUPTED		= 0x021,	/* may be sent again */
 	NVME_ST_TRANSIENT_TRANSPORT	= 0x022,	/* e.g. a wrong data digest */
 	NVME_ST_LBA_RANGE		= 0x080,
 	NVME_ST_CAPACITY		= 0x081,
@@ -267,6 +276,9 @@ enum nvme_status {
 	NVME_ST_FEATURE_NOT_SAVEABLE	= 0x10d,
 	NVME_ST_FEATURE_NOT_CHANGEABLE	= 0x10e,
 	NVME_ST_FEATURE_NOT_PER_NS	= 0x10f,
+	/* SCT 1 from 0x180 on: one meaning in I/O commands, another in Fabrics commands */
+	NVME_ST_INVALID_PI		= 0x181,	/* protection information */
+	NVME_ST_COPY_LIMIT		= 0x183,	/* command size limit exceeded */
 	NVME_ST_CONNECT_FORMAT		= 0x180,	/* incompatible format (RECFMT) */
 	NVME_ST_CONNECT_BUSY		= 0x181,
 	NVME_ST_CONNECT_PARAM		= 0x182,	/* the result says where */

@@ -212,7 +212,7 @@ int client_capsule(struct client *c, const struct nvme_sqe *sqe, const void *dat
 	return send_pdu(c, buf, pdu_encode_capsule_cmd(buf, &c->framing, sqe, len), data, len);
 }
 
-static int answer_r2t(struct client *c, const struct pdu_data *r2t, const uint8_t *data, uint32_t len)
+int client_answer_r2t(struct client *c, const struct pdu_data *r2t, const uint8_t *data, uint32_t len)
 {
 	uint32_t offset = le32toh(r2t->offset), n = le32toh(r2t->len), done = 0;
 	uint8_t buf[PDU_ENCODE_MAX];
@@ -235,7 +235,7 @@ static int answer_r2t(struct client *c, const struct pdu_data *r2t, const uint8_
 /* PDUs until the command is answered. */
 static int complete(struct client *c, uint8_t *data, uint32_t len, uint64_t *ret_result)
 {
-	static uint8_t piece[1 << 20];
+	static __thread uint8_t piece[1 << 20];
 	struct pdu pdu;
 	int r;
 
@@ -244,7 +244,7 @@ static int complete(struct client *c, uint8_t *data, uint32_t len, uint64_t *ret
 		if (r)
 			return r;
 		if (pdu.type == PDU_R2T) {
-			r = answer_r2t(c, &pdu.header.data, data, len);
+			r = client_answer_r2t(c, &pdu.header.data, data, len);
 			if (r)
 				return r;
 		} else if (pdu.type == PDU_C2H_DATA) {

@@ -72,6 +72,9 @@ int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max
 /* Sends a capsule with data in it (len may be 0). */
 int client_capsule(struct client *c, const struct nvme_sqe *sqe, const void *data, uint32_t len);
 
+/* Sends what an R2T asks for out of the command's data. 0, -EPROTO if it asks for more than that, -errno. */
+int client_answer_r2t(struct client *c, const struct pdu_data *r2t, const uint8_t *data, uint32_t len);
+
 /*
  * One command from capsule to response, R2T and C2HData included. in_capsule: data go in the capsule. Returns the NVMe
  * status without DNR, or -errno. *ret_result may be NULL.

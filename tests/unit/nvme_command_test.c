@@ -32,7 +32,7 @@ static const struct transfer_row transfer_rows[] = {
 	{ "write in capsule, offset", NVME_IO_WRITE, SGL, IN, 512, 3584, 4096, 0, 0 },
 	{ "read", NVME_IO_READ, SGL, TR, 0, 131072, 0, 131072, 0 },
 	{ "flush has none", NVME_IO_FLUSH, SGL, 0xff, 7, 4096, 0, 0, 0 },
-	{ "over MDTS", NVME_IO_READ, SGL, TR, 0, 131073, 0, 131072, DNR(NVME_ST_SGL_DATA_LEN) },
+	{ "over MDTS", NVME_IO_READ, SGL, TR, 0, 131073, 0, 131072, DNR(NVME_ST_INVALID_FIELD) },
 	{ "past the capsule", NVME_IO_WRITE, SGL, IN, 0, 4097, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "both past it", NVME_IO_WRITE, SGL, IN, 512, 4096, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
 	{ "offset past it", NVME_IO_WRITE, SGL, IN, 4097, 0, 4096, 0, DNR(NVME_ST_SGL_OFFSET) },
@@ -42,8 +42,7 @@ static const struct transfer_row transfer_rows[] = {
 	{ "keyed SGL", NVME_IO_READ, SGL, 0x40, 0, 8, 0, 0, DNR(NVME_ST_SGL_TYPE) },
 	{ "segment SGL", NVME_IO_WRITE, SGL, 0x20, 0, 8, 0, 0, DNR(NVME_ST_SGL_TYPE) },
 	{ "PRP", NVME_IO_WRITE, 0, TR, 0, 8, 0, 0, DNR(NVME_ST_INVALID_FIELD) },
-	{ "fused", NVME_IO_WRITE, SGL | 1, TR, 0, 8, 0, 0, DNR(NVME_ST_INVALID_FIELD) },
-	{ "fused flush", NVME_IO_FLUSH, SGL | 2, TR, 0, 0, 0, 0, DNR(NVME_ST_INVALID_FIELD) },
+	{ "fused", NVME_IO_WRITE, SGL | 1, TR, 0, 8, 0, 0, 0 },
 };
 
 Test(nvme_command, transfer)
@@ -123,7 +122,7 @@ Test(nvme_command, protection_information_is_refused)
 	struct nvme_extent got;
 
 	((struct nvme_rw_sqe *)&sqe)->control = htole16(1 << 13);
-	cr_expect(nvme_rw_check(&sqe, &space, &got) == DNR(NVME_ST_INVALID_FIELD));
+	cr_expect(nvme_rw_check(&sqe, &space, &got) == DNR(NVME_ST_INVALID_PI));
 	((struct nvme_rw_sqe *)&sqe)->control = htole16(NVME_RW_FUA | NVME_RW_LR);
 	cr_expect(nvme_rw_check(&sqe, &space, &got) == 0);
 }

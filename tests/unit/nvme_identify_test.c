@@ -99,7 +99,8 @@ Test(nvme_identify, controller_bytes)
 	cr_expect(id[320] == 10);
 	cr_expect(id[512] == 0x66 && id[513] == 0x44);
 	cr_expect(id[514] == 128 && id[516] == 3);
-	cr_expect(id[520] == 0x0c, "Dataset Management and Write Zeroes, nothing else");
+	cr_expect(id[520] == 0x8d && id[521] == 1, "Compare, Dataset Management, Write Zeroes, Verify, Copy");
+	cr_expect(id[522] == 1 && id[534] == 1, "fused Compare and Write, Copy format 0");
 	cr_expect(id[525] == 5, "volatile cache, no broadcast Flush");
 	cr_expect(id[536] == 1 && id[538] == 0x30);
 	cr_expect(!strcmp((char *)id + 768, SUBNQN));
@@ -330,12 +331,17 @@ Test(nvme_identify, effects)
 {
 	__u8 page[NVME_LOG_EFFECTS_LEN] __attribute__((aligned(8)));
 
-	nvme_log_effects(page, false);
+	nvme_log_effects(page, false, false);
 	cr_expect(page[6 * 4] == 1, "Identify");
 	cr_expect(page[0x80 * 4] == 0, "no Format");
 	cr_expect(page[1024 + 2 * 4] == 1, "Read");
 	cr_expect(page[1024 + 1 * 4] == 3, "Write changes content");
-	nvme_log_effects(page, true);
+	cr_expect(page[1024 + 4 * 4] == 0, "no Write Uncorrectable here");
+	cr_expect(page[1024 + 5 * 4] == 1 && page[1024 + 12 * 4] == 1, "Compare, Verify");
+	cr_expect(page[1024 + 0x19 * 4] == 3, "Copy changes content");
+	nvme_log_effects(page, false, true);
+	cr_expect(page[1024 + 4 * 4] == 3, "Write Uncorrectable");
+	nvme_log_effects(page, true, false);
 	cr_expect(page[1024 + 2 * 4] == 0, "a discovery controller reads nothing");
 }
 

@@ -254,8 +254,6 @@ Test(storage_target, unknown_opcodes)
 	cr_expect_eq(client_run(&admin, nvme_sqe_make(0x55, 0, 0, 0, 0), NULL, 0, false, NULL), NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_run(&admin, nvme_sqe_make(NVME_ADM_CREATE_SQ, 0, 0, 0, 0), NULL, 0, false, NULL),
 		     NVME_ST_INVALID_OPCODE);
-	cr_expect_eq(client_run(&io, nvme_sqe_make(NVME_IO_COMPARE, 0, 1, 0, 0), NULL, 0, false, NULL),
-		     NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_run(&io, nvme_sqe_make(0xc1, 0, 1, 0, 0), NULL, 0, false, NULL), NVME_ST_INVALID_OPCODE);
 	cr_expect_eq(client_rw(&io, NVME_IO_FLUSH, 1, 0, 1, NULL, 0, false), 0, "and the queue still works");
 	client_close(&io);

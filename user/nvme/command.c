@@ -34,13 +34,11 @@ __u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 ma
 	struct nvme_transfer transfer = { .len = le32toh(sqe->sgl.len) };
 	__u64 offset = le64toh(sqe->sgl.addr);
 
-	/* The flags byte is reserved in Fabrics commands. */
-	if (sqe->opcode != NVME_FABRICS && (sqe->flags & NVME_SQE_FUSE_MASK))
-		return DNR(NVME_ST_INVALID_FIELD);
 	if (nvme_direction(sqe) == NVME_DIR_NONE) {
 		*ret_transfer = (struct nvme_transfer){ 0 };
 		return NVME_ST_SUCCESS;
 	}
+	/* The flags byte is reserved in Fabrics commands. */
 	if (sqe->opcode != NVME_FABRICS && (sqe->flags & NVME_SQE_PSDT_MASK) != NVME_SQE_PSDT_SGL)
 		return DNR(NVME_ST_INVALID_FIELD);
 	switch (sqe->sgl.id) {
@@ -58,9 +56,14 @@ __u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 ma
 		return DNR(NVME_ST_SGL_TYPE);
 	}
 	if (max_len && transfer.len > max_len)
-		return DNR(NVME_ST_SGL_DATA_LEN);
+		return DNR(NVME_ST_INVALID_FIELD); /* Base 2.0, figure 275, MDTS */
 	*ret_transfer = transfer;
 	return NVME_ST_SUCCESS;
+}
+
+__u8 nvme_fuse(const struct nvme_sqe *sqe)
+{
+	return sqe->opcode == NVME_FABRICS ? 0 : sqe->flags & NVME_SQE_FUSE_MASK;
 }
 
 static __u16 extent_make(__u64 slba, __u32 blocks, const struct nvme_space *space,
@@ -80,10 +83,12 @@ static __u16 extent_make(__u64 slba, __u32 blocks, const struct nvme_space *spac
 __u16 nvme_rw_check(const struct nvme_sqe *sqe, const struct nvme_space *space,
 		    struct nvme_extent *ret_extent)
 {
-	bool writes = sqe->opcode == NVME_IO_WRITE || sqe->opcode == NVME_IO_WRITE_ZEROES;
+	bool writes = sqe->opcode == NVME_IO_WRITE || sqe->opcode == NVME_IO_WRITE_ZEROES ||
+		      sqe->opcode == NVME_IO_WRITE_UNCOR;
 
-	if (le16toh(rw(sqe)->control) & NVME_RW_PRINFO_MASK)
-		return DNR(NVME_ST_INVALID_FIELD);
+	/* Write Uncorrectable has no such field. */
+	if (sqe->opcode != NVME_IO_WRITE_UNCOR && le16toh(rw(sqe)->control) & NVME_RW_PRINFO_MASK)
+		return DNR(NVME_ST_INVALID_PI);
 	if (writes && space->readonly)
 		return DNR(NVME_ST_NS_WRITE_PROTECTED);
 	return extent_make(le64toh(rw(sqe)->slba), le16toh(rw(sqe)->nlb) + 1U, space, ret_extent);
@@ -119,6 +124,72 @@ __u16 nvme_dsm_check(const struct nvme_dsm_range *range, const struct nvme_space
 	if (space->readonly)
 		return DNR(NVME_ST_NS_WRITE_PROTECTED);
 	return extent_make(le64toh(range->slba), le32toh(range->nlb), space, ret_extent);
+}
+
+__u32 nvme_copy_max_blocks(__u8 block_shift)
+{
+	return NVME_COPY_MAX_BYTES >> block_shift;
+}
+
+__u16 nvme_copy_max_range(__u8 block_shift)
+{
+	__u32 blocks = nvme_copy_max_blocks(block_shift);
+
+	return blocks < 0xffff ? blocks : 0xffff;
+}
+
+__u16 nvme_copy_check(const struct nvme_sqe *sqe, const struct nvme_space *space, __u32 data_len,
+		      __u32 *ret_ranges)
+{
+	__u32 cdw12 = le32toh(sqe->cdw12), n = NVME_COPY_RANGES(cdw12);
+
+	if (NVME_COPY_FORMAT(cdw12))
+		return DNR(NVME_ST_INVALID_FIELD);
+	if (cdw12 & NVME_COPY_PRINFO_MASK)
+		return DNR(NVME_ST_INVALID_PI);
+	if (space->readonly)
+		return DNR(NVME_ST_NS_WRITE_PROTECTED);
+	if (data_len < n * sizeof(struct nvme_copy_range))
+		return DNR(NVME_ST_SGL_DATA_LEN);
+	*ret_ranges = n;
+	return NVME_ST_SUCCESS;
+}
+
+struct nvme_extent nvme_copy_source(const struct nvme_copy_range *range,
+				    const struct nvme_space *space)
+{
+	__u32 blocks = le16toh(range->nlb) + 1U;
+	__u64 slba = le64toh(range->slba);
+
+	return (struct nvme_extent){
+		.slba = slba,
+		.blocks = blocks,
+		.offset = slba << space->block_shift,
+		.len = (__u64)blocks << space->block_shift,
+	};
+}
+
+__u16 nvme_copy_check_ranges(const struct nvme_sqe *sqe, const struct nvme_copy_range *ranges,
+			     __u32 n, const struct nvme_space *space, struct nvme_extent *ret_extent)
+{
+	__u64 sdlba = le64toh(((const struct nvme_rw_sqe *)sqe)->slba);
+	struct nvme_extent extent;
+	__u32 total = 0;
+	__u16 status;
+
+	for (__u32 i = 0; i < n; i++) {
+		__u32 blocks = le16toh(ranges[i].nlb) + 1U;
+
+		if (blocks > nvme_copy_max_range(space->block_shift))
+			return DNR(NVME_ST_COPY_LIMIT);
+		status = extent_make(le64toh(ranges[i].slba), blocks, space, &extent);
+		if (status)
+			return status;
+		total += blocks;
+	}
+	if (total > nvme_copy_max_blocks(space->block_shift))
+		return DNR(NVME_ST_COPY_LIMIT);
+	return extent_make(sdlba, total, space, ret_extent);
 }
 
 __u64 nvme_log_len(const struct nvme_sqe *sqe)
@@ -212,6 +283,11 @@ struct nvme_sqe nvme_sqe_rw(__u8 opcode, __u16 cid, __u32 nsid, __u64 slba, __u3
 
 	sqe.cdw12 = htole32(blocks - 1);
 	return sqe;
+}
+
+struct nvme_sqe nvme_sqe_copy(__u16 cid, __u32 nsid, __u64 sdlba, __u32 ranges)
+{
+	return nvme_sqe_rw(NVME_IO_COPY, cid, nsid, sdlba, ranges);
 }
 
 struct nvme_sqe nvme_sqe_deallocate(__u16 cid, __u32 nsid, __u32 ranges)

@@ -43,12 +43,15 @@ struct nvme_transfer {
 
 /*
  * capsule_len: data bytes that the capsule carried. max_len: most bytes that one command may
- * transfer (MDTS), 0 for no limit. Statuses, with DNR: INVALID_FIELD (fused, PSDT), SGL_TYPE (also
- * in-capsule for data to the host), SGL_OFFSET (past the capsule's data), SGL_DATA_LEN (over
- * max_len). A command of direction NONE has no transfer, whatever its SGL says.
+ * transfer (MDTS), 0 for no limit. Statuses, with DNR: INVALID_FIELD (PSDT, over max_len), SGL_TYPE
+ * (also in-capsule for data to the host), SGL_OFFSET (past the capsule's data). A command of
+ * direction NONE has no transfer, whatever its SGL says.
  */
 __u16 nvme_transfer_read(const struct nvme_sqe *sqe, __u32 capsule_len, __u32 max_len,
 			 struct nvme_transfer *ret_transfer);
+
+/* NVME_SQE_FUSE_*; 3 is reserved, 0 in Fabrics commands, whose flags mean nothing. */
+__u8 nvme_fuse(const struct nvme_sqe *sqe);
 
 /* A namespace as commands see it. */
 struct nvme_space {
@@ -66,9 +69,9 @@ struct nvme_extent {
 };
 
 /*
- * Read, Write, Compare, Write Zeroes, Verify: LBA_RANGE past the end, INVALID_FIELD for protection
- * information, NS_WRITE_PROTECTED for Write and Write Zeroes on a read-only namespace. Statuses are
- * with DNR.
+ * Read, Write, Compare, Write Zeroes, Write Uncorrectable, Verify: LBA_RANGE past the end,
+ * INVALID_PI for protection information, which no namespace has, NS_WRITE_PROTECTED for what writes
+ * on a read-only namespace. Statuses are with DNR.
  */
 __u16 nvme_rw_check(const struct nvme_sqe *sqe, const struct nvme_space *space,
 		    struct nvme_extent *ret_extent);
@@ -98,6 +101,39 @@ bool nvme_dsm_deallocates(const struct nvme_sqe *sqe);
 /* One range, which may have length 0; LBA_RANGE past the end, NS_WRITE_PROTECTED. */
 __u16 nvme_dsm_check(const struct nvme_dsm_range *range, const struct nvme_space *space,
 		     struct nvme_extent *ret_extent);
+
+/* One source range of Copy, descriptor format 0. */
+struct nvme_copy_range {
+	__u8	reserved0[8];
+	__le64	slba;
+	__le16	nlb;		/* blocks, 0-based */
+	__u8	reserved18[14];
+};
+
+_Static_assert(sizeof(struct nvme_copy_range) == 32, "copy range: hosts send them 32 bytes apart");
+
+/* What one Copy may ask for. */
+#define NVME_COPY_MAX_RANGES	256
+#define NVME_COPY_MAX_BYTES	(64U << 20)	/* MCL, in bytes */
+/* MCL and MSSRL in blocks. */
+__u32 nvme_copy_max_blocks(__u8 block_shift);
+__u16 nvme_copy_max_range(__u8 block_shift);
+
+/*
+ * Copy without its ranges: INVALID_FIELD (descriptor format), INVALID_PI, NS_WRITE_PROTECTED,
+ * SGL_DATA_LEN (fewer bytes than ranges). *ret_ranges is their number.
+ */
+__u16 nvme_copy_check(const struct nvme_sqe *sqe, const struct nvme_space *space, __u32 data_len,
+		      __u32 *ret_ranges);
+/*
+ * With its ranges, n of them: LBA_RANGE (source or destination past the end), COPY_LIMIT (a range,
+ * or all together, longer than may be). *ret_extent is the destination.
+ */
+__u16 nvme_copy_check_ranges(const struct nvme_sqe *sqe, const struct nvme_copy_range *ranges,
+			     __u32 n, const struct nvme_space *space, struct nvme_extent *ret_extent);
+/* One source range that has been checked. */
+struct nvme_extent nvme_copy_source(const struct nvme_copy_range *range,
+				    const struct nvme_space *space);
 
 /*
  * Get Log Page: bytes asked for (NUMD, dwords 0-based, spread over cdw10 and cdw11) and the offset.
@@ -133,6 +169,8 @@ struct nvme_sqe nvme_sqe_flush(__u16 cid, __u32 nsid);
  * data.
  */
 struct nvme_sqe nvme_sqe_rw(__u8 opcode, __u16 cid, __u32 nsid, __u64 slba, __u32 blocks);
+/* Copy of `ranges` (1 .. 256) to sdlba; they go as data, the caller sets sqe.sgl. */
+struct nvme_sqe nvme_sqe_copy(__u16 cid, __u32 nsid, __u64 sdlba, __u32 ranges);
 /*
  * Deallocate `ranges` (1 .. 256), which go as data of ranges * 16 bytes; the caller sets sqe.sgl.
  */

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nvme/command.h"
+
 #define DNR(status)	((__u16)((status) | NVME_STATUS_DNR))
 
 #define MODEL		"sluice NVMe/TCP target"
@@ -25,6 +27,7 @@
 #define VWC_PRESENT	(1 << 0)
 #define VWC_NO_BROADCAST (2 << 1)	/* Flush takes one nsid, not 0xffffffff */
 
+#define NSFEAT_ATOMIC	(1 << 1)	/* NAWUN, NAWUPF and NACWU are set */
 #define NSFEAT_OPTPERF	(1 << 4)	/* NPWG and the like are set */
 #define NMIC_SHARED	(1 << 0)
 #define DLFEAT_ZEROES	1		/* deallocated blocks read as zeroes */
@@ -124,7 +127,11 @@ static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 	id->sqes = ONE_ENTRY_SIZE(6);
 	id->cqes = ONE_ENTRY_SIZE(4);
 	id->nn = htole32(ctrl->nn);
-	id->oncs = htole16(NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES);
+	id->oncs = htole16(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY |
+			   NVME_ONCS_COPY | (ctrl->write_uncor ? NVME_ONCS_WRITE_UNCOR : 0));
+	id->fuses = htole16(NVME_FUSES_COMPARE_WRITE);
+	id->ocfs = htole16(NVME_OCFS_FORMAT_0);
+	/* AWUN, AWUPF and ACWU stay 0, one block: what a namespace gives beyond that, it says itself. */
 	id->vwc = VWC_NO_BROADCAST | (ctrl->write_cache ? VWC_PRESENT : 0);
 	id->ioccsz = htole32((sizeof(struct nvme_sqe) + ctrl->in_capsule) / 16);
 	id->iorcsz = htole32(sizeof(struct nvme_cqe) / 16);
@@ -160,7 +167,11 @@ void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns)
 	if (!ns)
 		return;
 	id->nsze = id->ncap = id->nuse = htole64(ns->blocks);
-	id->nsfeat = NSFEAT_OPTPERF;
+	id->nsfeat = NSFEAT_OPTPERF | (ns->atomic ? NSFEAT_ATOMIC : 0);
+	id->nawun = id->nacwu = blocks_field(ns->atomic, ns->block_shift);
+	id->mssrl = htole16(nvme_copy_max_range(ns->block_shift));
+	id->mcl = htole32(nvme_copy_max_blocks(ns->block_shift));
+	id->msrc = NVME_COPY_MAX_RANGES - 1;
 	id->nmic = NMIC_SHARED;
 	id->dlfeat = ns->zeroes ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
 	bytes = htole64(ns->blocks << ns->block_shift);

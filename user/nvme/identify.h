@@ -93,8 +93,14 @@ struct nvme_id_ctrl {
 
 #define NVME_CNTRLTYPE_IO		1
 #define NVME_CNTRLTYPE_DISCOVERY	2
+#define NVME_ONCS_COMPARE		(1 << 0)
+#define NVME_ONCS_WRITE_UNCOR		(1 << 1)
 #define NVME_ONCS_DSM			(1 << 2)
 #define NVME_ONCS_WRITE_ZEROES		(1 << 3)
+#define NVME_ONCS_VERIFY		(1 << 7)
+#define NVME_ONCS_COPY			(1 << 8)
+#define NVME_FUSES_COMPARE_WRITE	(1 << 0)
+#define NVME_OCFS_FORMAT_0		(1 << 0)
 #define NVME_OAES_NS_ATTR		(1U << 8)
 #define NVME_OAES_ANA			(1U << 11)
 #define NVME_OAES_DISCOVERY		(1U << 31)
@@ -129,7 +135,10 @@ struct nvme_id_ns {
 	__le16	npdg;
 	__le16	npda;
 	__le16	nows;
-	__u8	reserved74[18];
+	__le16	mssrl;		/* blocks of one source range of Copy */
+	__le32	mcl;		/* blocks of one Copy */
+	__u8	msrc;		/* source ranges of one Copy, 0-based */
+	__u8	reserved81[11];
 	__le32	anagrpid;
 	__u8	reserved96[3];
 	__u8	nsattr;
@@ -165,6 +174,7 @@ struct nvme_ctrl_desc {
 	__u8		events;		/* concurrent Asynchronous Event Requests, at least 1 */
 	__u32		oaes;		/* NVME_OAES_* that the target does send */
 	bool		write_cache;	/* Flush matters: some backend has a volatile cache */
+	bool		write_uncor;	/* some namespace takes Write Uncorrectable */
 };
 
 struct nvme_ns_desc {
@@ -175,6 +185,11 @@ struct nvme_ns_desc {
 	bool		readonly;
 	bool		zeroes;		/* deallocated blocks read as zeroes */
 	__u32		max_transfer;	/* optimal I/O size in bytes; 0: not reported */
+	/*
+	 * Bytes that one Write, or a fused Compare and Write, changes at once for all who read meanwhile;
+	 * one block across a loss of power, which is the least that can be said.
+	 */
+	__u32		atomic;
 };
 
 /*
@@ -226,7 +241,7 @@ struct nvme_usage {
 void nvme_log_error(void *out);		/* none recorded: errors are reported in CQEs only */
 void nvme_log_smart(void *out, const struct nvme_usage *usage);
 void nvme_log_firmware(void *out, const char *firmware);
-void nvme_log_effects(void *out, bool discovery);
+void nvme_log_effects(void *out, bool discovery, bool write_uncor);
 
 /*
  * Copies a part of a log page as Get Log Page asks: len bytes from `offset`, zeros past its end.

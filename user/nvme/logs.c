@@ -81,14 +81,14 @@ void nvme_log_firmware(void *out, const char *firmware)
 	memcpy(page + 8, firmware, strnlen(firmware, 8));
 }
 
-void nvme_log_effects(void *out, bool discovery)
+void nvme_log_effects(void *out, bool discovery, bool write_uncor)
 {
 	static const __u8 admin[] = {
 		NVME_ADM_GET_LOG_PAGE, NVME_ADM_IDENTIFY, NVME_ADM_ABORT, NVME_ADM_SET_FEATURES,
 		NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT, NVME_ADM_KEEP_ALIVE,
 	};
-	static const __u8 reading[] = { NVME_IO_FLUSH, NVME_IO_READ };
-	static const __u8 writing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM };
+	static const __u8 reading[] = { NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE, NVME_IO_VERIFY };
+	static const __u8 writing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM, NVME_IO_COPY };
 	__le32 *page = out, *io = page + 256;
 
 	memset(out, 0, NVME_LOG_EFFECTS_LEN);
@@ -100,6 +100,8 @@ void nvme_log_effects(void *out, bool discovery)
 		io[reading[i]] = htole32(CSUPP);
 	for (size_t i = 0; i < sizeof(writing); i++)
 		io[writing[i]] = htole32(CSUPP | LBCC);
+	if (write_uncor)
+		io[NVME_IO_WRITE_UNCOR] = htole32(CSUPP | LBCC);
 }
 
 __u16 nvme_log_slice(const void *page, size_t page_len, __u64 offset, void *dst, size_t len)

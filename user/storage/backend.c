@@ -16,9 +16,29 @@ static const struct backend_ops *const backends[] = {
 
 int backend_open(const struct policy_namespace *config, struct error *err, struct backend **ret_backend)
 {
+	struct backend *b;
+	int ret;
+
 	if ((size_t)config->backend >= ARRAY_SIZE(backends))
 		return error_set(err, EINVAL, "namespace %u: unknown backend %d", config->id, config->backend);
-	return backends[config->backend]->open(config, err, ret_backend);
+	ret = backends[config->backend]->open(config, err, &b);
+	if (ret)
+		return ret;
+	if (b->keeps && range_locks_make(&b->locks)) {
+		backend_close(b);
+		return error_system(err, ENOMEM, "namespace %u", config->id);
+	}
+	*ret_backend = b;
+	return 0;
+}
+
+void backend_close(struct backend *b)
+{
+	struct range_locks *locks = b ? b->locks : NULL;
+
+	if (b)
+		b->ops->close(b);
+	range_locks_free(locks);
 }
 
 uint16_t backend_status(enum backend_op op, int errnum)

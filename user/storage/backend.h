@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a namespace is made of. One `struct backend` a namespace, shared by all reactors, which never look at what
- * resize() may write; what changes per I/O is in the `struct backend_io` that the caller owns. backend_null.c is the tutorial.
+ * resize() may write; what changes per I/O is in the `struct backend_io` that the caller owns. backend_null.c is the
+ *tutorial.
  *
  * Completion contract. start() answers one of
  *	0		done, now;
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "policy/policy.h"
+#include "storage/range_lock.h"
 #include "storage/ring.h"
 
 #define BACKEND_PENDING 1
@@ -28,6 +30,7 @@ enum backend_op {
 	BACKEND_FLUSH,	    /* what was completed before is durable */
 	BACKEND_ZERO,	    /* the range reads as zeroes afterwards */
 	BACKEND_DEALLOCATE, /* advice: the range is not needed; may do nothing */
+	BACKEND_SPOIL,	    /* reading the range fails until it is written; only where the backend can */
 };
 
 struct backend_io {
@@ -80,11 +83,14 @@ struct backend_ops {
 
 struct backend {
 	const struct backend_ops *ops;
-	uint64_t size;	     /* bytes, a multiple of the block */
-	bool write_cache;    /* Flush matters */
-	bool zeroes;	     /* a deallocated range reads as zeroes */
-	bool stable;	     /* lent READ memory never changes: a digest over it stays right while it is sent */
-	const char *details; /* for people: "O_DIRECT", static */
+	uint64_t size;		   /* bytes, a multiple of the block */
+	bool write_cache;	   /* Flush matters */
+	bool keeps;		   /* what is written is read again: commands on the same blocks are kept apart */
+	struct range_locks *locks; /* by these; made by backend_open() for a backend that keeps, else NULL */
+	bool spoils;		   /* has BACKEND_SPOIL */
+	bool zeroes;		   /* a deallocated range reads as zeroes */
+	bool stable;		   /* lent READ memory never changes: a digest over it stays right while it is sent */
+	const char *details;	   /* for people: "O_DIRECT", static */
 };
 
 extern const struct backend_ops backend_null;
@@ -94,11 +100,8 @@ extern const struct backend_ops backend_file;
 /* By config->backend. */
 int backend_open(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 
-static inline void backend_close(struct backend *b)
-{
-	if (b)
-		b->ops->close(b);
-}
+/* No I/O is under way. NULL is fine. */
+void backend_close(struct backend *b);
 
 /* NVMe status of a failed I/O: what a host can make use of. */
 uint16_t backend_status(enum backend_op op, int errnum);

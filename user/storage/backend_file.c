@@ -2,11 +2,12 @@
 /*
  * A namespace in a file or on a block device, by io_uring. O_DIRECT where the file allows it, which is found out by
  * trying: then data go between device and the reactor's buffers, and there is no second copy in the page cache. A write
- * is durable after Flush (fsync) or with FUA (RWF_DSYNC). Shared by all reactors; the descriptor and what was found out
- * about it are read-only after open. `step` of an I/O counts the ways tried to zero a range, from cheap to sure.
+ * is durable after Flush (fdatasync) or with FUA (RWF_DSYNC). Shared by all reactors; but for `lost`, what was found
+ * out at open is only read. `step` of an I/O counts the ways tried to zero a range, from cheap to sure.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
@@ -23,14 +24,16 @@
 struct file {
 	struct backend base;
 	int fd;
+	/* A flush has failed. Only the first one is told of what was lost (fsync(2)), so none succeeds any more. */
+	bool lost;
 };
 
 /* Source of written zeroes; never written. */
 static uint8_t zeroes[BUFFER_MAX_LEN] __attribute__((aligned(BUFFER_ALIGN)));
 
-static const struct file *file_of(const struct backend *b)
+static struct file *file_of(const struct backend *b)
 {
-	return (const struct file *)b;
+	return (struct file *)b;
 }
 
 /* ---- open ---- */
@@ -49,6 +52,15 @@ static int open_path(const struct policy_namespace *config, int extra, bool *ret
 	return fd;
 }
 
+/* A file that was made just now, and its name: or a write that is durable would be in no file. */
+static int make_durable(int fd, const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int folder = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	return folder < 0 || fsync(fd) || fsync(folder) ? -1 : 0;
+}
+
 static int file_size(int fd, const struct policy_namespace *config, const struct stat *st, bool created,
 		     struct error *err, uint64_t *ret_size)
 {
@@ -61,6 +73,8 @@ static int file_size(int fd, const struct policy_namespace *config, const struct
 			return error_system(err, errno, "%s: cannot be made %llu bytes long", config->path,
 					    (unsigned long long)config->size);
 		size = config->size;
+		if (make_durable(fd, config->path))
+			return error_system(err, errno, "%s: cannot be made durable", config->path);
 	}
 	if (config->size > size)
 		return error_set(err, EINVAL,
@@ -140,6 +154,7 @@ static int file_open(const struct policy_namespace *given, struct error *err, st
 		.ops = &backend_file,
 		.size = size,
 		.write_cache = true,
+		.keeps = true,
 		.details = direct ? "direct I/O" : "through the page cache (the file allows no direct I/O)",
 	};
 	/* A hole of a file reads as zeroes; what a device makes of it is not known. */
@@ -281,6 +296,8 @@ static int file_start(struct backend *b, struct backend_io *io)
 		return zero_begin(io);
 	case BACKEND_DEALLOCATE:
 		return queue_fallocate(io, FALLOC_FL_PUNCH_HOLE);
+	case BACKEND_SPOIL:
+		break;
 	}
 	return -EOPNOTSUPP;
 }
@@ -297,6 +314,13 @@ static int rw_resume(struct backend_io *io, int32_t result)
 	return io->progress < io->len ? queue_rest(io) : 0;
 }
 
+static int flush_resume(struct file *f, int32_t result)
+{
+	if (result < 0)
+		__atomic_store_n(&f->lost, true, __ATOMIC_RELAXED);
+	return __atomic_load_n(&f->lost, __ATOMIC_RELAXED) ? -EIO : 0;
+}
+
 static int file_resume(struct backend *b, struct backend_io *io, int32_t result)
 {
 	switch (io->op) {
@@ -309,7 +333,9 @@ static int file_resume(struct backend *b, struct backend_io *io, int32_t result)
 		/* Advice that the file cannot take is not an error. */
 		return result == -EOPNOTSUPP || result == -EINVAL ? 0 : result;
 	case BACKEND_FLUSH:
-		return result;
+		return flush_resume(file_of(b), result);
+	case BACKEND_SPOIL:
+		break;
 	}
 	return -EIO;
 }

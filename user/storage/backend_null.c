@@ -5,10 +5,11 @@
  *
  * A backend embeds `struct backend` first, fills it in open(), and from then on only reads it: all reactors share it.
  * This one lends memory both ways, so it needs no buffers: reads send from one page-aligned run of zeroes that is never
- * written, and writes are lent NULL, which means that nobody wants the data. So start() has nothing left to do.
+ * written, and writes are lent NULL, which means that nobody wants the data. So start() has little left to do.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "storage/backend.h"
 #include "storage/buffer.h"
@@ -48,6 +49,9 @@ static void null_lend(struct backend *b, struct backend_io *io)
 
 static int null_start(struct backend *b, struct backend_io *io)
 {
+	/* Where the data are worked on (Compare, Verify, Copy), nothing was lent. */
+	if (io->op == BACKEND_READ && !io->lent)
+		memset(io->data, 0, io->len);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool)
 		[BUFFER_SMALL] = {4096, 2048},
 		[BUFFER_MEDIUM] = {32768, 512},
 		[BUFFER_LARGE] = {BUFFER_MAX_LEN, 128},
+		[BUFFER_SCRATCH] = {BUFFER_MAX_LEN, 32},
 	};
 	struct buffer_pool p = {0};
 	uint8_t *next;
@@ -85,7 +86,7 @@ void *buf_take(struct buffer_pool *p, size_t len)
 	void *buffer = NULL;
 	unsigned int i;
 
-	for (i = BUFFER_SMALL; i < BUFFER_CLASSES && !buffer; i++)
+	for (i = BUFFER_SMALL; i <= BUFFER_LARGE && !buffer; i++)
 		if (len <= p->class[i].size)
 			buffer = class_take(p, i);
 	return buffer;
@@ -94,6 +95,11 @@ void *buf_take(struct buffer_pool *p, size_t len)
 void *buf_take_capsule(struct buffer_pool *p)
 {
 	return class_take(p, BUFFER_CAPSULE);
+}
+
+void *buf_take_scratch(struct buffer_pool *p)
+{
+	return class_take(p, BUFFER_SCRATCH);
 }
 
 static unsigned int class_of(const struct buffer_pool *p, const void *buffer)

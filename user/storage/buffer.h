@@ -14,11 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUFFER_CAPSULE_LEN 8192		/* bytes of an admin capsule's data, and of other data that admin commands bring */
+#define BUFFER_CAPSULE_LEN 8192 /* bytes of an admin capsule's data, and of other data that admin commands bring */
 #define BUFFER_MAX_LEN	   (256u << 10) /* bytes of a command's data: MDTS */
 #define BUFFER_ALIGN	   4096		/* of every buffer: enough for O_DIRECT */
 
-enum buffer_class { BUFFER_CAPSULE, BUFFER_SMALL, BUFFER_MEDIUM, BUFFER_LARGE, BUFFER_CLASSES };
+enum buffer_class { BUFFER_CAPSULE, BUFFER_SMALL, BUFFER_MEDIUM, BUFFER_LARGE, BUFFER_SCRATCH, BUFFER_CLASSES };
 
 struct buffer_pool {
 	uint8_t *memory;
@@ -46,6 +46,12 @@ void *buf_take_capsule(struct buffer_pool *p);
 /* Bytes that a buffer of the pool's holds. */
 size_t buf_size(const struct buffer_pool *p, const void *buffer);
 
-void buf_give(struct buffer_pool *p, void *buffer); /* from either take; NULL does nothing */
+/*
+ * One of BUFFER_MAX_LEN bytes for what a command works with while it runs, or NULL. A class of its own, too: whoever
+ * has one gives it back without waiting for anybody's data.
+ */
+void *buf_take_scratch(struct buffer_pool *p);
+
+void buf_give(struct buffer_pool *p, void *buffer); /* from any take; NULL does nothing */
 
 #endif

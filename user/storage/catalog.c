@@ -64,6 +64,17 @@ const struct namespace *subsystem_namespace(const struct subsystem *s, uint32_t 
 	return NULL;
 }
 
+bool subsystem_spoils(const struct subsystem *s)
+{
+	const struct subsystem_state *state = subsystem_now(s);
+	unsigned int i;
+
+	for (i = 0; i < state->n_namespaces; i++)
+		if (state->namespaces[i]->backend->spoils)
+			return true;
+	return false;
+}
+
 bool subsystem_admits(const struct subsystem *s, const char *hostnqn)
 {
 	const struct policy_subsystem *config = subsystem_now(s)->config;

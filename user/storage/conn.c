@@ -234,7 +234,7 @@ static void conn_free(struct conn *c)
 	unsigned int i;
 
 	for (i = 0; i < c->n_commands; i++)
-		buf_give(&r->pool, conn_command(c, i)->buffer);
+		command_drop(conn_command(c, i));
 	conn_auth_end(c);
 	controller_leave(c);
 	if (hooks->on_queue_close && c->queue->steer_slot != TARGET_NO_SLOT)

@@ -22,6 +22,7 @@
 #include "storage/buffer.h"
 #include "storage/conn_auth.h"
 #include "storage/controller.h"
+#include "storage/range_lock.h"
 #include "storage/ring.h"
 #include "storage/target_counters.h"
 
@@ -40,8 +41,10 @@ enum conn_state {
 enum command_state {
 	COMMAND_FREE,
 	COMMAND_CAPSULE, /* in-capsule data are coming */
-	COMMAND_WAITING, /* for a buffer or an I/O slot */
+	COMMAND_WAITING, /* for a buffer, a slot or scratch */
 	COMMAND_H2C,	 /* asked for data, which are coming */
+	COMMAND_FUSED,	 /* for the other half of its pair */
+	COMMAND_LOCKED,	 /* for its blocks */
 	COMMAND_BACKEND, /* an SQE is under way */
 	COMMAND_PARKED,	 /* Asynchronous Event Request */
 	COMMAND_REPLY,	 /* its answer is queued, or being sent */
@@ -53,6 +56,22 @@ enum command_state {
 _Static_assert(CONTROLLER_MAX_ENTRIES <= 1 << CONN_TAG_SHIFT, "a command's index is part of its transfer tags");
 _Static_assert(BUFFER_MAX_LEN / 4096 <= 1 << (16 - CONN_TAG_SHIFT), "R2Ts of 4096 bytes have tags of their own");
 
+/* How far a command of several backend operations is. */
+struct command_walk {
+	uint32_t step;	     /* operations begun */
+	uint32_t n_ranges;   /* Copy: of its data */
+	uint32_t range;	     /* Dataset Management, Copy: the next */
+	uint32_t fill;	     /* Copy: bytes in the scratch, not yet written */
+	uint64_t range_done; /* Copy: bytes read of `range` */
+	uint64_t done;	     /* bytes of the extent */
+};
+
+/* Work for a reactor's thread from another one; the caller's until run() is called. */
+struct reactor_call {
+	struct reactor_call *next;
+	void (*run)(struct reactor *r, struct reactor_call *call);
+};
+
 struct command {
 	struct command *next; /* of the one list that it is on */
 	struct conn *conn;
@@ -63,22 +82,33 @@ struct command {
 	__u64 result;	 /* CQE DW0 and DW1 */
 	struct nvme_transfer transfer;
 	enum nvme_direction direction;
-	bool send_r2t;		    /* on the send list for R2Ts, not for its answer */
-	bool replied;		    /* the whole answer is in a batch */
-	bool owns_cid;		    /* no other open command has its identifier */
-	bool held;		    /* its buffer counts in conn.held */
-	uint8_t *data;		    /* of the transfer; NULL: none, or nobody wants them */
-	void *buffer;		    /* the pool's, to be given back; NULL: none */
-	uint32_t received;	    /* H2C bytes so far */
-	uint8_t r2ts;		    /* sent for it so far */
-	uint8_t r2ts_open;	    /* of these, not yet answered in full */
+	bool send_r2t;			  /* on the send list for R2Ts, not for its answer */
+	bool replied;			  /* the whole answer is in a batch */
+	bool owns_cid;			  /* no other open command has its identifier */
+	bool held;			  /* its buffer counts in conn.held */
+	uint8_t *data;			  /* of the transfer; NULL: none, or nobody wants them */
+	void *buffer;			  /* the pool's, to be given back; NULL: none */
+	uint32_t received;		  /* H2C bytes so far */
+	uint8_t r2ts;			  /* sent for it so far */
+	uint8_t r2ts_open;		  /* of these, not yet answered in full */
 	uint32_t r2t_left[CONN_R2TS_MAX]; /* bytes missing of R2T n, at n % CONN_R2TS_MAX */
-	uint32_t sent;		    /* C2H bytes in batches so far */
-	const struct namespace *ns; /* NULL: not an I/O command */
+	uint32_t sent;			  /* C2H bytes in batches so far */
+	const struct namespace *ns;	  /* NULL: not an I/O command */
 	struct nvme_extent extent;
 	struct backend_io io;
-	uint16_t io_slot;  /* while state is BACKEND */
-	uint16_t dsm_next; /* next range of Dataset Management */
+	uint16_t io_slot; /* while io.ring is set */
+	uint8_t fuse;	  /* NVME_SQE_FUSE_* of a half that was accepted */
+	bool counts_fused;
+	bool is_holding;     /* its blocks: or waits for them */
+	bool hold_exclusive; /* even to read */
+	bool hold_whole;     /* the whole extent, until it is answered */
+	bool is_yielding;    /* its SQE does nothing */
+	uint32_t turn_bytes; /* since it last let others have their turn */
+	struct range_hold hold;
+	struct reactor_call grant; /* of its blocks, by another reactor */
+	struct command *fused;	   /* the other half */
+	uint8_t *scratch;	   /* the pool's: BUFFER_MAX_LEN bytes */
+	struct command_walk walk;
 	uint64_t start_ns;
 };
 
@@ -86,7 +116,7 @@ struct command {
 #define CONN_BATCH_ARENA 4096
 #define CONN_BATCH_BYTES (512u << 10)
 #define CONN_C2H_MAX	 (128u << 10) /* bytes of data in one C2HData */
-#define CONN_KEPT_MAX	 4 /* receive buffers that a blocked connection may keep before it stops receiving */
+#define CONN_KEPT_MAX	 4	      /* receive buffers that a blocked connection may keep before it stops receiving */
 #define CONN_NO_BUFFER	 UINT16_MAX
 
 /* One sendmsg: headers copied to the arena, data where they lie. Untouched from submission to completion. */
@@ -163,10 +193,13 @@ struct conn {
 	uint16_t sqhd;
 	struct command *chunks[CONN_CHUNKS]; /* the first from the start, others from a Connect on that needs them */
 	unsigned int n_commands, n_busy, n_parked;
-	unsigned int n_open; /* commands that the host has no answer to */
-	unsigned int n_h2c;  /* of these, those whose data are asked for */
-	unsigned int r2ts;   /* that one command may have outstanding */
-	size_t held;	     /* bytes of the reactor's pool, but for in-capsule data */
+	unsigned int n_open;	     /* commands that the host has no answer to */
+	unsigned int n_h2c;	     /* of these, those whose data are asked for */
+	unsigned int r2ts;	     /* that one command may have outstanding */
+	size_t held;		     /* bytes of the reactor's pool, but for in-capsule data */
+	struct command *fused_first; /* Compare that waits for its Write; the next command is that, or there is none */
+	bool fused_failed;	     /* the command before was a first half and was refused */
+	unsigned int n_fused;	     /* first halves under way */
 	struct command *free;
 	struct command *waiting, **waiting_tail; /* for a buffer or an I/O slot, in order of arrival */
 	uint64_t cids[(UINT16_MAX + 1) / 64];	 /* identifiers of open commands */
@@ -230,7 +263,13 @@ bool command_wants_r2t(const struct command *cmd);
 void command_answered(struct command *cmd);
 /* Tries again the command that has waited longest; false: it waits on. */
 bool conn_retry(struct conn *c);
-/* Gives back its buffer and its slot. */
+/* Takes it as far as it goes, or makes it wait. Its capsule is whole. */
+void command_proceed(struct command *cmd);
+/* Ends it before it could run: now, or when the data that were asked for are there. */
+void command_fail(struct command *cmd, uint16_t status);
+/* Gives back what it has of the pool's. */
+void command_drop(struct command *cmd);
+/* And itself. */
 void command_free(struct command *cmd);
 void command_reply(struct command *cmd, uint16_t status);
 /* Place for transfer.len bytes: borrowed from the backend, or a buffer; false: none is free. */
@@ -240,11 +279,27 @@ bool command_place(struct command *cmd, enum backend_op op);
 
 /* An I/O command on a live I/O queue: namespace, range, lengths. Answers its status. */
 uint16_t io_check(struct conn *c, struct command *cmd);
-/* Its data are whole: takes it as far as it goes. false: it must wait for a buffer or an I/O slot. */
+/* Its data are whole: takes it as far as it goes. false: it must wait for a buffer, a slot or scratch. */
 bool io_run(struct command *cmd);
+/* It has its blocks. */
+void io_granted(struct command *cmd);
 /* Whether the backend's own memory serves as place for the data: then there is nothing to allocate. */
 bool io_borrow(struct command *cmd, enum backend_op op);
 /* Its SQE has completed. */
 void command_io_done(struct command *cmd, int32_t result);
+
+/* ---- fused.c ---- */
+
+/* A command of an I/O queue begins, and was checked: what fused commands say of it. May set its status. */
+void fused_begin(struct conn *c, struct command *cmd);
+/* It will begin again. */
+void fused_undo(struct conn *c, struct command *cmd);
+/* The data of a half are whole. As io_run(). */
+bool fused_run(struct command *cmd);
+/* A half fails before it could run. */
+void fused_refused(struct command *cmd);
+/* The pair has run: status is the Compare's, or, once that has succeeded, the Write's. */
+void fused_finish(struct command *first, uint16_t status);
+void fused_forget(struct command *cmd);
 
 #endif

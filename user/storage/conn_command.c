@@ -2,8 +2,8 @@
 /*
  * A command from capsule to answer: checks, place for its data, backend. Everything about a command is checked when its
  * header comes (command_begin), before any of its data: what is refused then has its data thrown away and is answered
- * when the capsule is whole. From then on nothing re-checks. Once their data are whole, I/O commands go to io_command.c,
- * admin and Fabrics commands to controller_admin.c.
+ * when the capsule is whole. From then on nothing re-checks. Once their data are whole, I/O commands go to
+ * io_command.c, admin and Fabrics commands to controller_admin.c.
  *
  * What a command needs may be short for a moment: a data buffer or an I/O slot. Then it waits on the reactor's list and
  * conn_retry() takes it up where it stood, which is what its state says.
@@ -49,11 +49,19 @@ void command_answered(struct command *cmd)
 	cmd->owns_cid = false;
 }
 
+void command_drop(struct command *cmd)
+{
+	give_buffer(cmd);
+	buf_give(&cmd->conn->reactor->pool, cmd->scratch);
+	cmd->scratch = NULL;
+	fused_forget(cmd);
+}
+
 void command_free(struct command *cmd)
 {
 	struct conn *c = cmd->conn;
 
-	give_buffer(cmd);
+	command_drop(cmd);
 	cmd->state = COMMAND_FREE;
 	cmd->next = c->free;
 	c->free = cmd;
@@ -78,6 +86,12 @@ static bool claim_cid(struct conn *c, struct command *cmd)
 	return cmd->owns_cid;
 }
 
+/* Whether its data are blocks, up to MDTS. */
+static bool moves_blocks(const struct command *cmd)
+{
+	return cmd->conn->qid && (cmd->sqe.opcode == NVME_IO_WRITE || cmd->sqe.opcode == NVME_IO_COMPARE);
+}
+
 static uint16_t check(struct conn *c, struct command *cmd, uint32_t capsule_len)
 {
 	uint16_t status = nvme_transfer_read(&cmd->sqe, capsule_len, BUFFER_MAX_LEN, &cmd->transfer);
@@ -90,9 +104,10 @@ static uint16_t check(struct conn *c, struct command *cmd, uint32_t capsule_len)
 		return is_fabrics(cmd) ? NVME_ST_SUCCESS : NVME_ST_SEQUENCE | NVME_STATUS_DNR;
 	if (!conn_auth_passed(c->auth) && !is_fabrics(cmd))
 		return NVME_ST_AUTH_REQUIRED | NVME_STATUS_DNR;
-	/* What a host sends to the controller fits one small buffer in every command but Write. */
-	if ((!c->qid || cmd->sqe.opcode != NVME_IO_WRITE) && cmd->direction == NVME_DIR_H2C &&
-	    cmd->transfer.len > BUFFER_CAPSULE_LEN)
+	if (!c->qid && nvme_fuse(&cmd->sqe))
+		return NVME_ST_INVALID_FIELD | NVME_STATUS_DNR;
+	/* What a host sends to the controller fits one small buffer in every command but Write and Compare. */
+	if (!moves_blocks(cmd) && cmd->direction == NVME_DIR_H2C && cmd->transfer.len > BUFFER_CAPSULE_LEN)
 		return NVME_ST_SGL_DATA_LEN | NVME_STATUS_DNR;
 	return c->qid && !is_fabrics(cmd) ? io_check(c, cmd) : NVME_ST_SUCCESS;
 }
@@ -168,8 +183,11 @@ bool command_begin(struct conn *c)
 	cmd->state = COMMAND_CAPSULE;
 	cmd->direction = nvme_direction(&cmd->sqe);
 	cmd->status = check(c, cmd, pdu->data_len);
+	if (c->qid)
+		fused_begin(c, cmd);
 	if (!cmd->status && pdu->data_len && cmd->transfer.in_capsule && !place_capsule(cmd, pdu->data_len)) {
 		command_answered(cmd); /* it will come again */
+		fused_undo(c, cmd);
 		command_free(cmd);
 		return false;
 	}
@@ -224,11 +242,22 @@ static bool run_admin(struct command *cmd)
 	return true;
 }
 
-/* Takes the command as far as it goes; false: it must wait. */
+static void refuse(struct command *cmd)
+{
+	if (cmd->fuse)
+		fused_refused(cmd);
+	command_reply(cmd, cmd->status);
+}
+
+/* Takes the command as far as it goes. */
 static bool advance(struct command *cmd)
 {
 	bool wants_data = cmd->direction == NVME_DIR_H2C && cmd->transfer.len && !cmd->transfer.in_capsule;
 
+	if (cmd->status) { /* its other half has failed meanwhile, or its namespace has gone */
+		refuse(cmd);
+		return true;
+	}
 	if (wants_data && !cmd->received) {
 		if (!command_place(cmd, BACKEND_WRITE))
 			return false;
@@ -237,6 +266,8 @@ static bool advance(struct command *cmd)
 		ask(cmd);
 		return true;
 	}
+	if (cmd->fuse)
+		return fused_run(cmd);
 	return cmd->ns ? io_run(cmd) : run_admin(cmd);
 }
 
@@ -259,7 +290,7 @@ static void wait_last(struct conn *c, struct command *cmd)
  * Commands of a connection that wait are served in order: who comes while others wait waits behind them. But one that
  * has its data goes ahead of all that have not: they may be waiting for its buffer.
  */
-static void proceed(struct command *cmd)
+void command_proceed(struct command *cmd)
 {
 	struct conn *c = cmd->conn;
 	struct reactor *r = c->reactor;
@@ -288,10 +319,6 @@ bool conn_retry(struct conn *c)
 	c->waiting = cmd->next;
 	if (!c->waiting)
 		c->waiting_tail = &c->waiting;
-	if (cmd->status) { /* its namespace has gone meanwhile */
-		command_reply(cmd, cmd->status);
-		return true;
-	}
 	if (advance(cmd))
 		return true;
 	wait_first(c, cmd);
@@ -303,12 +330,12 @@ void command_capsule(struct command *cmd, bool digest_ok)
 	if (!cmd->status && !digest_ok)
 		cmd->status = NVME_ST_TRANSIENT_TRANSPORT;
 	if (cmd->status) {
-		command_reply(cmd, cmd->status);
+		refuse(cmd);
 		return;
 	}
 	if (cmd->buffer && cmd->transfer.offset)
 		memmove(cmd->buffer, (uint8_t *)cmd->buffer + cmd->transfer.offset, cmd->transfer.len);
-	proceed(cmd);
+	command_proceed(cmd);
 }
 
 /* It stands on the send list for an R2T that is not to be sent any more: the place is its answer's. */
@@ -323,6 +350,32 @@ static void abandon(struct command *cmd)
 static bool h2c_done(const struct command *cmd)
 {
 	return cmd->received == cmd->transfer.len || (cmd->status && !cmd->r2ts_open);
+}
+
+static void h2c_end(struct command *cmd)
+{
+	cmd->state = COMMAND_WAITING;
+	cmd->conn->n_h2c--;
+	if (!cmd->status) {
+		command_proceed(cmd);
+		return;
+	}
+	if (cmd->fuse)
+		fused_refused(cmd);
+	if (cmd->send_r2t)
+		abandon(cmd);
+	else
+		command_reply(cmd, cmd->status);
+}
+
+void command_fail(struct command *cmd, uint16_t status)
+{
+	cmd->status = status;
+	if (cmd->state == COMMAND_FUSED)
+		refuse(cmd);
+	else if (cmd->state == COMMAND_H2C && h2c_done(cmd))
+		h2c_end(cmd);
+	/* Else when its capsule or its data are whole, or when its turn comes. */
 }
 
 void command_h2c(struct command *cmd, unsigned int r2t, uint32_t len, bool digest_ok)
@@ -340,12 +393,5 @@ void command_h2c(struct command *cmd, unsigned int r2t, uint32_t len, bool diges
 			ask(cmd);
 		return;
 	}
-	cmd->state = COMMAND_WAITING;
-	cmd->conn->n_h2c--;
-	if (!cmd->status)
-		proceed(cmd);
-	else if (cmd->send_r2t)
-		abandon(cmd);
-	else
-		command_reply(cmd, cmd->status);
+	h2c_end(cmd);
 }

@@ -33,6 +33,7 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.events = CONTROLLER_MAX_EVENTS,
 		.oaes = s ? NVME_OAES_NS_ATTR : NVME_OAES_DISCOVERY,
 		.write_cache = s && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED),
+		.write_uncor = s && subsystem_spoils(s),
 	};
 }
 
@@ -46,6 +47,7 @@ static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_des
 		.readonly = ns->space.readonly,
 		.zeroes = ns->backend->zeroes,
 		.max_transfer = BUFFER_MAX_LEN,
+		.atomic = BUFFER_MAX_LEN,
 	};
 }
 

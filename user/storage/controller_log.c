@@ -139,7 +139,7 @@ static size_t fill(struct controller *c, uint8_t lid, bool retain, uint8_t *page
 		nvme_log_error(page);
 		return NVME_LOG_ERROR_LEN;
 	case NVME_LID_EFFECTS:
-		nvme_log_effects(page, !c->subsystem);
+		nvme_log_effects(page, !c->subsystem, c->subsystem && subsystem_spoils(c->subsystem));
 		return NVME_LOG_EFFECTS_LEN;
 	}
 	if (!c->subsystem)

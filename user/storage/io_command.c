@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * I/O commands: what is checked of them, and their way through the backend. conn_command.c calls io_check() when the
- * header is there, io_run() when the data are whole, and the reactor command_io_done() when an SQE has completed. What
- * always holds: a command whose io has a ring is known to the reactor by its slot, and gives it back before it is
- * answered.
+ * header is there, io_run() when the data are whole, and the reactor command_io_done() when an SQE has completed.
+ *
+ * A command is a row of backend operations: one for Read, Write and the like, several for Compare, Verify, Copy and
+ * Dataset Management. io_steps.c says which comes next; here they are run. Each holds its blocks (range_lock.h) while
+ * it is under way; what a command needs besides, a slot and scratch, it has before. So whoever holds blocks can finish.
  */
 #include <errno.h>
 
+#include "base/util.h"
+#include "storage/io_steps.h"
 #include "storage/reactor.h"
+
+/* Bytes that a command may work off without the ring, before others have their turn. */
+#define TURN_BYTES (1u << 20)
 
 /* ---- checks ---- */
 
@@ -30,15 +37,26 @@ uint16_t io_check(struct conn *c, struct command *cmd)
 	switch (cmd->sqe.opcode) {
 	case NVME_IO_READ:
 	case NVME_IO_WRITE:
+	case NVME_IO_COMPARE:
 		status = find_namespace(c, cmd);
 		return status ? status : nvme_rw_check_data(&cmd->sqe, &cmd->ns->space, &cmd->transfer, &cmd->extent);
 	case NVME_IO_WRITE_ZEROES:
+	case NVME_IO_VERIFY:
 		status = find_namespace(c, cmd);
+		return status ? status : nvme_rw_check(&cmd->sqe, &cmd->ns->space, &cmd->extent);
+	case NVME_IO_WRITE_UNCOR:
+		status = find_namespace(c, cmd);
+		if (!status && !cmd->ns->backend->spoils)
+			return NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 		return status ? status : nvme_rw_check(&cmd->sqe, &cmd->ns->space, &cmd->extent);
 	case NVME_IO_DSM:
 		if (cmd->transfer.len < nvme_dsm_ranges(&cmd->sqe) * sizeof(struct nvme_dsm_range))
 			return NVME_ST_SGL_DATA_LEN | NVME_STATUS_DNR;
 		return find_namespace(c, cmd);
+	case NVME_IO_COPY:
+		status = find_namespace(c, cmd);
+		return status ? status
+			      : nvme_copy_check(&cmd->sqe, &cmd->ns->space, cmd->transfer.len, &cmd->walk.n_ranges);
 	case NVME_IO_FLUSH:
 		return find_namespace(c, cmd);
 	default:
@@ -48,164 +66,166 @@ uint16_t io_check(struct conn *c, struct command *cmd)
 
 /* ---- place for data ---- */
 
-static void io_prepare(struct command *cmd, enum backend_op op)
-{
-	cmd->io = (struct backend_io){
-		.op = op,
-		.offset = cmd->extent.offset,
-		.len = cmd->extent.len,
-		.buffer_index = -1,
-	};
-}
-
 bool io_borrow(struct command *cmd, enum backend_op op)
 {
 	struct backend *b = cmd->ns->backend;
 
-	io_prepare(cmd, op);
 	/* A digest is sent after the data it was made over: those must not change meanwhile. */
 	if (!b->ops->lend || (op == BACKEND_READ && cmd->conn->tx_framing.ddgst && !b->stable))
 		return false;
+	io_prepare(cmd, op, cmd->extent.offset, cmd->extent.len, NULL);
 	b->ops->lend(b, &cmd->io);
 	cmd->io.lent = true;
 	cmd->data = cmd->io.data;
 	return true;
 }
 
-/* ---- I/O ---- */
+/* ---- blocks ---- */
 
-static void io_finish(struct command *cmd, int ret)
+static void granted(struct range_hold *hold, void *by)
 {
-	command_reply(cmd, ret ? backend_status(cmd->io.op, -ret) : NVME_ST_SUCCESS);
+	struct command *cmd = (struct command *)((char *)hold - offsetof(struct command, hold));
+
+	reactor_grant(cmd->conn->reactor, cmd, by);
 }
 
-static const struct nvme_dsm_range *dsm_range(const struct command *cmd, uint32_t i)
+/* The blocks of cmd->io; false: they will be granted. */
+static bool hold_blocks(struct command *cmd)
 {
-	return (const struct nvme_dsm_range *)cmd->data + i;
-}
+	const struct namespace *ns = cmd->ns;
+	bool reads = cmd->io.op == BACKEND_READ && !cmd->hold_exclusive;
 
-/* The next range of Dataset Management that is not empty, as cmd->io; false: there is none. */
-static bool dsm_next(struct command *cmd)
-{
-	struct nvme_extent extent;
-
-	while (cmd->dsm_next < nvme_dsm_ranges(&cmd->sqe)) {
-		nvme_dsm_check(dsm_range(cmd, cmd->dsm_next++), &cmd->ns->space, &extent);
-		if (!extent.len)
-			continue;
-		cmd->extent = extent;
-		io_prepare(cmd, BACKEND_DEALLOCATE);
+	if (cmd->is_holding || !ns->backend->locks || cmd->io.op == BACKEND_FLUSH)
 		return true;
-	}
-	return false;
+	/* Compare keeps all of its blocks until it has its answer. */
+	if (cmd->hold_whole)
+		range_hold_set(&cmd->hold, cmd->extent.offset, cmd->extent.len, !reads);
+	else
+		range_hold_set(&cmd->hold, cmd->io.offset, cmd->io.len, !reads);
+	cmd->hold.granted = granted;
+	cmd->is_holding = true;
+	/* Before it can be granted: its connection stays until then. */
+	cmd->state = COMMAND_LOCKED;
+	cmd->conn->backend_ios++;
+	if (!range_lock(ns->backend->locks, &cmd->hold, cmd->conn->reactor))
+		return false;
+	cmd->conn->backend_ios--;
+	return true;
 }
 
-static uint16_t dsm_check(const struct command *cmd)
+static void give_blocks(struct command *cmd)
 {
-	struct nvme_extent extent;
-	uint16_t status = 0;
-	uint32_t i;
-
-	for (i = 0; i < nvme_dsm_ranges(&cmd->sqe) && !status; i++)
-		status = nvme_dsm_check(dsm_range(cmd, i), &cmd->ns->space, &extent);
-	return status;
+	if (!cmd->is_holding)
+		return;
+	cmd->is_holding = false;
+	range_unlock(cmd->ns->backend->locks, &cmd->hold, cmd->conn->reactor);
 }
 
-/* What start() or resume() answered. */
-static void io_step(struct command *cmd, int ret)
-{
-	struct conn *c = cmd->conn;
+/* ---- running ---- */
 
-	while (ret != BACKEND_PENDING) {
-		if (cmd->io.ring)
-			reactor_io_give(c->reactor, cmd);
-		if (ret || cmd->sqe.opcode != NVME_IO_DSM || !dsm_next(cmd)) {
-			io_finish(cmd, ret);
-			return;
-		}
-		if (cmd->ns->backend->ops->resume && !reactor_io_take(c->reactor, cmd)) {
-			io_finish(cmd, -EAGAIN);
-			return;
-		}
-		ret = cmd->ns->backend->ops->start(cmd->ns->backend, &cmd->io);
-	}
+static void finish(struct command *cmd, int ret)
+{
+	uint16_t status = ret ? backend_status(cmd->io.op, -ret) : cmd->status;
+
+	give_blocks(cmd);
+	if (cmd->io.ring)
+		reactor_io_give(cmd->conn->reactor, cmd);
+	buf_give(&cmd->conn->reactor->pool, cmd->scratch);
+	cmd->scratch = NULL;
+	if (cmd->fused)
+		fused_finish(cmd, status);
+	else
+		command_reply(cmd, status);
+}
+
+/* Others have their turn: the rest when the ring comes back. */
+static void yield(struct command *cmd)
+{
+	struct io_uring_sqe *sqe = ring_sqe(cmd->io.ring);
+
+	io_uring_prep_nop(sqe);
+	ring_push(sqe, cmd->io.token);
+	cmd->turn_bytes = 0;
+	cmd->is_yielding = true;
 	cmd->state = COMMAND_BACKEND;
 }
 
-/* cmd->io is set: goes to the backend; false: no I/O slot is free. */
-static bool io_start(struct command *cmd)
+/* What start() or resume() answered; true: the operation is done. */
+static bool operation_done(struct command *cmd, int ret)
+{
+	if (ret == BACKEND_PENDING) {
+		cmd->state = COMMAND_BACKEND;
+		return false;
+	}
+	if (!cmd->hold_whole)
+		give_blocks(cmd);
+	if (ret)
+		finish(cmd, ret);
+	return !ret;
+}
+
+static bool start(struct command *cmd)
 {
 	struct backend *b = cmd->ns->backend;
 
-	/* Only a backend that may stay pending needs a slot. */
-	if (b->ops->resume && !reactor_io_take(cmd->conn->reactor, cmd))
-		return false;
-	io_step(cmd, b->ops->start(b, &cmd->io));
-	return true;
+	cmd->turn_bytes += min(cmd->io.len, (uint64_t)TURN_BYTES);
+	return operation_done(cmd, b->ops->start(b, &cmd->io));
+}
+
+/* The operations that are left, as far as they go now. */
+static void proceed(struct command *cmd)
+{
+	while (io_next(cmd)) {
+		if (cmd->conn->state == CONN_CLOSING) {
+			finish(cmd, -ECANCELED); /* nobody waits for its answer */
+			return;
+		}
+		if (!hold_blocks(cmd) || !start(cmd))
+			return;
+		if (cmd->turn_bytes >= TURN_BYTES && cmd->io.ring) {
+			yield(cmd);
+			return;
+		}
+	}
+	finish(cmd, 0);
+}
+
+void io_granted(struct command *cmd)
+{
+	cmd->conn->backend_ios--;
+	conn_mark(cmd->conn);
+	if (cmd->conn->state == CONN_CLOSING)
+		finish(cmd, -ECANCELED);
+	else if (start(cmd))
+		proceed(cmd);
 }
 
 void command_io_done(struct command *cmd, int32_t result)
 {
 	struct backend *b = cmd->ns->backend;
+	bool was_yielding = cmd->is_yielding;
 
-	io_step(cmd, b->ops->resume(b, &cmd->io, result));
-}
-
-static bool run_read(struct command *cmd)
-{
-	if (!cmd->data && !command_place(cmd, BACKEND_READ))
-		return false;
-	if (cmd->io.lent) {
-		command_reply(cmd, NVME_ST_SUCCESS);
-		return true;
-	}
-	cmd->io.data = cmd->data;
-	return io_start(cmd);
-}
-
-static bool run_write(struct command *cmd)
-{
-	if (!cmd->io.lent) {
-		io_prepare(cmd, BACKEND_WRITE);
-		cmd->io.data = cmd->data;
-	}
-	cmd->io.fua = le16toh(((struct nvme_rw_sqe *)&cmd->sqe)->control) & NVME_RW_FUA;
-	return io_start(cmd);
-}
-
-static bool run_dsm(struct command *cmd)
-{
-	uint16_t status = dsm_check(cmd);
-
-	/* Other attributes are hints; so is deallocation, but this one can be of use. */
-	if (status || !nvme_dsm_deallocates(&cmd->sqe) || !dsm_next(cmd)) {
-		command_reply(cmd, status);
-		return true;
-	}
-	if (io_start(cmd))
-		return true;
-	cmd->dsm_next--; /* the same range again */
-	return false;
+	cmd->is_yielding = false;
+	if (was_yielding || operation_done(cmd, b->ops->resume(b, &cmd->io, result)))
+		proceed(cmd);
 }
 
 bool io_run(struct command *cmd)
 {
-	uint16_t control = le16toh(((struct nvme_rw_sqe *)&cmd->sqe)->control);
+	struct reactor *r = cmd->conn->reactor;
+	bool several = io_several(cmd);
 
-	switch (cmd->sqe.opcode) {
-	case NVME_IO_READ:
-		return run_read(cmd);
-	case NVME_IO_WRITE:
-		return run_write(cmd);
-	case NVME_IO_WRITE_ZEROES:
-		io_prepare(cmd, BACKEND_ZERO);
-		cmd->io.fua = control & NVME_RW_FUA;
-		cmd->io.deallocate = control & NVME_RW_DEAC;
-		return io_start(cmd);
-	case NVME_IO_DSM:
-		return run_dsm(cmd);
-	default: /* Flush: io_check() lets nothing else through */
-		io_prepare(cmd, BACKEND_FLUSH);
-		return io_start(cmd);
+	if (cmd->sqe.opcode == NVME_IO_READ && !cmd->data && !command_place(cmd, BACKEND_READ))
+		return false;
+	if (io_answered(cmd)) {
+		command_reply(cmd, cmd->status);
+		return true;
 	}
+	if (io_scratch(cmd) && !cmd->scratch && !(cmd->scratch = buf_take_scratch(&r->pool)))
+		return false;
+	/* One operation that never stays pending needs no slot. */
+	if ((several || cmd->ns->backend->ops->resume) && !reactor_io_take(r, cmd))
+		return false;
+	proceed(cmd);
+	return true;
 }

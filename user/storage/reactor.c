@@ -38,8 +38,6 @@ bool reactor_io_take(struct reactor *r, struct command *cmd)
 	cmd->io.ring = &r->ring;
 	cmd->io.token = (struct token){.op = REACTOR_OP_IO, .slot = slot, .gen = ++r->io_gens[slot]};
 	cmd->io.file = &r->namespaces[cmd->ns->index].file;
-	if (r->pool_registered && cmd->buffer)
-		cmd->io.buffer_index = 0;
 	cmd->conn->backend_ios++;
 	return true;
 }
@@ -49,6 +47,7 @@ void reactor_io_give(struct reactor *r, struct command *cmd)
 	r->ios[cmd->io_slot] = NULL;
 	r->free_ios[r->n_free_ios++] = cmd->io_slot;
 	cmd->io.ring = NULL;
+	r->pool.given = true; /* somebody may wait for it */
 	cmd->conn->backend_ios--;
 	conn_mark(cmd->conn);
 }
@@ -118,6 +117,37 @@ void reactor_retire(struct reactor *r)
 	pthread_mutex_lock(&r->target->mutex);
 	pthread_cond_broadcast(&r->target->changed);
 	pthread_mutex_unlock(&r->target->mutex);
+}
+
+/* ---- commands that have their blocks now ---- */
+
+static void run_grant(struct reactor *r, struct reactor_call *call)
+{
+	io_granted((struct command *)((char *)call - offsetof(struct command, grant)));
+}
+
+void reactor_grant(struct reactor *r, struct command *cmd, struct reactor *by)
+{
+	if (r != by) {
+		cmd->grant.run = run_grant;
+		reactor_post(r, &cmd->grant);
+		return;
+	}
+	cmd->next = NULL;
+	*r->granted.tail = cmd;
+	r->granted.tail = &cmd->next;
+}
+
+static void run_granted(struct reactor *r)
+{
+	struct command *cmd;
+
+	while ((cmd = r->granted.head)) {
+		r->granted.head = cmd->next;
+		if (!cmd->next)
+			r->granted.tail = &r->granted.head;
+		io_granted(cmd);
+	}
 }
 
 /* ---- completions ---- */
@@ -308,6 +338,7 @@ static void settle(struct reactor *r)
 
 	do {
 		r->pool.given = false;
+		run_granted(r);
 		retry_waiting(r);
 		if (r->blocked)
 			retry_blocked(r);
@@ -318,7 +349,7 @@ static void settle(struct reactor *r)
 			conn_settle(c);
 		}
 		/* A connection that went has left buffers to those that wait. */
-	} while (r->pool.given && (r->waiting || r->blocked));
+	} while ((r->pool.given && (r->waiting || r->blocked)) || r->granted.head);
 }
 
 /*
@@ -433,6 +464,7 @@ static void tables_init(struct reactor *r)
 		r->free_ios[i] = REACTOR_MAX_IOS - 1 - i;
 	r->n_free_conns = REACTOR_MAX_CONNS;
 	r->n_free_ios = REACTOR_MAX_IOS;
+	r->granted.tail = &r->granted.head;
 	r->waiting_tail = &r->waiting;
 }
 

@@ -79,6 +79,8 @@ static inline const struct subsystem_state *subsystem_now(const struct subsystem
 
 /* NULL: there is no such namespace. */
 const struct namespace *subsystem_namespace(const struct subsystem *s, uint32_t nsid);
+/* Whether some namespace takes Write Uncorrectable. */
+bool subsystem_spoils(const struct subsystem *s);
 bool subsystem_admits(const struct subsystem *s, const char *hostnqn);
 /* NULL: nothing of this name is exported. Any thread. */
 struct subsystem *target_subsystem(const struct target *t, const char *nqn);
@@ -111,12 +113,6 @@ struct portal {
 	socklen_t address_len;
 };
 
-/* Work for a reactor's thread from another one; the caller's until run() is called. */
-struct reactor_call {
-	struct reactor_call *next;
-	void (*run)(struct reactor *r, struct reactor_call *call);
-};
-
 /* A namespace that went while this reactor had commands of it. */
 struct retiring {
 	struct retiring *next;
@@ -130,6 +126,10 @@ struct reactor_namespace {
 	struct io_stats stats;
 };
 
+struct command_list {
+	struct command *head, **tail;
+};
+
 struct reactor {
 	struct target *target;
 	unsigned int index;
@@ -140,7 +140,7 @@ struct reactor {
 	struct error error; /* why it did not start */
 	int wake_fd;	    /* eventfd: stop, or connections of dead controllers */
 	uint64_t wake_value;
-	struct reactor_call *calls; /* atomic stack: the latest first */
+	struct reactor_call *calls;	   /* atomic stack: the latest first */
 	int listeners[TARGET_MAX_PORTALS]; /* -1: none */
 	struct ring_file listener_files[TARGET_MAX_PORTALS];
 
@@ -155,12 +155,12 @@ struct reactor {
 	struct buffer_pool pool;
 	bool pool_registered; /* with the ring, as buffer 0 */
 	bool pool_tried;
-	uint64_t now_ns;      /* of this turn */
-	uint64_t tick_ns;     /* when timeouts were last looked at */
-	uint64_t busy_ns;     /* end of the last turn that had work */
-	uint64_t gap_ns;      /* usual time from one turn with work to the next */
+	uint64_t now_ns;  /* of this turn */
+	uint64_t tick_ns; /* when timeouts were last looked at */
+	uint64_t busy_ns; /* end of the last turn that had work */
+	uint64_t gap_ns;  /* usual time from one turn with work to the next */
 	bool stopping;
-	uint32_t listeners_off; /* bit n: portal n accepts again at the next tick */
+	uint32_t listeners_off;		      /* bit n: portal n accepts again at the next tick */
 	struct reactor_namespace *namespaces; /* REACTOR_MAX_SPACES, by index; untouched ones cost no memory */
 	struct retiring *retiring;
 
@@ -177,6 +177,9 @@ struct reactor {
 	uint16_t free_ios[REACTOR_MAX_IOS];
 	unsigned int n_free_ios;
 	struct conn *waiting, **waiting_tail; /* with commands that wait for a data buffer or an I/O slot, in turn */
+	unsigned int n_fused;			 /* first halves of fused commands under way */
+
+	struct command_list granted; /* by this thread: have their blocks, and go on at the end of the turn */
 
 	/* Statistics: written here, read by anyone. */
 	uint64_t turns, sleeps, no_buffer, connections, cpu_ns;
@@ -190,9 +193,9 @@ struct target {
 	struct portal portals[TARGET_MAX_PORTALS];
 	unsigned int n_portals;
 	struct subsystem *subsystems[TARGET_MAX_SUBSYSTEMS];
-	unsigned int n_subsystems; /* atomic; only grows */
-	bool write_cache;	   /* atomic: of any backend so far */
-	uint64_t generation;	   /* atomic: of what discovery tells */
+	unsigned int n_subsystems;	 /* atomic; only grows */
+	bool write_cache;		 /* atomic: of any backend so far */
+	uint64_t generation;		 /* atomic: of what discovery tells */
 	struct storage_version *version; /* in force; under `changing` */
 	struct reactor *reactors[TARGET_MAX_REACTORS];
 	unsigned int n_reactors;
@@ -203,7 +206,7 @@ struct target {
 	pthread_mutex_t changing;
 	uint64_t spaces[REACTOR_MAX_SPACES / 64]; /* indices in use; under `changing`, or atomic when given back */
 
-	pthread_mutex_t mutex; /* of all below */
+	pthread_mutex_t mutex;	/* of all below */
 	pthread_cond_t changed; /* a reactor has run its call of a change, or let go of a namespace */
 	pthread_cond_t started;
 	unsigned int n_started;
@@ -231,6 +234,9 @@ void reactor_namespace_add(struct reactor *r, const struct namespace *ns);
 void reactor_namespace_remove(struct reactor *r, const struct namespace *ns);
 /* On the reactor's thread: lets go of namespaces that went and are no longer used here. */
 void reactor_retire(struct reactor *r);
+
+/* Any thread: cmd of reactor r has its blocks. `by`: the reactor of the calling thread. */
+void reactor_grant(struct reactor *r, struct command *cmd, struct reactor *by);
 
 /* Binds an I/O slot and fills the ring's part of cmd->io; false: all are in use. */
 bool reactor_io_take(struct reactor *r, struct command *cmd);

@@ -306,11 +306,11 @@ static void forget_in(struct conn *conn)
 	conn->last_ns = NULL;
 	for (i = 0; i < conn->n_commands; i++) {
 		struct command *cmd = conn_command(conn, i);
-		bool waits =
-			cmd->state == COMMAND_CAPSULE || cmd->state == COMMAND_WAITING || cmd->state == COMMAND_H2C;
+		bool waits = cmd->state == COMMAND_CAPSULE || cmd->state == COMMAND_WAITING ||
+			     cmd->state == COMMAND_H2C || cmd->state == COMMAND_FUSED;
 
 		if (waits && cmd->ns && cmd->ns->gone && !cmd->status)
-			cmd->status = NVME_ST_INVALID_NS | NVME_STATUS_DNR;
+			command_fail(cmd, NVME_ST_INVALID_NS | NVME_STATUS_DNR);
 	}
 }
 
