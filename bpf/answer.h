@@ -106,6 +106,7 @@ static __always_inline __u32 piece_sum(struct answer *a, __u32 at, __u32 length,
 
 	if (length <= at)
 		return sum;
+	barrier_var(piece); /* or clang compares `length`, and kernel 6.1 does not know that they are the same */
 	if (piece > SUM_BYTES)
 		piece = SUM_BYTES;
 	return bpf_csum_diff(NULL, 0, (__be32 *)(a->body.bytes + at), piece, sum);
@@ -167,7 +168,7 @@ static __always_inline __u32 answer_icmp(struct __sk_buff *ctx, const struct pkt
 
 	if (total > most)
 		total = most;
-	if (!total || bpf_skb_load_bytes(ctx, ETHERNET_BYTES, a->body.quote, total))
+	if (frame_load_some(ctx, SLUICE_HOOK_TC_INGRESS, ETHERNET_BYTES, a->body.quote, total, QUOTE6_MAX))
 		return 0;
 	__builtin_memset(a->body.quote + total, 0, 3);
 	__builtin_memset(icmp, 0, sizeof(*icmp));

@@ -143,7 +143,7 @@ static __always_inline int segment_sum(struct xdp_md *ctx, const struct segment 
 	if (left >= SUM_CHUNK)
 		return -1;
 	__builtin_memset(chunk, 0, sizeof(chunk));
-	if (left && bpf_xdp_load_bytes(ctx, s->at + offset, chunk, left))
+	if (left && frame_load_some(ctx, SLUICE_HOOK_XDP, s->at + offset, chunk, left, SUM_CHUNK - 1))
 		return -1;
 	sum = bpf_csum_diff(NULL, 0, chunk, SUM_CHUNK, sum);
 	return sum < 0 ? -1 : sum_fold(sum);

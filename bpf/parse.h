@@ -74,6 +74,18 @@ static __always_inline int frame_load(void *ctx, enum sluice_hook hook, __u32 of
 }
 
 /*
+ * From 1 to `most` bytes; any other `size` is an error. Kernel 6.1 learns nothing from "not 0" and refuses "invalid zero-sized
+ * read": so what it sees is one less, compared, and 1 added again.
+ */
+static __always_inline int frame_load_some(void *ctx, enum sluice_hook hook, __u32 offset, void *to, __u32 size, __u32 most)
+{
+	__u32 less = size - 1;
+
+	barrier_var(less);
+	return less >= most ? -1 : frame_load(ctx, hook, offset, to, less + 1);
+}
+
+/*
  * The next `size` bytes, which the cursor then has passed; NULL when they are not there. The barrier keeps the sum in
  * its own register: clang 19 turns a run of such checks into arithmetic on the end of the packet, which kernel 6.18 refuses
  * ("pointer arithmetic on pkt_end prohibited").
@@ -155,7 +167,7 @@ static __always_inline int check_options(void *ctx, enum sluice_hook hook, __u32
 	__u8 option[IP4_OPTIONS_MAX + 1] = {}; /* the last byte ends a list whose last option has no room for a length */
 	__u32 at = 0;
 
-	if (!size || size > IP4_OPTIONS_MAX || frame_load(ctx, hook, offset, option, size))
+	if (frame_load_some(ctx, hook, offset, option, size, IP4_OPTIONS_MAX))
 		return SLUICE_R_SHORT;
 	for (int i = 0; i < IP4_OPTIONS_MAX; i++) {
 		asm volatile("%0 ^= %1; %0 ^= %1" : "+r"(at) : "r"(size)); /* one state a round, not one a way to it */

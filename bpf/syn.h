@@ -156,7 +156,7 @@ static __always_inline __u32 syn_read(void *ctx, enum sluice_hook hook, const st
 	options = d->asked.doff * 4 - sizeof(d->asked);
 	if (options > TCP_OPTIONS_MAX)
 		return 0;
-	if (options && frame_load(ctx, hook, at + sizeof(d->asked), d->asked_options, options))
+	if (options && frame_load_some(ctx, hook, at + sizeof(d->asked), d->asked_options, options, TCP_OPTIONS_MAX))
 		return 0;
 	if (pkt->tuple.version == 4) {
 		d->ip4.version = 4;
@@ -347,6 +347,7 @@ static __always_inline bool syn_answer(void *ctx, enum sluice_hook hook, struct 
 	if (!a || !d)
 		return false;
 	bytes = syn_read(ctx, hook, pkt, d);
+	barrier_var(bytes); /* so that both bounds are compared: kernel 6.1 wants to see the lower one */
 	if (bytes < sizeof(d->asked) || bytes > sizeof(d->asked) + TCP_OPTIONS_MAX)
 		return false;
 	if (hook == SLUICE_HOOK_XDP ? !syn_link(ctx, d) : !answer_ethernet(ctx, pkt, a))

@@ -99,10 +99,14 @@ static __always_inline __u32 forget(__u32 x, __u32 anything)
 /* Number of the lowest unit of a mask that is not empty. */
 static __always_inline __u32 mask_first(__u32 mask)
 {
-	__u32 bit = mask & -mask;
+	__u32 bit = mask & -mask, number;
 
-	return !is_zero(bit & 0xff00) << 3 | !is_zero(bit & 0xf0f0) << 2 | !is_zero(bit & 0xcccc) << 1 |
-	       !is_zero(bit & 0xaaaa);
+	number = !is_zero(bit & 0xff00) << 3 | !is_zero(bit & 0xf0f0) << 2 | !is_zero(bit & 0xcccc) << 1 |
+		 !is_zero(bit & 0xaaaa);
+	barrier_var(number); /* before kernel 6.10, `|` of two unknowns is unknown in all 64 bits: bounded here, ... */
+	number &= 15;
+	barrier_var(number); /* ... and compared, by who asked, with "less" and not with "is not 15" */
+	return number;
 }
 
 /* Units whose tag is `wanted` in the bits of `care`. */
@@ -136,6 +140,7 @@ static __always_inline struct flow_ref flow_ref(struct sluice_flow_bucket *b, __
 {
 	struct flow_ref none = {};
 
+	barrier_var(unit); /* as in mask_first(): "less than 15" bounds it for kernel 6.1, "is not 15" would not */
 	if (unit >= SLUICE_FLOW_UNITS)
 		return none;
 	return (struct flow_ref){&b->unit[unit].flow, b, unit};

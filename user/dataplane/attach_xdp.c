@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The XDP hook of an interface, through libxdp: its dispatcher where the kernel allows one, so that others can share
- * the interface; a single program where not, which libxdp finds out by itself. Called by interfaces.c. What is somebody
- * else's is never replaced.
+ * the interface; a single program where not, which libxdp finds out by itself, but for one case (attach_alone()). Called by
+ * interfaces.c. What is somebody else's is never replaced.
  *
  * The first attach loads the program, later ones use the pinned one.
  */
@@ -131,6 +131,44 @@ static int attach_fresh(struct dataplane *dp, uint32_t ifindex, enum xdp_attach_
 	return pin_program(dp, xdp_program__fd(program), xdp_program__xdp_frags_support(program), err);
 }
 
+static int attach_single(int fd, uint32_t ifindex, enum xdp_attach_mode mode, struct error *err)
+{
+	__u32 flags = XDP_FLAGS_UPDATE_IF_NOEXIST | (mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	int r = bpf_xdp_attach((int)ifindex, fd, flags, NULL);
+
+	return r ? error_system(err, -r, "attach") : 0;
+}
+
+/*
+ * The one case: kernels from 6.13, and older ones that took the change over (Debian's 6.12), let a program that moves the ends of a
+ * packet take only the place of a function that does so too, and the functions of libxdp's dispatcher do from 1.5.5 on. An older
+ * libxdp finds the kernel fit for its dispatcher and then fails with EINVAL.
+ */
+static int attach_alone(struct dataplane *dp, uint32_t ifindex, enum xdp_attach_mode mode, struct error *err)
+{
+	_cleanup_(object_closep) struct sluice_bpf *skel = NULL;
+	int r = object_open(dp->root, flow_table_shape(dp), err, &skel), fd;
+
+	if (r)
+		return r;
+	bpf_program__set_autoload(skel->progs.sluice_xdp, true);
+	bpf_program__set_flags(skel->progs.sluice_xdp, BPF_F_XDP_HAS_FRAGS);
+	r = sluice_bpf__load(skel);
+	if (r)
+		return error_system(err, -r, "%s: the kernel refused it as the only program", PROGRAM_XDP);
+	fd = bpf_program__fd(skel->progs.sluice_xdp);
+	r = attach_single(fd, ifindex, mode, err);
+	return r ? r : pin_program(dp, fd, true, err);
+}
+
+static bool loaded_alone(int fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 length = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &length) && info.type == BPF_PROG_TYPE_XDP;
+}
+
 static int attach_pinned(int fd, uint32_t ifindex, enum xdp_attach_mode mode, struct error *err)
 {
 	_cleanup_(program_closep) struct xdp_program *program = xdp_program__from_fd(fd);
@@ -148,8 +186,16 @@ static int attach_pinned(int fd, uint32_t ifindex, enum xdp_attach_mode mode, st
 static int attach_in_mode(struct dataplane *dp, uint32_t ifindex, enum xdp_attach_mode mode, struct error *err)
 {
 	_cleanup_close_ int fd = program_get(dp, PROGRAM_XDP);
+	struct error alone = {};
+	int r;
 
-	return fd >= 0 ? attach_pinned(fd, ifindex, mode, err) : attach_fresh(dp, ifindex, mode, err);
+	if (fd >= 0)
+		return loaded_alone(fd) ? attach_single(fd, ifindex, mode, err) : attach_pinned(fd, ifindex, mode, err);
+	r = attach_fresh(dp, ifindex, mode, err);
+	if (r != -EINVAL || attach_alone(dp, ifindex, mode, &alone))
+		return r;
+	log_info(PROGRAM_XDP, "libxdp's dispatcher does not take it on this kernel (libxdp before 1.5.5): attached alone");
+	return 0;
 }
 
 /* An apply that died between attach and pin left our program on the interface only: it is pinned now. */
