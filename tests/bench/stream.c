@@ -179,7 +179,7 @@ static void collect(struct end *e)
 	if (e->shape->spin_us) {
 		until = time_now_ns() + e->shape->spin_us * 1000ull;
 		while (!ring_pending(&e->ring) && time_now_ns() < until)
-			;
+			cpu_relax();
 		if (ring_pending(&e->ring)) {
 			ring_poll(&e->ring);
 			return;

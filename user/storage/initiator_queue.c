@@ -237,22 +237,35 @@ static int dispatch(struct initiator_queue *q)
 	return 0;
 }
 
+/* Whether a completion comes while it may be waited for without sleeping: looks in memory, and asks the kernel nothing. */
+static bool spin(struct initiator_queue *q)
+{
+	uint64_t until = time_now_ns() + q->spin_ns;
+
+	while (!ring_pending(&q->ring)) {
+		if (time_now_ns() > until)
+			return false;
+		cpu_relax();
+	}
+	return true;
+}
+
 /* Submits, and spins and sleeps until there is a completion. */
 static int submit_and_wait(struct initiator_queue *q, bool wait)
 {
-	uint64_t until;
 	int r;
 
 	q->info.waits++;
-	if (!wait || !q->spin_ns)
-		return wait ? ring_wait(&q->ring, -1) : ring_poll(&q->ring);
-	until = time_now_ns() + q->spin_ns;
-	do {
+	if (!wait)
+		return ring_poll(&q->ring);
+	if (!q->spin_ns)
+		return ring_wait(&q->ring, -1);
+	if (ring_queued(&q->ring)) {
 		r = ring_poll(&q->ring);
 		if (r || io_uring_cq_ready(&q->ring.uring))
 			return r;
-	} while (time_now_ns() < until);
-	return ring_wait(&q->ring, -1);
+	}
+	return spin(q) ? ring_poll(&q->ring) : ring_wait(&q->ring, -1);
 }
 
 int initiator_queue_poll(struct initiator_queue *q, bool wait, struct error *err)

@@ -365,11 +365,7 @@ static bool spin(struct reactor *r)
 	while (!ring_pending(&r->ring)) {
 		if (time_now_ns() - r->busy_ns > limit_ns)
 			return false;
-#if defined(__x86_64__)
-		__builtin_ia32_pause();
-#elif defined(__aarch64__)
-		__asm__ volatile("yield");
-#endif
+		cpu_relax();
 	}
 	return true;
 }
