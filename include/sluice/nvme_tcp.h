@@ -234,6 +234,8 @@ enum nvme_fctype {
 #define NVME_STATUS_DNR		(1 << 14)	/* do not retry */
 #define NVME_STATUS_MORE	(1 << 13)	/* more in the error log */
 #define NVME_STATUS_CODE	0x7ff		/* SCT and SC alone */
+#define NVME_STATUS_SCT		0x700
+#define NVME_STATUS_SCT_MEDIA	0x200		/* media and data integrity errors */
 
 enum nvme_status {
 	NVME_ST_SUCCESS			= 0x000,
@@ -393,11 +395,13 @@ struct nvme_auth_sqe {
 #define NVME_PROP_CC	0x14	/* 4 bytes */
 #define NVME_PROP_CSTS	0x1c	/* 4 bytes */
 #define NVME_PROP_NSSR	0x20	/* 4 bytes */
+#define NVME_PROP_CRTO	0x68	/* 4 bytes */
 
 #define NVME_CAP_MQES(cap)	((cap) & 0xffff)		/* queue entries, 0-based */
 #define NVME_CAP_CQR		(1ULL << 16)
 #define NVME_CAP_TO(cap)	(((cap) >> 24) & 0xff)		/* ready timeout in 500 ms */
 #define NVME_CAP_CSS_NVM	(1ULL << 37)
+#define NVME_CAP_CRWMS		(1ULL << 59)			/* ready means that media are, too */
 
 #define NVME_VS_1_3		0x00010300
 #define NVME_VS_1_4		0x00010400
@@ -426,6 +430,14 @@ enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_CSI_CTRL	= 0x06,
 	NVME_CNS_CSI_ACTIVE_NS	= 0x07,
 	NVME_CNS_NS_INDEP	= 0x08,
+	NVME_CNS_ALLOCATED_NS	= 0x10,
+	NVME_CNS_NS_ALLOCATED	= 0x11,
+	NVME_CNS_NS_CTRLS	= 0x12,
+	NVME_CNS_CTRLS		= 0x13,
+	NVME_CNS_PRIMARY	= 0x14,
+	NVME_CNS_SECONDARY	= 0x15,
+	NVME_CNS_CSI_ALLOCATED_NS = 0x1a,
+	NVME_CNS_CSI_NS_ALLOCATED = 0x1b,
 	NVME_CNS_COMMAND_SETS	= 0x1c,
 };
 
@@ -439,6 +451,7 @@ enum nvme_lid {		/* Get Log Page cdw10 bits 7:0 */
 	NVME_LID_CHANGED_NS	= 0x04,
 	NVME_LID_EFFECTS	= 0x05,
 	NVME_LID_ANA		= 0x0c,
+	NVME_LID_FEATURES	= 0x12,
 	NVME_LID_DISCOVERY	= 0x70,
 };
 
@@ -451,6 +464,7 @@ enum nvme_fid {		/* Get and Set Features cdw10 bits 7:0 */
 	NVME_FID_NUM_QUEUES	= 0x07,
 	NVME_FID_WRITE_ATOMIC	= 0x0a,
 	NVME_FID_ASYNC_EVENT	= 0x0b,
+	NVME_FID_TIMESTAMP	= 0x0e,
 	NVME_FID_KATO		= 0x0f,
 	NVME_FID_HOST_BEHAVIOR	= 0x16,
 	NVME_FID_HOST_ID	= 0x81,

@@ -198,7 +198,7 @@ Test(nvme_fabrics, controller_life)
 
 	nvme_properties_init(&props, 128);
 	cr_expect(NVME_CAP_MQES(property_get(&props, NVME_PROP_CAP, 8, &status)) == 127 && !status);
-	cr_expect(property_get(&props, NVME_PROP_VS, 4, &status) == NVME_VS_1_4 && !status);
+	cr_expect(property_get(&props, NVME_PROP_VS, 4, &status) == NVME_VS_2_0 && !status);
 	cr_expect(property_get(&props, NVME_PROP_CSTS, 4, &status) == 0 && !status);
 	cr_expect(!nvme_properties_ready(&props));
 

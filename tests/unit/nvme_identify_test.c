@@ -99,7 +99,8 @@ Test(nvme_identify, controller_bytes)
 	cr_expect(id[320] == 10);
 	cr_expect(id[512] == 0x66 && id[513] == 0x44);
 	cr_expect(id[514] == 128 && id[516] == 3);
-	cr_expect(id[520] == 0x8d && id[521] == 1, "Compare, Dataset Management, Write Zeroes, Verify, Copy");
+	cr_expect(id[520] == 0xdd && id[521] == 1,
+		  "Compare, Dataset Management, Write Zeroes, Select, Timestamp, Verify, Copy");
 	cr_expect(id[522] == 1 && id[534] == 1, "fused Compare and Write, Copy format 0");
 	cr_expect(id[525] == 5, "volatile cache, no broadcast Flush");
 	cr_expect(id[536] == 1 && id[538] == 0x30);
@@ -121,7 +122,7 @@ Test(nvme_identify, controller_read_back)
 	cr_expect_str_eq(got.subnqn, SUBNQN);
 	cr_expect(strlen(got.serial) == 20);
 	cr_expect(got.cntlid == 7 && got.nn == 3 && got.type == NVME_CNTRLTYPE_IO);
-	cr_expect(got.version == NVME_VS_1_4);
+	cr_expect(got.version == NVME_VS_2_0);
 	cr_expect(got.max_transfer == 131072 && got.in_capsule == 8192 && got.max_cmds == 128);
 	cr_expect(got.write_cache && got.dsm && got.write_zeroes);
 }
@@ -223,7 +224,7 @@ Test(nvme_identify, namespace_inactive_and_nonsense)
 
 Test(nvme_identify, identifiers)
 {
-	__u8 id[NVME_IDENTIFY_LEN], a[16], b[16];
+	__u8 id[NVME_IDENTIFY_LEN], a[16], b[16], eui64[8];
 
 	nvme_ns_uuid(SUBNQN, 1, a);
 	nvme_ns_uuid(SUBNQN, 1, b);
@@ -239,10 +240,13 @@ Test(nvme_identify, identifiers)
 
 	memset(id, 0xee, sizeof(id));
 	nvme_identify_descs(id, &ns1);
-	cr_expect(id[0] == 2 && id[1] == 16 && !memcmp(id + 4, b, 16), "NGUID first");
-	cr_expect(id[20] == 3 && id[21] == 16, "then UUID");
-	cr_expect(id[40] == 4 && id[41] == 1 && id[44] == 0, "then the command set");
-	cr_expect(id[45] == 0 && id[46] == 0, "then the end");
+	nvme_ns_eui64(SUBNQN, 1, eui64);
+	cr_expect((eui64[0] & 3) == 2, "locally administered, no group");
+	cr_expect(id[0] == 1 && id[1] == 8 && !memcmp(id + 4, eui64, 8), "EUI64 first");
+	cr_expect(id[12] == 2 && id[13] == 16 && !memcmp(id + 16, b, 16), "NGUID then");
+	cr_expect(id[32] == 3 && id[33] == 16, "then UUID");
+	cr_expect(id[52] == 4 && id[53] == 1 && id[56] == 0, "then the command set");
+	cr_expect(id[57] == 0 && id[58] == 0, "then the end");
 	cr_expect(nvme_descs_uuid(id, b) == 0);
 	cr_expect_arr_eq(a, b, 16);
 }

@@ -184,7 +184,7 @@ Test(storage_target, logs_and_features)
 		{NVME_FID_WRITE_CACHE, 0, 1},
 		{NVME_FID_ASYNC_EVENT, 0, 0},
 		{NVME_FID_KATO, 0, 0},
-		{NVME_FID_ARBITRATION, NVME_ST_INVALID_FIELD, 0},
+		{NVME_FID_ARBITRATION, 0, 7},
 	};
 	uint64_t value;
 	struct client c;

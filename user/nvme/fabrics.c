@@ -261,8 +261,8 @@ struct nvme_sqe nvme_property_set_make(__u16 cid, const struct nvme_property *pr
 void nvme_properties_init(struct nvme_properties *props, __u32 max_entries)
 {
 	*props = (struct nvme_properties){
-		.cap = (max_entries - 1) | NVME_CAP_CQR | CAP_TO << 24 | NVME_CAP_CSS_NVM,
-		.vs = NVME_VS_1_4,
+		.cap = (max_entries - 1) | NVME_CAP_CQR | CAP_TO << 24 | NVME_CAP_CSS_NVM | NVME_CAP_CRWMS,
+		.vs = NVME_VS_2_0,
 	};
 }
 
@@ -285,6 +285,9 @@ __u16 nvme_properties_get(const struct nvme_properties *props, const struct nvme
 		break;
 	case NVME_PROP_CSTS:
 		value = props->csts;
+		break;
+	case NVME_PROP_CRTO: /* CRWMT; CC.CRIME has no effect */
+		value = CAP_TO;
 		break;
 	default:
 		return DNR(NVME_ST_INVALID_FIELD);

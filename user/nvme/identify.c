@@ -23,6 +23,7 @@
 #define FRMW_ONE_SLOT	((1 << 1) | 1)	/* one slot, read-only */
 #define LPA_EFFECTS	(1 << 1)	/* Commands Supported and Effects log page */
 #define LPA_EXTENDED	(1 << 2)	/* NUMDU and the offset are honoured */
+#define LPA_LISTS	(1 << 5)	/* log pages 00h and 12h */
 #define ONE_ENTRY_SIZE(n) ((n) << 4 | (n))	/* required and maximum entry size, log2 */
 #define VWC_PRESENT	(1 << 0)
 #define VWC_NO_BROADCAST (2 << 1)	/* Flush takes one nsid, not 0xffffffff */
@@ -35,6 +36,7 @@
 #define NSATTR_PROTECTED (1 << 0)
 #define NSTAT_READY	(1 << 0)
 
+#define NIDT_EUI64	1
 #define NIDT_NGUID	2
 #define NIDT_UUID	3
 #define NIDT_CSI	4
@@ -73,6 +75,16 @@ void nvme_ns_nguid(const char *subnqn, __u32 nsid, __u8 ret_nguid[16])
 	ret_nguid[8] = (ret_nguid[8] & ~1) | 2;
 }
 
+void nvme_ns_eui64(const char *subnqn, __u32 nsid, __u8 ret_eui64[8])
+{
+	__u8 hash[SHA256_DIGEST_LENGTH];
+
+	identity("eui64", subnqn, nsid, hash);
+	memcpy(ret_eui64, hash, 8);
+	/* Bytes 0 .. 2 are the OUI: locally administered, not a group. */
+	ret_eui64[0] = (ret_eui64[0] & ~1) | 2;
+}
+
 void nvme_ns_uuid(const char *subnqn, __u32 nsid, __u8 ret_uuid[16])
 {
 	__u8 hash[SHA256_DIGEST_LENGTH];
@@ -104,12 +116,13 @@ static void ctrl_common(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ct
 	memcpy(id->subnqn, ctrl->subnqn, strnlen(ctrl->subnqn, NVME_NQN_MAX));
 	id->mdts = ctrl->max_transfer ? log2_of(ctrl->max_transfer) - NVME_PAGE_SHIFT : 0;
 	id->cntlid = htole16(ctrl->cntlid);
-	id->ver = htole32(NVME_VS_1_4);
+	id->ver = htole32(NVME_VS_2_0);
 	id->oaes = htole32(ctrl->oaes);
 	id->ctratt = htole32(CTRATT_HOSTID);
 	id->cntrltype = ctrl->discovery ? NVME_CNTRLTYPE_DISCOVERY : NVME_CNTRLTYPE_IO;
 	id->aerl = ctrl->events - 1;
-	id->lpa = LPA_EXTENDED | LPA_EFFECTS;
+	id->lpa = LPA_EXTENDED | LPA_EFFECTS | LPA_LISTS;
+	id->elpe = ctrl->errors - 1;
 	id->kas = htole16(ctrl->kas_100ms);
 	id->maxcmd = htole16(ctrl->max_cmds);
 	id->sgls = htole32(NVME_SGLS_SUPPORTED | NVME_SGLS_OFFSET | NVME_SGLS_TRANSPORT);
@@ -126,9 +139,10 @@ static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 	id->cctemp = htole16(373);
 	id->sqes = ONE_ENTRY_SIZE(6);
 	id->cqes = ONE_ENTRY_SIZE(4);
-	id->nn = htole32(ctrl->nn);
+	id->nn = id->mnan = htole32(ctrl->nn);
 	id->oncs = htole16(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY |
-			   NVME_ONCS_COPY | (ctrl->write_uncor ? NVME_ONCS_WRITE_UNCOR : 0));
+			   NVME_ONCS_COPY | NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP |
+			   (ctrl->write_uncor ? NVME_ONCS_WRITE_UNCOR : 0));
 	id->fuses = htole16(NVME_FUSES_COMPARE_WRITE);
 	id->ocfs = htole16(NVME_OCFS_FORMAT_0);
 	/* AWUN, AWUPF and ACWU stay 0, one block: what a namespace gives beyond that, it says itself. */
@@ -180,6 +194,7 @@ void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns)
 	id->nows = blocks_field(ns->max_transfer, ns->block_shift);
 	id->nsattr = ns->readonly ? NSATTR_PROTECTED : 0;
 	nvme_ns_nguid(ns->subnqn, ns->nsid, id->nguid);
+	nvme_ns_eui64(ns->subnqn, ns->nsid, id->eui64);
 	id->lbaf[0].lbads = ns->block_shift;
 }
 
@@ -194,11 +209,13 @@ static __u8 *desc_put(__u8 *at, __u8 type, const void *value, __u8 len)
 void nvme_identify_descs(void *out, const struct nvme_ns_desc *ns)
 {
 	static const __u8 csi_nvm;
-	__u8 nguid[16], uuid[16], *at = out;
+	__u8 eui64[8], nguid[16], uuid[16], *at = out;
 
 	memset(out, 0, NVME_IDENTIFY_LEN);
 	nvme_ns_nguid(ns->subnqn, ns->nsid, nguid);
 	nvme_ns_uuid(ns->subnqn, ns->nsid, uuid);
+	nvme_ns_eui64(ns->subnqn, ns->nsid, eui64);
+	at = desc_put(at, NIDT_EUI64, eui64, sizeof(eui64));
 	at = desc_put(at, NIDT_NGUID, nguid, sizeof(nguid));
 	at = desc_put(at, NIDT_UUID, uuid, sizeof(uuid));
 	desc_put(at, NIDT_CSI, &csi_nvm, sizeof(csi_nvm));

@@ -97,6 +97,8 @@ struct nvme_id_ctrl {
 #define NVME_ONCS_WRITE_UNCOR		(1 << 1)
 #define NVME_ONCS_DSM			(1 << 2)
 #define NVME_ONCS_WRITE_ZEROES		(1 << 3)
+#define NVME_ONCS_SELECT		(1 << 4)	/* Select of Get Features, Save of Set Features */
+#define NVME_ONCS_TIMESTAMP		(1 << 6)
 #define NVME_ONCS_VERIFY		(1 << 7)
 #define NVME_ONCS_COPY			(1 << 8)
 #define NVME_FUSES_COMPARE_WRITE	(1 << 0)
@@ -172,6 +174,7 @@ struct nvme_ctrl_desc {
 	__u16		kas_100ms;
 	__u8		aborts;		/* concurrent Aborts, at least 1 */
 	__u8		events;		/* concurrent Asynchronous Event Requests, at least 1 */
+	__u8		errors;		/* entries of the error log, at least 1 */
 	__u32		oaes;		/* NVME_OAES_* that the target does send */
 	bool		write_cache;	/* Flush matters: some backend has a volatile cache */
 	bool		write_uncor;	/* some namespace takes Write Uncorrectable */
@@ -211,16 +214,18 @@ __u16 nvme_identify_active(void *out, const __u32 *nsids, size_t n, __u32 after)
 
 /*
  * Deterministic identifiers: SHA-256 over the subsystem NQN and the nsid, so that every target that
- * exports the same subsystem, and each restart, answers alike. The NGUID is marked as locally
+ * exports the same subsystem, and each restart, answers alike. NGUID and EUI64 are marked as locally
  * administered (no OUI is claimed), the UUID is version 8 (RFC 9562).
  */
 void nvme_ns_nguid(const char *subnqn, __u32 nsid, __u8 ret_nguid[16]);
+void nvme_ns_eui64(const char *subnqn, __u32 nsid, __u8 ret_eui64[8]);
 void nvme_ns_uuid(const char *subnqn, __u32 nsid, __u8 ret_uuid[16]);
 void nvme_subsystem_serial(const char *subnqn, char ret_serial[21]);
 
 /* ---- log pages (target) ---- */
 
-#define NVME_LOG_ERROR_LEN	64	/* one entry */
+#define NVME_LOG_SUPPORTED_LEN	1024
+#define NVME_LOG_FEATURES_LEN	1024
 #define NVME_LOG_SMART_LEN	512
 #define NVME_LOG_FIRMWARE_LEN	512
 #define NVME_LOG_EFFECTS_LEN	4096
@@ -235,10 +240,12 @@ struct nvme_usage {
 	__u64	write_cmds;
 	__u64	uptime_hours;
 	__u64	media_errors;
+	__u64	error_entries;
 };
 
 /* Each fills its NVME_LOG_*_LEN bytes at out, which is aligned to 8. */
-void nvme_log_error(void *out);		/* none recorded: errors are reported in CQEs only */
+void nvme_log_supported(void *out, const __u8 *lids, size_t n);
+void nvme_log_features(void *out, const bool known[256]); /* by feature identifier */
 void nvme_log_smart(void *out, const struct nvme_usage *usage);
 void nvme_log_firmware(void *out, const char *firmware);
 void nvme_log_effects(void *out, bool discovery, bool write_uncor);

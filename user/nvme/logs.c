@@ -11,6 +11,10 @@
 
 #define DNR(status)	((__u16)((status) | NVME_STATUS_DNR))
 
+#define LSUPP		(1 << 0)	/* log page supported */
+#define FSUPP		(1 << 0)	/* feature supported */
+#define FSCOPE_CONTROLLER (1 << 21)
+
 #define CSUPP		(1 << 0)	/* command supported */
 #define LBCC		(1 << 1)	/* it may change logical block content */
 
@@ -40,9 +44,23 @@ struct smart {
 _Static_assert(sizeof(struct smart) == NVME_LOG_SMART_LEN,
 	       "hosts read SMART counters at fixed offsets");
 
-void nvme_log_error(void *out)
+void nvme_log_supported(void *out, const __u8 *lids, size_t n)
 {
-	memset(out, 0, NVME_LOG_ERROR_LEN);
+	__le32 *page = out;
+
+	memset(out, 0, NVME_LOG_SUPPORTED_LEN);
+	for (size_t i = 0; i < n; i++)
+		page[lids[i]] = htole32(LSUPP);
+}
+
+void nvme_log_features(void *out, const bool known[256])
+{
+	__le32 *page = out;
+
+	memset(out, 0, NVME_LOG_FEATURES_LEN);
+	for (size_t i = 0; i < 256; i++)
+		if (known[i])
+			page[i] = htole32(FSUPP | FSCOPE_CONTROLLER);
 }
 
 /* The low half of a 128-bit counter. */
@@ -68,6 +86,7 @@ void nvme_log_smart(void *out, const struct nvme_usage *usage)
 	counter_put(smart.host_writes, usage->write_cmds);
 	counter_put(smart.power_on_hours, usage->uptime_hours);
 	counter_put(smart.media_errors, usage->media_errors);
+	counter_put(smart.error_entries, usage->error_entries);
 	memcpy(out, &smart, sizeof(smart));
 }
 

@@ -145,6 +145,17 @@ static bool add_r2ts(struct conn *c, struct command *cmd)
 	return true;
 }
 
+/* The log says more than the response does. */
+static void note_error(struct controller *ctrl, struct command *cmd)
+{
+	uint64_t *media = ctrl->subsystem ? (uint64_t *)&ctrl->subsystem->media_errors : NULL;
+
+	if (media && (cmd->status & NVME_STATUS_SCT) == NVME_STATUS_SCT_MEDIA)
+		__atomic_fetch_add(media, 1, __ATOMIC_RELAXED);
+	if (error_log_add(&ctrl->errors, cmd))
+		cmd->status |= NVME_STATUS_MORE;
+}
+
 /* One command of the send list; false: it does not fit whole. */
 static bool add_command(struct conn *c, struct command *cmd)
 {
@@ -158,6 +169,8 @@ static bool add_command(struct conn *c, struct command *cmd)
 	if (!cmd->replied) {
 		if (!add_reply_data(c, cmd, &success))
 			return false;
+		if (cmd->status && c->controller)
+			note_error(c->controller, cmd);
 		cmd->replied = true; /* all data are in; only the response may be missing */
 		command_answered(cmd);
 		if (c->sq_flow)

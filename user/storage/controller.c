@@ -37,7 +37,8 @@ static struct controller *controller_make(struct target *t, const struct subsyst
 	c->reactor = reactor;
 	c->cntlid = t->last_cntlid;
 	c->kato_ms = connect->kato_ms;
-	c->temperature = 0x157; /* 343 K, the usual default */
+	c->connect_kato_ms = connect->kato_ms;
+	controller_features_reset(c);
 	memcpy(c->hostid, connect->hostid, sizeof(c->hostid));
 	memcpy(c->hostnqn, connect->hostnqn, sizeof(c->hostnqn));
 	c->started_ns = c->alive_ns = time_now_ns();
@@ -49,6 +50,19 @@ static struct controller *controller_make(struct target *t, const struct subsyst
 static bool queue_used(const struct controller *c, uint16_t qid)
 {
 	return c->queues[qid / 64] >> qid % 64 & 1;
+}
+
+bool controller_has_io_queues(struct controller *c)
+{
+	uint64_t any;
+	size_t i;
+
+	pthread_mutex_lock(&c->target->mutex);
+	any = c->queues[0] & ~1ull;
+	for (i = 1; i < ARRAY_SIZE(c->queues); i++)
+		any |= c->queues[i];
+	pthread_mutex_unlock(&c->target->mutex);
+	return any;
 }
 
 /* conn becomes queue qid of c, and appears in the statistics. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "nvme/fabrics.h"
+#include "storage/error_log.h"
 
 #define CONTROLLER_MAX_QUEUES	 128  /* I/O queues a controller */
 #define CONTROLLER_MAX_ENTRIES	 1024 /* commands a queue; CAP.MQES + 1 */
@@ -23,6 +24,20 @@ struct conn;
 struct command;
 struct target;
 struct subsystem;
+
+/* What hosts have set; controller_features.c. */
+struct controller_features {
+	uint8_t arbitration;  /* burst */
+	uint16_t temperature; /* threshold, kelvin: nothing here is warm */
+	uint16_t recovery;    /* time limit, 100 ms */
+	bool atomicity_off;
+	bool timestamp_set;
+	uint64_t timestamp_ms, timestamp_at_ms; /* what the host set, and when */
+	uint8_t behavior[512];			/* Host Behavior Support */
+};
+
+/* Events that I/O controllers send, NVME_OAES_*. */
+#define CONTROLLER_OAES NVME_OAES_NS_ATTR
 
 struct controller {
 	struct target *target;
@@ -46,14 +61,19 @@ struct controller {
 	/* The admin queue's thread. */
 	struct nvme_properties props;
 	uint32_t kato_ms;
+	uint32_t connect_kato_ms; /* what Connect said: the default */
 	uint64_t alive_ns; /* last Keep Alive */
 	uint64_t started_ns;
 	uint32_t event_config;
 	uint32_t events_told; /* EVENT_*: not again until the log page was read */
-	uint32_t temperature;  /* threshold, kelvin: kept for the host, nothing here is warm */
-	unsigned int events;   /* parked Asynchronous Event Requests */
-	uint8_t behavior[512]; /* Host Behavior Support */
+	unsigned int events;  /* parked Asynchronous Event Requests */
+	struct controller_features features;
+
+	struct error_log errors;
 };
+
+/* Whether there are queues beside the admin queue. */
+bool controller_has_io_queues(struct controller *c);
 
 /* Connect: answers the command's status and result, and binds conn to its controller. */
 uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 *ret_result);
@@ -88,6 +108,11 @@ void events_reset(struct conn *conn);
 /* Get/Set Features and Get Log Page: their own files. */
 uint16_t controller_get_feature(struct controller *c, struct command *cmd);
 uint16_t controller_set_feature(struct controller *c, struct command *cmd);
+/* All features as a controller has them after Connect and after a reset. */
+void controller_features_reset(struct controller *c);
+void controller_features_list(const struct controller *c, bool ret_known[256]);
+/* Identify: CNS values of controller_lists.c. */
+uint16_t controller_identify_list(const struct controller *c, const struct nvme_sqe *sqe, void *out);
 uint16_t controller_log_page(struct conn *conn, struct command *cmd);
 
 #endif

@@ -31,7 +31,8 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.kas_100ms = CONTROLLER_KAS,
 		.aborts = 4,
 		.events = CONTROLLER_MAX_EVENTS,
-		.oaes = s ? NVME_OAES_NS_ATTR : NVME_OAES_DISCOVERY,
+		.errors = ERROR_LOG_ENTRIES,
+		.oaes = s ? CONTROLLER_OAES : NVME_OAES_DISCOVERY,
 		.write_cache = s && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED),
 		.write_uncor = s && subsystem_spoils(s),
 	};
@@ -73,10 +74,11 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	if (!ns && (!nsid || nsid > TARGET_MAX_NSID))
 		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
 	if (!ns)
-		return cns == NVME_CNS_NS ? NVME_ST_SUCCESS : INVALID_FIELD;
+		return cns == NVME_CNS_NS || cns == NVME_CNS_NS_ALLOCATED ? NVME_ST_SUCCESS : INVALID_FIELD;
 	describe_ns(ns, &desc);
 	switch (cns) {
 	case NVME_CNS_NS:
+	case NVME_CNS_NS_ALLOCATED:
 		nvme_identify_ns(out, &desc);
 		return NVME_ST_SUCCESS;
 	case NVME_CNS_NS_DESCS:
@@ -85,7 +87,7 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	case NVME_CNS_NS_INDEP:
 		nvme_identify_ns_indep(out, &desc);
 		return NVME_ST_SUCCESS;
-	default: /* NVME_CNS_CSI_NS */
+	default: /* NVME_CNS_CSI_NS, and of an allocated one */
 		nvme_identify_csi_ns(out);
 		return NVME_ST_SUCCESS;
 	}
@@ -107,16 +109,22 @@ static uint16_t identify_fill(const struct controller *c, const struct nvme_sqe 
 	case NVME_CNS_CSI_ACTIVE_NS:
 	case NVME_CNS_CSI_NS:
 	case NVME_CNS_CSI_CTRL:
+	case NVME_CNS_CSI_ALLOCATED_NS:
+	case NVME_CNS_CSI_NS_ALLOCATED:
 		if (csi) /* the NVM command set is 0 */
 			return INVALID_FIELD;
 	}
 	switch (cns) {
 	case NVME_CNS_ACTIVE_NS:
 	case NVME_CNS_CSI_ACTIVE_NS:
+	case NVME_CNS_ALLOCATED_NS: /* every namespace is attached to every controller */
+	case NVME_CNS_CSI_ALLOCATED_NS:
 		return active_list(c, out, le32toh(sqe->nsid));
 	case NVME_CNS_NS:
+	case NVME_CNS_NS_ALLOCATED:
 	case NVME_CNS_NS_DESCS:
 	case NVME_CNS_NS_INDEP:
+	case NVME_CNS_CSI_NS_ALLOCATED:
 	case NVME_CNS_CSI_NS:
 		return identify_ns(c, cns, le32toh(sqe->nsid), out);
 	case NVME_CNS_CSI_CTRL:
@@ -126,7 +134,7 @@ static uint16_t identify_fill(const struct controller *c, const struct nvme_sqe 
 		nvme_identify_command_sets(out);
 		return NVME_ST_SUCCESS;
 	default:
-		return INVALID_FIELD;
+		return controller_identify_list(c, sqe, out);
 	}
 }
 

@@ -20,7 +20,11 @@ static void usage(const struct controller *c, struct nvme_usage *ret_usage)
 {
 	const struct subsystem_state *s = subsystem_now(c->subsystem);
 	const struct target *t = c->target;
-	struct nvme_usage u = {.uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600};
+	struct nvme_usage u = {
+		.uptime_hours = (time_now_ns() - c->started_ns) / NSEC_PER_SEC / 3600,
+		.media_errors = __atomic_load_n(&c->subsystem->media_errors, __ATOMIC_RELAXED),
+		.error_entries = error_log_count(&c->errors),
+	};
 	unsigned int i, n;
 
 	for (i = 0; i < t->n_reactors; i++)
@@ -129,56 +133,114 @@ static size_t log_changed(struct controller *c, uint8_t *page, bool retain)
 
 /* ---- Get Log Page ---- */
 
-/* Fills the page of an I/O or discovery controller; 0: there is no such page. */
-static size_t fill(struct controller *c, uint8_t lid, bool retain, uint8_t *page)
+struct page {
+	struct controller *controller;
+	bool retain; /* the host did: what it reads stays */
+	uint8_t *data;
+};
+
+static size_t log_supported(const struct page *p);
+
+static size_t log_errors(const struct page *p)
+{
+	error_log_read(&p->controller->errors, p->data);
+	return ERROR_LOG_ENTRIES * ERROR_LOG_WORDS * sizeof(uint64_t);
+}
+
+static size_t log_smart(const struct page *p)
 {
 	struct nvme_usage u;
 
-	switch (lid) {
-	case NVME_LID_ERROR:
-		nvme_log_error(page);
-		return NVME_LOG_ERROR_LEN;
-	case NVME_LID_EFFECTS:
-		nvme_log_effects(page, !c->subsystem, c->subsystem && subsystem_spoils(c->subsystem));
-		return NVME_LOG_EFFECTS_LEN;
-	}
-	if (!c->subsystem)
-		return 0;
-	switch (lid) {
-	case NVME_LID_SMART:
-		usage(c, &u);
-		nvme_log_smart(page, &u);
-		return NVME_LOG_SMART_LEN;
-	case NVME_LID_FIRMWARE:
-		nvme_log_firmware(page, SLUICE_VERSION);
-		return NVME_LOG_FIRMWARE_LEN;
-	case NVME_LID_CHANGED_NS:
-		return log_changed(c, page, retain);
-	default:
-		return 0;
-	}
+	usage(p->controller, &u);
+	nvme_log_smart(p->data, &u);
+	return NVME_LOG_SMART_LEN;
+}
+
+static size_t log_firmware(const struct page *p)
+{
+	nvme_log_firmware(p->data, SLUICE_VERSION);
+	return NVME_LOG_FIRMWARE_LEN;
+}
+
+static size_t log_changed_namespaces(const struct page *p)
+{
+	return log_changed(p->controller, p->data, p->retain);
+}
+
+static size_t log_effects(const struct page *p)
+{
+	const struct subsystem *s = p->controller->subsystem;
+
+	nvme_log_effects(p->data, !s, s && subsystem_spoils(s));
+	return NVME_LOG_EFFECTS_LEN;
+}
+
+static size_t log_features(const struct page *p)
+{
+	bool known[256];
+
+	controller_features_list(p->controller, known);
+	nvme_log_features(p->data, known);
+	return NVME_LOG_FEATURES_LEN;
+}
+
+/* Each fills its page, at most NVME_LOG_MAX_LEN bytes, and answers its length. */
+static const struct log_page {
+	size_t (*fill)(const struct page *p);
+	bool io_only; /* not on discovery controllers */
+} pages[256] = {
+	[NVME_LID_SUPPORTED] = {log_supported},
+	[NVME_LID_ERROR] = {log_errors},
+	[NVME_LID_SMART] = {log_smart, .io_only = true},
+	[NVME_LID_FIRMWARE] = {log_firmware, .io_only = true},
+	[NVME_LID_CHANGED_NS] = {log_changed_namespaces, .io_only = true},
+	[NVME_LID_EFFECTS] = {log_effects},
+	[NVME_LID_FEATURES] = {log_features},
+};
+
+static bool has_page(const struct controller *c, uint8_t lid)
+{
+	if (lid == NVME_LID_DISCOVERY)
+		return !c->subsystem;
+	return pages[lid].fill && (c->subsystem || !pages[lid].io_only);
+}
+
+static size_t log_supported(const struct page *p)
+{
+	unsigned int lid, n = 0;
+	__u8 lids[256];
+
+	for (lid = 0; lid < 256; lid++)
+		if (has_page(p->controller, lid))
+			lids[n++] = lid;
+	nvme_log_supported(p->data, lids, n);
+	return NVME_LOG_SUPPORTED_LEN;
+}
+
+/* Of the whole controller only: no page is one namespace's. */
+static bool names_namespace(const struct command *cmd)
+{
+	return cmd->sqe.nsid && cmd->sqe.nsid != htole32(UINT32_MAX);
 }
 
 uint16_t controller_log_page(struct conn *conn, struct command *cmd)
 {
 	uint64_t offset = nvme_log_offset(&cmd->sqe), len = nvme_log_len(&cmd->sqe);
-	uint8_t lid = le32toh(cmd->sqe.cdw10);
-	bool retain = le32toh(cmd->sqe.cdw10) & NVME_LOG_RAE;
-	uint8_t page[NVME_LOG_MAX_LEN] __attribute__((aligned(8)));
+	uint8_t data[NVME_LOG_MAX_LEN] __attribute__((aligned(8)));
 	struct controller *c = conn->controller;
-	size_t page_len;
+	struct page page = {.controller = c, .retain = le32toh(cmd->sqe.cdw10) & NVME_LOG_RAE, .data = data};
+	uint8_t lid = le32toh(cmd->sqe.cdw10);
 
-	if (offset % 4)
+	if (offset % 4 || names_namespace(cmd))
 		return NVME_ST_INVALID_FIELD | NVME_STATUS_DNR;
 	if (len > cmd->transfer.len)
 		return NVME_ST_SGL_DATA_LEN | NVME_STATUS_DNR;
-	/* First, so that what changes from here on is an event again. */
-	if (!retain)
-		events_rearm(c, lid);
-	if (lid == NVME_LID_DISCOVERY && !c->subsystem)
-		return log_discovery(conn, cmd, offset, len);
-	page_len = fill(c, lid, retain, page);
-	if (!page_len)
+	if (!has_page(c, lid))
 		return NVME_ST_INVALID_LOG_PAGE | NVME_STATUS_DNR;
-	return nvme_log_slice(page, page_len, offset, cmd->data, len);
+	/* First, so that what changes from here on is an event again. */
+	if (!page.retain)
+		events_rearm(c, lid);
+	if (lid == NVME_LID_DISCOVERY)
+		return log_discovery(conn, cmd, offset, len);
+	return nvme_log_slice(data, pages[lid].fill(&page), offset, cmd->data, len);
 }

@@ -67,6 +67,7 @@ struct subsystem {
 	struct target *target;
 	char nqn[NVME_NQN_MAX + 1];
 	struct subsystem_state *state; /* subsystem_now() */
+	uint64_t media_errors;	       /* atomic */
 };
 
 /* Valid until this reactor's turn is over, or for as long as the target's `changing` mutex is held. */
