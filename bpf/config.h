@@ -14,6 +14,9 @@ const volatile __u64 flow_seed = 0;
 /* Also report drops that no rule decided (malformed, anti-spoof, ...) as events; by default they are only counted. */
 const volatile bool log_all_drops = false;
 
+/* The kernel has bpf_cast_to_kern_ctx(): see route.h. */
+const volatile bool kernel_context = false;
+
 /* Packets come from a capture, by test run: their time, length and this host's addresses are those in replay_state. */
 const volatile bool replay = false;
 struct sluice_replay replay_state;

@@ -180,23 +180,24 @@ __noinline int checksum_finish(struct xdp_md *ctx)
 
 /* Whether the other end would not send it: the kernel would drop it unseen. One tag does not count, as for the kernel.
  */
-static __always_inline bool wire_is_exceeded(struct xdp_md *ctx, const struct sluice_interface *interface)
+static __always_inline bool wire_is_exceeded(struct xdp_md *ctx, const struct sluice_interface *interface, __u32 length)
 {
-	__u32 length = bpf_xdp_get_buff_len(ctx) - sizeof(struct ethhdr) - sizeof(struct vlan_tag);
-
+	length -= sizeof(struct ethhdr) + sizeof(struct vlan_tag);
 	if ((__s32)length <= interface->peer_mtu)
 		return false;
 	return bpf_check_mtu(ctx, interface->peer, &length, 0, 0) == MTU_EXCEEDED;
 }
 
-static __always_inline int wire_move(struct xdp_md *ctx, const struct sluice_interface *interface)
+/* `length` is the frame's; `unfinished`: its checksum may be left to a device. */
+static __always_inline int wire_move(struct xdp_md *ctx, const struct sluice_interface *interface, __u32 length,
+				     bool unfinished)
 {
 	enum sluice_forward outcome = SLUICE_FORWARD_WIRED;
 	int action = XDP_DROP;
 
-	if (wire_is_exceeded(ctx, interface))
+	if (wire_is_exceeded(ctx, interface, length))
 		outcome = SLUICE_FORWARD_WIRE_LONG;
-	else if ((interface->flags & SLUICE_IF_UNFINISHED) && checksum_finish(ctx))
+	else if (unfinished && checksum_finish(ctx))
 		outcome = SLUICE_FORWARD_WIRE_SUM;
 	else
 		action = bpf_redirect_map(&ports, interface->peer, XDP_DROP);
@@ -213,8 +214,7 @@ static __always_inline int wire_move(struct xdp_md *ctx, const struct sluice_int
 
 static __always_inline bool mac_is(const __u8 *mac, const __u8 *other)
 {
-	return !((mac[0] ^ other[0]) | (mac[1] ^ other[1]) | (mac[2] ^ other[2]) | (mac[3] ^ other[3]) |
-		 (mac[4] ^ other[4]) | (mac[5] ^ other[5]));
+	return !((*(const __u32 *)mac ^ *(const __u32 *)other) | (*(const __u16 *)(mac + 4) ^ *(const __u16 *)(other + 4)));
 }
 
 /* Addresses that a router does not forward, or not without asking further. */
@@ -296,10 +296,10 @@ static __always_inline enum sluice_forward route_question(struct xdp_md *ctx, co
 
 /* The kernel's answer. Whatever it would not simply send on is the kernel's: it answers, asks for neighbours, or drops.
  */
-static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, const struct pkt *pkt,
-							struct bpf_fib_lookup *fib)
+static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, __u32 bank, struct bpf_fib_lookup *fib)
 {
 	const struct sluice_interface *out;
+	__u32 in = fib->ifindex;
 
 	switch (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
@@ -311,9 +311,9 @@ static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, cons
 	default:
 		return SLUICE_FORWARD_KERNEL_ROUTE;
 	}
-	if (fib->ifindex == pkt->ifindex) /* the kernel may want to tell the sender of a shorter way */
+	if (fib->ifindex == in) /* the kernel may want to tell the sender of a shorter way */
 		return SLUICE_FORWARD_KERNEL_ROUTE;
-	out = interface_find(fib->ifindex, SLUICE_VLAN_NONE, pkt->tuple.bank);
+	out = interface_find(fib->ifindex, SLUICE_VLAN_NONE, bank);
 	return out && (out->flags & SLUICE_IF_FORWARD) ? SLUICE_FORWARD_ROUTED : SLUICE_FORWARD_KERNEL_PORT;
 }
 
@@ -322,21 +322,28 @@ static __always_inline enum sluice_forward route_answer(struct xdp_md *ctx, cons
  * sends to itself, and one that has moved would otherwise never be found out. Drawn from the time, so that a flow of
  * equal packets is not left out.
  */
-static __always_inline bool route_refreshes(const struct pkt *pkt)
+static __always_inline bool route_refreshes(__u64 now, __be16 source_port, __be16 dest_port)
 {
-	__u32 draw = (__u32)(pkt->now >> 10) ^ pkt->tuple.source_port ^ (__u32)pkt->tuple.dest_port << 16;
+	__u32 draw = (__u32)(now >> 10) ^ source_port ^ (__u32)dest_port << 16;
 
 	return (draw * 0x9e3779b1u >> 16 & REFRESH_BIT) == 0;
 }
 
-/* Hop limit, IPv4 checksum (RFC 1624) and addresses of the link, as the kernel's own forwarding would have it. */
+static __always_inline void ttl_lower(struct iphdr *ip)
+{
+	__u32 sum = (__u32)ip->check + bpf_htons(0x0100); /* RFC 1624 */
+
+	ip->check = sum + (sum >= 0xffff);
+	ip->ttl--;
+}
+
+/* Hop limit, IPv4 checksum and addresses of the link, as the kernel's own forwarding would have it. */
 static __always_inline int route_rewrite(struct xdp_md *ctx, const struct bpf_fib_lookup *fib)
 {
 	struct cursor c = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
 	struct ethhdr *ethernet = cursor_take(&c, sizeof(*ethernet));
 	struct ipv6hdr *ip6;
 	struct iphdr *ip;
-	__u32 sum;
 
 	if (!ethernet)
 		return -1;
@@ -344,9 +351,7 @@ static __always_inline int route_rewrite(struct xdp_md *ctx, const struct bpf_fi
 		ip = cursor_take(&c, sizeof(*ip));
 		if (!ip)
 			return -1;
-		sum = (__u32)ip->check + bpf_htons(0x0100);
-		ip->check = sum + (sum >= 0xffff);
-		ip->ttl--;
+		ttl_lower(ip);
 	} else {
 		ip6 = cursor_take(&c, sizeof(*ip6));
 		if (!ip6)
@@ -367,10 +372,10 @@ static __always_inline enum sluice_forward route_try(struct xdp_md *ctx, struct 
 	if (outcome == SLUICE_FORWARD_ROUTED)
 		outcome = route_question(ctx, pkt, interface, &fib);
 	if (outcome == SLUICE_FORWARD_ROUTED)
-		outcome = route_answer(ctx, pkt, &fib);
+		outcome = route_answer(ctx, pkt->tuple.bank, &fib);
 	if (outcome != SLUICE_FORWARD_ROUTED)
 		return outcome;
-	if (route_refreshes(pkt))
+	if (route_refreshes(pkt->now, pkt->tuple.source_port, pkt->tuple.dest_port))
 		return SLUICE_FORWARD_KERNEL_REFRESH;
 	if (bpf_redirect_map(&ports, fib.ifindex, XDP_PASS) != XDP_REDIRECT)
 		return SLUICE_FORWARD_KERNEL_PORT;
@@ -401,7 +406,7 @@ __noinline int forward_move(struct xdp_md *ctx, struct pkt *pkt, int reason)
 	if (!interface)
 		return XDP_PASS;
 	if (interface->flags & SLUICE_IF_WIRE)
-		return wire_move(ctx, interface);
+		return wire_move(ctx, interface, bpf_xdp_get_buff_len(ctx), interface->flags & SLUICE_IF_UNFINISHED);
 	if (interface->flags & SLUICE_IF_FORWARD)
 		return route_move(ctx, pkt, interface, reason);
 	return XDP_PASS;

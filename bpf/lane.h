@@ -14,7 +14,7 @@
 #include "account.h"
 #include "door.h"
 #include "flow.h"
-#include "forward.h"
+#include "lane_move.h"
 #include "tenant.h"
 
 /* A packet as the flow table knows it. */
@@ -118,72 +118,37 @@ static __always_inline const struct sluice_interface *lane_interface(__u32 ifind
 	return interface && (interface->flags & ~LANE_IGNORES) == SLUICE_IF_NAMED ? interface : NULL;
 }
 
-enum lane_answer {
-	LANE_NONE,   /* the long way */
-	LANE_PASSES, /* and counted */
-	LANE_MOVES,  /* the same, and the interface forwards: lane_fill() */
-};
-
-/*
- * What forward.h wants to know of a packet that the lane passes: read once more from the frame, since the key lies where
- * the packet will.
- */
-static __always_inline bool lane_fill(struct xdp_md *ctx, struct pkt *pkt)
-{
-	const struct ethhdr *ethernet = (void *)(long)ctx->data;
-	const struct iphdr *ip = (void *)(ethernet + 1);
-	const struct udphdr *ports = (void *)(ip + 1);
-	const struct sluice_interface *interface;
-
-	if ((void *)(ports + 1) > (void *)(long)ctx->data_end)
-		return false;
-	if (pkt_start(pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, ctx->data_end - ctx->data) != UNDECIDED)
-		return false;
-	interface = interface_find(pkt->ifindex, SLUICE_VLAN_NONE, pkt->tuple.bank);
-	if (!interface)
-		return false;
-	pkt->interface_flags = interface->flags;
-	pkt->tuple.tenant = interface->tenant;
-	pkt->tuple.version = 4;
-	pkt->tuple.protocol = ip->protocol;
-	addr_set4(pkt->tuple.source, ip->saddr);
-	addr_set4(pkt->tuple.dest, ip->daddr);
-	pkt->tuple.source_port = ports->source;
-	pkt->tuple.dest_port = ports->dest;
-	pkt_now(pkt);
-	return true;
-}
+#define LANE_NONE (-1) /* the long way; otherwise an XDP action, and the packet is counted */
 
 /* What becomes of the packet here and now. Global: verified once, with a frame of its own. */
 __noinline int lane_ask(struct xdp_md *ctx, const struct door_key *key)
 {
 	const struct sluice_interface *interface;
 	const struct sluice_control *c;
-	const struct sluice_policy *p;
 	struct sluice_flow_side *side;
 	__u32 zero = 0, bank, state, facts, dir, acked = 0, length;
+	__u64 generation, now;
 	struct sluice_flow *flow;
 	struct lane l;
-	__u64 now;
 
 	c = bpf_map_lookup_elem(&control, &zero);
 	if (!key || !c)
 		return LANE_NONE;
-	bank = *(volatile __u64 *)&c->generation & 1;
-	p = policy_live(bank);
+	generation = *(volatile __u64 *)&c->generation;
+	bank = generation & 1;
 	interface = lane_interface(key->ifindex, bank);
-	if (!p || !interface || p->flags & SLUICE_HAS_LIMITS || (c->steered && key->protocol == IPPROTO_TCP))
+	if (!interface || (c->steered && key->protocol == IPPROTO_TCP))
 		return LANE_NONE;
 	lane_place(&l, key, interface->tenant);
 	flow = lane_find(&l, key);
-	if (!flow || flow->generation != (__u32)c->generation)
+	if (!flow || flow->generation != (__u32)generation)
 		return LANE_NONE;
 	state = *(volatile __u32 *)&flow->state;
 	dir = l.second != !!(state & SLUICE_FLOW_SECOND);
 	facts = lane_facts(ctx, key, dir, &acked);
 	if (state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT | SLUICE_FLOW_ENDED) || (state & facts) != facts)
 		return LANE_NONE;
-	now = bpf_ktime_get_coarse_ns();
+	now = clock_now();
 	if (flow_tick(now) != *(volatile __u32 *)&flow->last && flow_is_over(flow, now, bank))
 		return LANE_NONE;
 	length = ctx->data_end - ctx->data;
@@ -194,7 +159,7 @@ __noinline int lane_ask(struct xdp_md *ctx, const struct door_key *key)
 		flow_acked(side, acked, true);
 	reason_add(SLUICE_R_PASS_FLOW, length, false);
 	rule_add(state >> SLUICE_FLOW_SLOT, length, false, false);
-	return interface->flags & LANE_FORWARDS ? LANE_MOVES : LANE_PASSES;
+	return interface->flags & LANE_FORWARDS ? lane_move(ctx, key, interface, generation, now) : XDP_PASS;
 }
 
 #endif

@@ -96,6 +96,19 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ports SEC(".maps");
 
+/* The coarse clock as each CPU has read it last. Writer, reader: pkt.h. One entry. */
+struct tick {
+	__u64 jiffies; /* 0: never */
+	__u64 now_ns;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tick);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ticks SEC(".maps");
+
 /* By enum sluice_forward. Writer: forward.h. Reader: dataplane (status). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

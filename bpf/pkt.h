@@ -188,11 +188,38 @@ static __always_inline __u8 pkt_opener(const struct pkt *pkt)
 	return pkt->from ^ (pkt->pickup == PICKUP_REVERSE);
 }
 
-/* The time of the packet, asked for once, and only by packets that need it: reading a clock costs some 20 ns. */
+/*
+ * CLOCK_MONOTONIC ns, a tick old. The clock, some 20 ns a reading, is read once a tick: it moves with the jiffies, and these
+ * cost nothing, since the verifier makes the call a load.
+ */
+static __always_inline __u64 clock_now(void)
+{
+	__u64 jiffies = bpf_jiffies64(), now;
+	struct tick *tick;
+	__u32 zero = 0;
+
+	tick = bpf_map_lookup_elem(&ticks, &zero);
+	if (tick && tick->jiffies == jiffies)
+		return tick->now_ns;
+	now = bpf_ktime_get_coarse_ns();
+	if (tick) {
+		tick->now_ns = now;
+		tick->jiffies = jiffies;
+	}
+	return now;
+}
+
+/* The same. Global: in the loops that ask, its branches would be verified once for each way through them. */
+__noinline __u64 clock_ask(void)
+{
+	return replay ? replay_state.now_ns : clock_now();
+}
+
+/* The time of the packet, asked for once. */
 static __always_inline __u64 pkt_now(struct pkt *pkt)
 {
 	if (!pkt->now)
-		pkt->now = replay ? replay_state.now_ns : bpf_ktime_get_coarse_ns();
+		pkt->now = clock_ask();
 	return pkt->now;
 }
 

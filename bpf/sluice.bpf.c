@@ -145,16 +145,13 @@ int sluice_xdp(struct xdp_md *ctx)
 	struct pkt pkt;
 	int reason, verdict, action;
 	enum door_answer door;
-	enum lane_answer lane;
 
 	door = door_ask(ctx, &pkt);
 	if (door == DOOR_DENIED)
 		return XDP_DROP;
-	lane = door == DOOR_PLAIN ? lane_ask(ctx, (void *)&pkt) : LANE_NONE;
-	if (lane == LANE_PASSES)
-		return XDP_PASS;
-	if (lane == LANE_MOVES)
-		return lane_fill(ctx, &pkt) ? forward_move(ctx, &pkt, SLUICE_R_PASS_FLOW) : XDP_DROP;
+	action = door == DOOR_PLAIN ? lane_ask(ctx, (void *)&pkt) : LANE_NONE;
+	if (action != LANE_NONE)
+		return action;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
 	if (reason == UNDECIDED)
 		reason = parse_xdp(ctx, &pkt, 0);

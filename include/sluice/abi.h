@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #endif
 
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 #define SLUICE_ABI_MAGIC   0x43554c53 /* "SLUC" little endian */
 
 #define SLUICE_NAME_LEN	      64     /* names of rules, tenants, policies, NUL included */
@@ -344,7 +344,7 @@ _Static_assert(sizeof(struct sluice_interface_key) == 8, "sluice_interface_key i
 struct sluice_interface {
 	__u32 slot;	 /* bit in sluice_class.antispoof */
 	__u16 tenant;
-	__u16 flags;	 /* SLUICE_IF_*; below 256, struct pkt has a byte for them */
+	__u16 flags;	 /* SLUICE_IF_*; struct pkt has a byte, for those below 256 */
 	__u32 peer;	 /* ifindex of the other end of the wire; 0: no wire */
 	__u8 mac[6];	 /* of the interface: only frames for it are forwarded */
 	__u16 peer_mtu;	 /* of the other end when the policy was applied: what is longer is held against its present one */
@@ -357,6 +357,7 @@ struct sluice_interface {
 #define SLUICE_IF_BACK	     (1u << 6) /* XDP_TX sends out of the interface: syn.h */
 #define SLUICE_IF_BOUNCE     (1u << 7) /* a redirect to itself does */
 #define SLUICE_IF_UNFINISHED (1u << 5) /* native XDP on a veth: checksums may be left to a device, forward.h */
+#define SLUICE_IF_LIMITS     (1u << 8) /* the policy has SLUICE_HAS_LIMITS: said here, too, for lane.h */
 _Static_assert(sizeof(struct sluice_interface) == 20, "sluice_interface is a map value; resizing bumps the ABI");
 
 /*

@@ -225,15 +225,26 @@ int interface_entry_set(const struct dataplane *dp, uint32_t ifindex, unsigned i
 	return entry_write(dp, &key, value);
 }
 
+static bool limits_any(const struct policy *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_rules; i++)
+		if (policy_rule_limit(p, i).rate)
+			return true;
+	return false;
+}
+
 static int interface_write(const struct dataplane *dp, const struct resolved *resolved,
-			   const struct resolved_interface *of, const struct policy_interface *i, unsigned int bank)
+			   const struct resolved_interface *of, const struct policy_interface *i, __u16 limits,
+			   unsigned int bank)
 {
 	struct sluice_interface_key key = {.ifindex = of->ifindex, .vlan = SLUICE_VLAN_NONE, .bank = (__u16)bank};
 	struct sluice_interface value = {
 		.slot = (__u32)of->entry,
 		.tenant = i->tenant,
 		.flags = SLUICE_IF_NAMED | (i->antispoof ? SLUICE_IF_ANTISPOOF : 0) |
-			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0) | cookie_way(of->name, of->ifindex, i->attach),
+			 (i->n_vnis ? SLUICE_IF_TUNNELS : 0) | cookie_way(of->name, of->ifindex, i->attach) | limits,
 	};
 	size_t v;
 	int r;
@@ -253,12 +264,13 @@ int interfaces_write(const struct dataplane *dp, const struct policy *p, const s
 		     struct error *err)
 {
 	size_t i;
+	__u16 limits = limits_any(p) ? SLUICE_IF_LIMITS : 0;
 	int s = interfaces_purge(dp, bank);
 
 	if (!s)
 		s = tunnels_purge(dp, bank);
 	for (i = 0; !s && i < r->count; i++)
-		s = interface_write(dp, r, &r->items[i], &p->interfaces[r->items[i].entry], bank);
+		s = interface_write(dp, r, &r->items[i], &p->interfaces[r->items[i].entry], limits, bank);
 	if (s == -E2BIG)
 		return error_set(err, E2BIG,
 				 "interfaces: too many interfaces, VLANs and VNIs for the kernel tables; name fewer");

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <bpf/btf.h>
 #include <sluice/replay.h>
 #include <xdp/libxdp.h>
 
@@ -83,6 +84,20 @@ struct flow_table_shape flow_table_shape(const struct dataplane *dp)
 	return (struct flow_table_shape){dp->control->max_flows, dp->control->seed[0]};
 }
 
+/* Whether programs may call that function of the kernel. Asked once a process: the kernel's types take some ms to read. */
+static bool kernel_has_context(void)
+{
+	static int has = -1;
+	struct btf *types;
+
+	if (has < 0) {
+		types = btf__load_vmlinux_btf();
+		has = types && btf__find_by_name_kind(types, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0;
+		btf__free(types);
+	}
+	return has;
+}
+
 int object_open(const char *root, struct flow_table_shape flows, struct error *err, struct sluice_bpf **ret_skel)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
@@ -97,6 +112,7 @@ int object_open(const char *root, struct flow_table_shape flows, struct error *e
 	bpf_object__for_each_program(program, skel->obj) bpf_program__set_autoload(program, false);
 	skel->rodata->flow_buckets = sluice_flow_buckets(flows.max_flows);
 	skel->rodata->flow_seed = flows.seed;
+	skel->rodata->kernel_context = kernel_has_context();
 	r = bpf_map__set_max_entries(skel->maps.flows, skel->rodata->flow_buckets);
 	if (!root)
 		bpf_object__for_each_map(map, skel->obj) r = r ? r : bpf_map__set_pin_path(map, NULL);
