@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -421,6 +422,186 @@ static void test_header_checksums(void)
 		    "%u", refreshed);
 }
 
+/* ------------------------------------------------------------------ answers of the routes, and for how long they hold */
+
+#define OTHER_MAC "02:00:00:00:00:99" /* of 10.8.0.10, another router */
+static const uint8_t other_mac[] = {2, 0, 0, 0, 0, 0x99};
+
+static void tick_pass(void)
+{
+	const struct timespec little = {.tv_nsec = 100000};
+	struct timespec before, now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &before);
+	do {
+		nanosleep(&little, NULL);
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	} while (now.tv_nsec == before.tv_nsec);
+}
+
+/* A change, and the rest of the tick: for so long an answer may still hold. */
+static void change(const char *command)
+{
+	shell(command);
+	tick_pass();
+}
+
+static void check_next_hop(const char *name, const struct frame *f, const uint8_t mac[6])
+{
+	struct frame routed = *f;
+
+	route_by_hand(&routed);
+	memcpy(routed.byte, mac, 6);
+	run_established(f);
+	check("route: ", name, REDIRECT, "routed", &routed);
+}
+
+static void test_changes(void)
+{
+	static struct frame f;
+
+	packet_build(&f, &(struct packet){IN, .sport = 11, .payload = 1400});
+	check_next_hop("before anything changes", &f, next_mac);
+	change("ip neigh replace 10.8.0.9 lladdr " OTHER_MAC " dev sj2");
+	check_next_hop("the neighbour has another address now", &f, other_mac);
+	change("ip neigh replace 10.8.0.9 lladdr " NEXT_MAC " dev sj2");
+	check_next_hop("and now its former one", &f, next_mac);
+	change("ip neigh add 10.8.0.10 lladdr " OTHER_MAC " dev sj2 && ip route add 10.8.0.9/32 via 10.8.0.10");
+	check_next_hop("the route leads by another router now", &f, other_mac);
+	change("ip route replace 10.8.0.9/32 dev sj2 mtu lock 800");
+	run_established(&f);
+	check("route: too long for the route now", "", PASS, "too-long", &f);
+	change("ip route replace blackhole 10.8.0.9/32");
+	run_established(&f);
+	check("route: the route is a black hole now", "", PASS, "route", &f);
+	change("ip route del blackhole 10.8.0.9/32 && ip link set sj2 mtu 1300");
+	run_established(&f);
+	check("route: too long for the way out now", "", PASS, "too-long", &f);
+	change("ip link set sj2 mtu 1500 && ip neigh del 10.8.0.9 dev sj2");
+	run_established(&f);
+	check("route: the neighbour is not known any more", "", PASS, "neighbour", &f);
+	change("ip neigh add 10.8.0.9 lladdr " NEXT_MAC " dev sj2");
+	check_next_hop("after all that", &f, next_mac);
+}
+
+#define ROUTES_KEPT 4096 /* entries of map `routes` */
+
+/* Overwrites the next hop of every answer that is kept with `to`. Returns how many there were. */
+static unsigned int answers_forge(uint32_t first, uint32_t last, const uint8_t to[6], uint32_t *ret_last)
+{
+	static uint8_t values[1024 * 64];
+	unsigned int n = 0;
+	uint8_t *mac;
+
+	for (uint32_t i = first; i <= last; i++) {
+		if (bpf_map_lookup_elem(judge_map("routes"), &i, values))
+			return 0;
+		for (size_t at = 0; (mac = memmem(values + at, sizeof(values) - at, next_mac, 6)); at = (size_t)(mac - values)) {
+			memcpy(mac, to, 6);
+			n++;
+			*ret_last = i;
+		}
+		bpf_map_update_elem(judge_map("routes"), &i, values, BPF_ANY);
+	}
+	return n;
+}
+
+/* That an answer is used again is seen by what nobody but this test does: it changes the answer, within the tick. */
+static void test_answers_are_kept(void)
+{
+	static const uint8_t forged[] = {2, 0, 0, 0, 0, 0x77};
+	uint32_t place = 0, all = 0;
+	unsigned int kept, used = 0;
+	static struct frame f;
+
+	packet_build(&f, &(struct packet){IN, .sport = 12});
+	run_established(&f);
+	answers_forge(0, ROUTES_KEPT - 1, forged, &all);
+	for (int i = 0; i < 100 && !used; i++) { /* a tick may end at any moment */
+		run_established(&f);
+		kept = answers_forge(all, all, forged, &place);
+		run(&f);
+		used = kept && !memcmp(ran.byte, forged, 6);
+	}
+	judge_check("route: an answer is used again within the tick", used, "place %u", all);
+	tick_pass();
+	check_next_hop("and not after it", &f, next_mac);
+}
+
+/* Packets by turns, many within a tick: each goes the way that is its own, whatever was asked for the one before. */
+static void check_turns(const char *name, const struct frame f[2], const uint8_t mac[2][6])
+{
+	unsigned int wrong = 0, left = 0;
+	char title[160];
+
+	run(&f[0]);
+	run(&f[1]);
+	for (int i = 0; i < 4000; i++) {
+		run(&f[i & 1]);
+		if (ran.action == PASS)
+			left++;
+		else
+			wrong += ran.action != REDIRECT || memcmp(ran.byte, mac[i & 1], 6);
+	}
+	snprintf(title, sizeof(title), "route: by turns: %s", name);
+	judge_check(title, !wrong && left < 2000, "%u of 4,000 went wrong, %u were left to the kernel", wrong, left);
+}
+
+static void test_turns(void)
+{
+	static const uint8_t both[2][6] = {{2, 0, 0, 0, 0, 0x88}, {2, 0, 0, 0, 0, 0x99}};
+	static struct frame f[2];
+
+	packet_build(&f[0], &(struct packet){IN, .sport = 13});
+	packet_build(&f[1], &(struct packet){.from = "10.9.0.9", .to = "10.8.0.10", .dport = 80, .sport = 13});
+	check_turns("two destinations", f, both);
+	f[1] = f[0];
+	f[1].byte[f[1].l3 + 1] = 0x10;
+	frame_checksum_ip(&f[1]);
+	shell("ip route add 10.8.0.9/32 tos 0x10 via 10.8.0.10");
+	check_turns("two types of service", f, both);
+	shell("ip route del 10.8.0.9/32 tos 0x10");
+	shell("ip route add 10.8.0.9/32 table 77 via 10.8.0.10 && ip rule add from 10.9.0.10 table 77");
+	packet_build(&f[1], &(struct packet){.from = "10.9.0.10", .to = "10.8.0.9", .dport = 80, .sport = 13});
+	check_turns("two sources, by a rule", f, both);
+	shell("ip rule del table 77 && ip rule add ipproto udp dport 81 table 77");
+	packet_build(&f[1], &(struct packet){.from = "10.9.0.9", .to = "10.8.0.9", .dport = 81, .sport = 13});
+	check_turns("two ports, by a rule", f, both);
+	shell("ip rule del table 77 && ip rule add ipproto tcp table 77");
+	packet_build(&f[1], &(struct packet){IN, SYN, .sport = 13});
+	run(&f[1]);
+	packet_build(&f[1], &(struct packet){IN, .tcp = TCP_F_ACK, .sport = 13});
+	check_turns("two protocols, by a rule", f, both);
+	shell("ip rule del table 77 && ip route flush table 77");
+}
+
+#define WAYS_FLOWS 32
+
+/* Flows that the kernel spreads over two routers by their ports: each keeps the one that it was given first. */
+static void test_ways(void)
+{
+	unsigned int wrong = 0, other = 0;
+	static uint8_t way[WAYS_FLOWS][6];
+	static struct frame f[WAYS_FLOWS];
+
+	shell("sysctl -qw net.ipv4.fib_multipath_hash_policy=1");
+	shell("ip route add 10.11.0.0/24 nexthop via 10.8.0.9 nexthop via 10.8.0.10");
+	for (int i = 0; i < WAYS_FLOWS; i++) {
+		packet_build(&f[i], &(struct packet){
+					    .from = "10.9.0.9", .to = "10.11.0.1", .dport = 80, .sport = (uint16_t)(100 + i)});
+		run_established(&f[i]);
+		memcpy(way[i], ran.byte, 6);
+		other += !memcmp(way[i], other_mac, 6);
+	}
+	for (int i = 0; i < 100 * WAYS_FLOWS; i++) {
+		run(&f[i * 7 % WAYS_FLOWS]);
+		wrong += ran.action == REDIRECT && memcmp(ran.byte, way[i * 7 % WAYS_FLOWS], 6);
+	}
+	judge_check("route: flows keep their ways where the kernel has two", !wrong && other && other < WAYS_FLOWS,
+		    "%u packets went the other way, %u of %d flows by the second", wrong, other, WAYS_FLOWS);
+	shell("ip route del 10.11.0.0/24 && sysctl -qw net.ipv4.fib_multipath_hash_policy=0");
+}
+
 /* ------------------------------------------------------------------ what is left to the kernel */
 
 static void ttl_1(struct frame *f)
@@ -491,7 +672,7 @@ static void test_kernel(void)
 	}
 	packet_build(&f, &(struct packet){IN, .sport = 9});
 	run_established(&f);
-	shell("sysctl -qw net.ipv4.ip_forward=0");
+	change("sysctl -qw net.ipv4.ip_forward=0");
 	run_established(&f);
 	check("kernel: a host that does not forward", "", PASS, "route", &f);
 	shell("sysctl -qw net.ipv4.ip_forward=1");
@@ -530,6 +711,10 @@ int main(void)
 	judge_apply(forward_policy);
 	test_routes();
 	test_header_checksums();
+	test_changes();
+	test_answers_are_kept();
+	test_ways();
+	test_turns(); /* after it: rules were there once, and the kernel does not forget that */
 	test_kernel();
 	test_kinds_of_passing();
 	return judge_end();
