@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Derivation of TLS PSKs over OpenSSL's HMAC. Called by storage/host_keys.c and the initiator. What always holds: keys
+ * in between are wiped on every way out.
+ */
+#include "nvme/tls_psk.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/secret.h"
+#include "nvme/secret_text.h"
+
+#define KEY_FORM    "write it as in NVMeTLSkey-1:01:...:, as `nvme gen-tls-key` does"
+#define CONTEXT_MAX 255 /* RFC 8446, 7.1 */
+
+/* ---- text ---- */
+
+int tls_psk_parse(const char *text, struct tls_psk_key *ret_key, struct error *err)
+{
+	static const char prefix[] = "NVMeTLSkey-1:";
+	struct tls_psk_key key = {0};
+	const char *fault;
+	size_t len;
+	int hash;
+
+	if (strncmp(text, prefix, sizeof(prefix) - 1))
+		return error_set(err, EINVAL, "no TLS key: it does not begin with NVMeTLSkey-1: ; " KEY_FORM);
+	text += sizeof(prefix) - 1;
+	hash = secret_text_hash(text, TLS_PSK_SHA384);
+	if (hash < 0)
+		return error_set(err, EINVAL, "no TLS key: behind NVMeTLSkey-1: stands 00, 01 or 02; " KEY_FORM);
+	fault = secret_text_decode(text + 3, key.bytes, sizeof(key.bytes), &len);
+	if (!fault && len != 32 && len != 48)
+		fault = "it has a length of its own; keys have 32 or 48 bytes";
+	if (!fault && hash && len != (hash == TLS_PSK_SHA256 ? 32 : 48))
+		fault = "its length is not that of its hash (01: 32 bytes, 02: 48)";
+	if (fault) {
+		secret_wipe(&key, sizeof(key));
+		return error_set(err, EINVAL, "no TLS key: %s; make a new one with `nvme gen-tls-key`", fault);
+	}
+	key.len = (uint8_t)len;
+	key.hash = (uint8_t)hash;
+	*ret_key = key;
+	secret_wipe(&key, sizeof(key));
+	return 0;
+}
+
+/* ---- derivation ---- */
+
+static const EVP_MD *hash_function(uint8_t hash)
+{
+	return hash == TLS_PSK_SHA256 ? EVP_sha256() : EVP_sha384();
+}
+
+static size_t hash_len(uint8_t hash)
+{
+	return hash == TLS_PSK_SHA256 ? 32 : 48;
+}
+
+/* HKDF-Extract (RFC 5869) without salt, then HKDF-Expand-Label (RFC 8446, 7.1) of one hash's length. */
+static int derive(uint8_t hash, const uint8_t *key, size_t key_len, const char *label, const char *context,
+		  uint8_t ret_key[TLS_PSK_MAX])
+{
+	static const uint8_t salt[TLS_PSK_MAX];
+	size_t len = hash_len(hash), label_len = strlen(label), context_len = strlen(context);
+	uint8_t info[2 + 1 + 32 + 1 + CONTEXT_MAX + 1], *at = info, prk[EVP_MAX_MD_SIZE];
+	int r = 0;
+
+	if (context_len > CONTEXT_MAX)
+		return -ENAMETOOLONG;
+	*at++ = (uint8_t)(len >> 8);
+	*at++ = (uint8_t)len;
+	*at++ = (uint8_t)(6 + label_len);
+	at = (uint8_t *)mempcpy(at, "tls13 ", 6);
+	at = (uint8_t *)mempcpy(at, label, label_len);
+	*at++ = (uint8_t)context_len;
+	at = (uint8_t *)mempcpy(at, context, context_len);
+	*at++ = 1; /* the first and only block */
+	if (!HMAC(hash_function(hash), salt, (int)len, key, key_len, prk, NULL) ||
+	    !HMAC(hash_function(hash), prk, (int)len, info, (size_t)(at - info), ret_key, NULL))
+		r = -EIO;
+	secret_wipe(prk, sizeof(prk));
+	return r;
+}
+
+/* Base64 of the digest that version 1 has in its identity. */
+static int digest(uint8_t hash, const uint8_t *retained, const char *hostnqn, const char *subnqn,
+		  char ret_text[EVP_MAX_MD_SIZE * 2])
+{
+	char text[2 * 224 + 32];
+	uint8_t value[EVP_MAX_MD_SIZE];
+	int len = snprintf(text, sizeof(text), "%s %s NVMe-over-Fabrics", hostnqn, subnqn);
+
+	if (len >= (int)sizeof(text))
+		return -ENAMETOOLONG;
+	if (!HMAC(hash_function(hash), retained, (int)hash_len(hash), (const uint8_t *)text, (size_t)len, value, NULL))
+		return -EIO;
+	EVP_EncodeBlock((unsigned char *)ret_text, value, (int)hash_len(hash));
+	return 0;
+}
+
+/* Identity and context of the PSK. */
+static int name(uint8_t hash, const uint8_t *retained, const char *hostnqn, const char *subnqn, int version,
+		char ret_identity[TLS_PSK_IDENTITY_MAX], char ret_context[TLS_PSK_IDENTITY_MAX])
+{
+	char text[EVP_MAX_MD_SIZE * 2];
+	int r, n;
+
+	if (version == 0) {
+		n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe0R%02u %s %s", hash, hostnqn, subnqn);
+		strcpy(ret_context, ret_identity);
+		return n < TLS_PSK_IDENTITY_MAX ? 0 : -ENAMETOOLONG;
+	}
+	r = digest(hash, retained, hostnqn, subnqn, text);
+	if (r)
+		return r;
+	n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe1R%02u %s %s %s", hash, hostnqn, subnqn, text);
+	snprintf(ret_context, TLS_PSK_IDENTITY_MAX, "%02u %s", hash, text);
+	return n < TLS_PSK_IDENTITY_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const char *subnqn, int version,
+		   struct tls_psk *ret_psk)
+{
+	uint8_t hash = key->hash ? key->hash : key->len == 32 ? TLS_PSK_SHA256 : TLS_PSK_SHA384;
+	struct tls_psk psk = {.hash = hash, .len = (uint8_t)hash_len(hash)};
+	char context[TLS_PSK_IDENTITY_MAX];
+	uint8_t retained[TLS_PSK_MAX];
+	int r = 0;
+
+	if (key->hash)
+		r = derive(hash, key->bytes, key->len, "HostNQN", hostnqn, retained);
+	else
+		memcpy(retained, key->bytes, key->len);
+	if (!r)
+		r = name(hash, retained, hostnqn, subnqn, version, psk.identity, context);
+	if (!r)
+		r = derive(hash, retained, key->len, "nvme-tls-psk", context, psk.bytes);
+	if (!r)
+		*ret_psk = psk;
+	secret_wipe(retained, sizeof(retained));
+	secret_wipe(&psk, sizeof(psk));
+	return r;
+}
