@@ -20,7 +20,7 @@ PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev l
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow
 CPPFLAGS  += -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
-LDLIBS	  := -lxdp -lbpf -lelf -lz -lyaml -luring -lisal -lcrypto -ljson-c -lpcap -lpthread -lm
+LDLIBS	  := -lxdp -lbpf -lelf -lz -lyaml -luring -lisal -lssl -lcrypto -ljson-c -lpcap -lpthread -lm
 BPF_ARCH  := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(shell uname -m)))
 BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
 	     -D__TARGET_ARCH_$(BPF_ARCH) -Ivmlinux -Iinclude -Ibpf

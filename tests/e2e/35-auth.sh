@@ -10,6 +10,8 @@ NQN=nqn.2026-11.io.example:auth
 ONE=nqn.2026-11.io.example:one
 BOTH=nqn.2026-11.io.example:both
 KEY=DHHC-1:01:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:
+PSK1=NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:
+PSK2=NVMeTLSkey-1:02:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwP/w0S89ELi3W2LxIcLXVsDn8kXZQ==:
 CONTROLLER=DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:
 
 umask 077
@@ -21,14 +23,18 @@ name: e2e-auth
 default: allow
 interfaces: [{name: eth0}]
 storage:
-  portals: [{address: $STORAGE4, port: 4420}]
+  portals: [{address: $STORAGE4, port: 4420}, {address: $STORAGE4, port: 4421, tls: required}]
   subsystems:
     - nqn: $NQN
       hosts:
         - {nqn: $ONE, dhchap-key: $tmp/host.key}
         - {nqn: $BOTH, dhchap-key: $tmp/host.key, dhchap-controller-key: $tmp/controller.key}
-      namespaces: [{id: 1, backend: memory, size: 16MiB}]
+        - {nqn: $NQN-host1, psk: $tmp/psk1}
+        - {nqn: $NQN-host2, psk: $tmp/psk2}
+      namespaces: [{id: 1, backend: memory, size: 64MiB}]
 EOP
+echo "$PSK1" >"$tmp/psk1"
+echo "$PSK2" >"$tmp/psk2"
 
 # Short, and what is said goes to a file: nothing of it may be a secret.
 io() { topology_in trainer "$SLUICE" -v io "$1" --to "$STORAGE4:4420" --nqn "$NQN" --timeout 20s "${@:2}"; }
@@ -78,6 +84,47 @@ for group in null ffdhe2048 ffdhe3072 ffdhe4096 ffdhe6144 ffdhe8192; do
 	done
 done
 
+# ------------------------------------------------------------------------------------------------------------------ TLS
+
+tls() { topology_in trainer "$SLUICE" -v io "$1" --to "$STORAGE4:4421" --nqn "$NQN" --timeout 20s "${@:2}"; }
+for hash in 1 2; do
+	for version in 0 1; do
+		case_ok "TLS with a key of hash $hash, identity version $version" \
+			tls connect --hostnqn "$NQN-host$hash" --psk "$tmp/psk$hash" --psk-identity "$version"
+	done
+done
+case_ok "data by TLS, all ways, more at once than the target has buffers" tls verify --hostnqn "$NQN-host1" --psk "$tmp/psk1" \
+	--length 64MiB --block-size 256k --depth 512
+case_ok "small and many, with digests" tls verify --hostnqn "$NQN-host2" --psk "$tmp/psk2" --length 16MiB --block-size 4k --depth 128 \
+	--header-digest --data-digest
+case_ok "mixed on four queues" tls bench --hostnqn "$NQN-host2" --psk "$tmp/psk2" --queues 4 --depth 32 --read-percent 50 --count 20000
+case_ok "discovery by TLS" eval 'topology_in trainer "$SLUICE" io discover --to "$STORAGE4:4421" --hostnqn "$NQN-host1" --psk "$tmp/psk1" --json |
+	jq -e "[.records[] | select(.port == \"4421\").tls] == [\"required\", \"required\"] and ([.records[] | select(.port == \"4420\").tls] | unique) == [\"none\"]"'
+case_ok "without TLS nobody gets in there" refused_for "does its portal require TLS" tls connect --hostnqn "$NQN-host1"
+case_ok "nor elsewhere, who has a psk" refused_for "comes by TLS" io connect --hostnqn "$NQN-host1"
+case_ok "nor with another key" refused_for "TLS:" tls connect --hostnqn "$NQN-host1" --psk "$tmp/psk2"
+case_ok "a psk that others may read is refused" eval 'chmod 0644 "$tmp/psk2"; refused_for "has mode 0644" tls connect --hostnqn "$NQN-host2" --psk "$tmp/psk2"; r=$?; chmod 0600 "$tmp/psk2"; ((!r))'
+
+# What stands on the wire: a text is written, plainly and by TLS, and looked for.
+yes "a text that is easy to find" | head -c 65536 >"$tmp/text"
+finds_text() { # PORT COMMAND...: whether the text was seen in what the command sent
+	local port=$1 dump
+	shift
+	topology_start trainer tcpdump -i any -s 0 -U -w "$tmp/wire.pcap" tcp port "$port" >/dev/null 2>&1
+	dump=$started
+	wait_for 10 test -s "$tmp/wire.pcap"
+	"$@" >/dev/null 2>&1 || { kill "$dump"; return 2; }
+	wait_for 10 eval '(($(stat -c %s "$tmp/wire.pcap") > 65536))'
+	kill "$dump"
+	wait_for 5 topology_process_gone "$dump"
+	grep -qa "text that is easy to find" "$tmp/wire.pcap"
+}
+finds_text 4420 io write --hostnqn "$ONE" --dhchap-key "$tmp/host.key" --file "$tmp/text"
+case_if "data that are not encrypted can be read on the way (status $?)" "not seen" test $? = 0
+finds_text 4421 tls write --hostnqn "$NQN-host1" --psk "$tmp/psk1" --file "$tmp/text"
+status=$?
+case_if "data by TLS cannot" "status $status" test "$status" = 1
+
 # ------------------------------------------------------------------------------------------------- what is said, and where
 
 "$SLUICE" check "$tmp/host.yaml" --json >>"$tmp/said" 2>&1
@@ -89,7 +136,7 @@ cat "$tmp/target.log" >>"$tmp/said"
 case_if "the log tells who did not get in" "$(tail -3 "$tmp/target.log")" grep -q "$ONE: authentication failed" "$tmp/target.log"
 case_if "and who did" "$(tail -3 "$tmp/target.log")" grep -q "$BOTH is authenticated" "$tmp/target.log"
 case_if "history, logs, JSON and errors hold paths" "no path" grep -q "$tmp/host.key" "$tmp/said"
-case_if "and no secret" "$(grep -n 'ia6z\|DHHC-1:0' "$tmp/said" | head -2)" not grep -qi 'ia6z\|DHHC-1:0' "$tmp/said"
+case_if "and no secret" "$(grep -n 'ia6z\|DHHC-1:0\|VRLb' "$tmp/said" | head -2)" not grep -qi 'ia6z\|DHHC-1:0\|VRLb' "$tmp/said"
 sed "s|$tmp/host.key|'$KEY'|" "$tmp/host.yaml" >"$tmp/secret.yaml"
 "$SLUICE" check "$tmp/secret.yaml" >"$tmp/check.log" 2>&1
 case_if "a policy with the secret itself is refused" "$(head -1 "$tmp/check.log")" grep -q "secret.yaml:10:.*is the secret itself" "$tmp/check.log"

@@ -262,6 +262,14 @@ Test(policy_yaml, conntrack_and_storage)
 		 E("4:3", "'access' is not in this version of sluice; remove it")
 			 E("5:3", "'limits' is not in this version of sluice; remove it")},
 		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
+			 "    hosts: [{nqn: nqn.2026-11.io.example:h, psk: /k}]}]"),
+		 E("5:50", "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one")},
+		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1}, {address: '::1', tls: required}]\n"
+		 "  subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: []}]\n",
+		 E("4:34", "portal has 'tls', and no host has a 'psk' to come with; add one, or remove 'tls'")},
+		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1, tls: perhaps}]\n  subsystems: []\n",
+		 E("4:38", "tls cannot be 'perhaps'; choose none | allowed | required")},
+		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
 			 "    hosts: [nqn.2026-11.io.example:h, {nqn: nqn.2026-11.io.example:h},\n"
 			 "      {nqn: nqn.2026-11.io.example:i, dhchap-key: 'DHHC-1:00:abc:'},\n"
 			 "      {nqn: nqn.2026-11.io.example:j, dhchap-key: keys/j},\n"
@@ -274,7 +282,7 @@ Test(policy_yaml, conntrack_and_storage)
 			 E("8:62", "dhchap-controller-key is asked for by hosts that prove themselves; add "
 				   "'dhchap-key'")
 			 E("9:7", "host has no 'nqn'; add it")
-			 E("9:57", "unknown key 'key' in host; known are nqn, dhchap-key, dhchap-controller-key")},
+			 E("9:57", "unknown key 'key' in host; known are nqn, dhchap-key, dhchap-controller-key, psk")},
 		{STORAGE("subsystems: [{nqn: x, hosts: [y], namespaces: []}]"),
 		 E("4:22", "nqn 'x' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")
 			 E("4:33",

@@ -34,6 +34,14 @@ static const struct subcommand {
 
 /* ---- discover ---- */
 
+/* What the portal has, as a policy says it. */
+static const char *tls_of(const struct nvme_discovery_entry *e)
+{
+	if (e->sectype == NVME_SECTYPE_NONE)
+		return "none";
+	return (e->treq & 3) == NVME_TREQ_SECURE ? "required" : "allowed";
+}
+
 static void print_entries(const struct io_options *o, const struct nvme_discovery_entry *entries, size_t n,
 			  size_t skipped)
 {
@@ -45,16 +53,19 @@ static void print_entries(const struct io_options *o, const struct nvme_discover
 
 	struct table t;
 
-	table_start(
-		&t,
-		(const struct table_column[]){
-			{.title = "type"}, {.title = "address"}, {"port", .right = true}, {.title = "subsystem"}, {}});
+	table_start(&t, (const struct table_column[]){{.title = "type"},
+						      {.title = "address"},
+						      {"port", .right = true},
+						      {.title = "tls"},
+						      {.title = "subsystem"},
+						      {}});
 	for (size_t i = 0; i < n; i++) {
 		const char *type = entries[i].subtype < ARRAY_SIZE(subtypes) ? subtypes[entries[i].subtype] : NULL;
 
 		table_row(&t, "%s", type ? type : "unknown");
 		table_cell(&t, "%s", entries[i].traddr);
 		table_cell(&t, "%s", entries[i].trsvcid);
+		table_cell(&t, "%s", tls_of(&entries[i]));
 		table_cell(&t, "%s", entries[i].subnqn);
 	}
 	printf("%zu record%s at %s\n\n", n, n == 1 ? "" : "s", o->target.addr.text);
@@ -80,6 +91,7 @@ static void entries_json(const struct nvme_discovery_entry *entries, size_t n, s
 		json_object_object_add(entry, "subtype", json_object_new_int(entries[i].subtype));
 		json_object_object_add(entry, "address", json_object_new_string(entries[i].traddr));
 		json_object_object_add(entry, "port", json_object_new_string(entries[i].trsvcid));
+		json_object_object_add(entry, "tls", json_object_new_string(tls_of(&entries[i])));
 		json_object_object_add(entry, "subsystem", json_object_new_string(entries[i].subnqn));
 		json_object_array_add(list, entry);
 	}

@@ -26,6 +26,7 @@ struct io_options {
 	enum io_command command;
 	struct initiator_options target; /* target.auth: below, where --dhchap-key is given */
 	struct initiator_auth auth;
+	struct initiator_tls tls;
 	bool has_key;
 	bool help, json, identify, read_only, sequential, verify;
 	uint32_t nsids[IO_NAMESPACES_MAX];

@@ -121,6 +121,20 @@ static int set_dhchap_controller_key(struct io_options *o, const char *text, str
 	return host_key_read_file(text, &o->auth.controller, err);
 }
 
+static int set_psk(struct io_options *o, const char *text, struct error *err)
+{
+	return host_psk_read_file(text, &o->tls.key, err);
+}
+
+static int set_psk_identity(struct io_options *o, const char *text, struct error *err)
+{
+	unsigned int version = 0;
+	int r = number(text, 0, TLS_PSK_VERSIONS - 1, &version, err);
+
+	o->tls.version = (int)version;
+	return r;
+}
+
 /* "a,b" → bits by their numbers. */
 static int set_names(const char *text, int (*number_of)(const char *name), const char *names, unsigned int *ret_set,
 		     struct error *err)
@@ -353,6 +367,8 @@ static const struct option_row options[] = {
 	{"dhchap-hash", "LIST", set_dhchap_hash, ALL, "offer these only: sha256,sha384,sha512"},
 	{"dhchap-group", "LIST", set_dhchap_group, ALL,
 	 "offer these only: null, ffdhe2048 and on (3072, 4096, 6144, 8192)"},
+	{"psk", "FILE", set_psk, ALL, "connect by TLS 1.3 with this key; a file of mode 0600, as of nvme gen-tls-key"},
+	{"psk-identity", "N", set_psk_identity, ALL, "form of the identity that goes with --psk: 0 or 1 (default 0)"},
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
@@ -454,6 +470,8 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 		*ret_options = o;
 		if (o.has_key)
 			ret_options->target.auth = &ret_options->auth;
+		if (o.tls.key.len)
+			ret_options->target.tls = &ret_options->tls;
 	}
 	io_options_done(&o);
 	return r;
@@ -462,6 +480,7 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 void io_options_done(struct io_options *o)
 {
 	secret_wipe(&o->auth, sizeof(o->auth));
+	secret_wipe(&o->tls, sizeof(o->tls));
 }
 
 void io_options_help(enum io_command command)

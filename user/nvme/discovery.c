@@ -21,6 +21,7 @@ void nvme_discovery_encode(const struct nvme_discovery_entry *entry,
 		.portid = htole16(entry->portid),
 		.cntlid = htole16(entry->cntlid),
 		.asqsz = htole16(entry->asqsz),
+		.tsas = { entry->sectype },
 	};
 	/* Text is padded with spaces, an NQN with NUL (Base 2.0, sections 1.4.2 and 4.5). */
 	memset(ret_wire->trsvcid, ' ', sizeof(ret_wire->trsvcid));
@@ -58,6 +59,7 @@ int nvme_discovery_decode(const struct nvme_discovery_wire *wire,
 		.portid = le16toh(wire->portid),
 		.cntlid = le16toh(wire->cntlid),
 		.asqsz = le16toh(wire->asqsz),
+		.sectype = wire->tsas[0],
 	};
 
 	if (wire->trtype != NVME_TRTYPE_TCP ||

@@ -122,7 +122,10 @@ static inline bool nvme_properties_ready(const struct nvme_properties *props)
 #define NVME_SUBTYPE_REFERRAL	1	/* another discovery subsystem */
 #define NVME_SUBTYPE_NVM	2
 #define NVME_SUBTYPE_CURRENT	3	/* the discovery subsystem that answers */
+#define NVME_TREQ_SECURE	1	/* a secure channel is required */
 #define NVME_TREQ_NO_SECURE	2	/* a secure channel is not required */
+#define NVME_SECTYPE_NONE	0
+#define NVME_SECTYPE_TLS13	2
 
 /* First 1024 bytes of the log page; entries of 1024 bytes follow. */
 struct nvme_discovery_header {
@@ -160,6 +163,7 @@ struct nvme_discovery_entry {
 	__u16	portid;
 	__u16	cntlid;		/* NVME_CNTLID_DYNAMIC */
 	__u16	asqsz;		/* admin queue entries */
+	__u8	sectype;	/* NVME_SECTYPE_* that the portal has */
 	char	trsvcid[33];	/* port, decimal */
 	char	traddr[257];	/* address, text */
 	char	subnqn[NVME_NQN_MAX + 1];

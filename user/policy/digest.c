@@ -115,7 +115,7 @@ static void digest_items(struct digest *d, const struct policy_service *service)
 
 static void digest_host(struct digest *d, const struct policy_host *h)
 {
-	const struct policy_secret *const secrets[] = {&h->dhchap_key, &h->dhchap_controller_key};
+	const struct policy_secret *const secrets[] = {&h->dhchap_key, &h->dhchap_controller_key, &h->psk};
 	size_t i;
 
 	digest_string(d, h->nqn);
@@ -148,7 +148,7 @@ static void digest_storage(struct digest *d, const struct policy_storage *s)
 	digest_number(d, s->n_portals);
 	for (i = 0; i < s->n_portals; i++) {
 		digest_string(d, s->portals[i].address);
-		digest_number(d, s->portals[i].port);
+		digest_number(d, (uint64_t)s->portals[i].tls << 16 | s->portals[i].port);
 	}
 	digest_number(d, s->steering);
 	digest_number(d, s->reactors_auto);

@@ -120,6 +120,7 @@ static void host_done(struct policy_host *host)
 	free(host->nqn);
 	free(host->dhchap_key.path);
 	free(host->dhchap_controller_key.path);
+	free(host->psk.path);
 }
 
 void policy_storage_take(struct policy *p, struct policy_storage *ret_storage)

@@ -104,10 +104,13 @@ struct policy_conntrack {
 
 enum policy_steering { POLICY_STEER_AUTO, POLICY_STEER_REUSEPORT, POLICY_STEER_CPUMAP, POLICY_STEER_NONE };
 
+enum policy_tls { POLICY_TLS_NONE, POLICY_TLS_ALLOWED, POLICY_TLS_REQUIRED };
+
 struct policy_portal {
 	struct policy_place place;
 	char *address; /* literal IPv4 or IPv6 */
 	uint16_t port;
+	enum policy_tls tls;
 };
 
 enum policy_backend { POLICY_BACKEND_NULL, POLICY_BACKEND_MEMORY, POLICY_BACKEND_FILE };
@@ -134,6 +137,7 @@ struct policy_host {
 	char *nqn;
 	struct policy_secret dhchap_key;	    /* the host's: it must authenticate */
 	struct policy_secret dhchap_controller_key; /* what the target proves itself with, if the host asks */
+	struct policy_secret psk;		    /* the host must come by TLS with this key */
 };
 
 struct policy_subsystem {

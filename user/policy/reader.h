@@ -135,6 +135,8 @@ void read_conntrack(struct reader *r, const struct node *node);
 void read_storage(struct reader *r, const struct node *node);
 void read_transport(struct reader *r, const struct node *node); /* a mapping under storage: */
 void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s);
+/* Keys and portals of TLS are of no use without each other. */
+void check_tls(struct reader *r, const struct policy_storage *storage);
 
 /* False, with an error, unless the node is an NQN. `what` is the key. */
 bool reader_nqn(struct reader *r, const struct node *node, const char *what);

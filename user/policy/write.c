@@ -462,13 +462,15 @@ static void subsystem_write(const struct writer *w, const struct policy_subsyste
 
 static void portals_write(const struct writer *w, const struct policy_storage *s)
 {
+	static const char *const tls[] = {
+		[POLICY_TLS_NONE] = "", [POLICY_TLS_ALLOWED] = ", tls: allowed", [POLICY_TLS_REQUIRED] = ", tls: required"};
 	size_t i;
 
 	fprintf(w->out, "  portals:%s\n", s->n_portals ? "" : " []");
 	for (i = 0; i < s->n_portals; i++) {
 		fputs("    - {address: ", w->out);
 		scalar_write(w->out, s->portals[i].address);
-		fprintf(w->out, ", port: %u}\n", s->portals[i].port);
+		fprintf(w->out, ", port: %u%s}\n", s->portals[i].port, tls[s->portals[i].tls]);
 	}
 }
 

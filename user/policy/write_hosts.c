@@ -21,7 +21,7 @@ void hosts_write(FILE *out, const struct policy_subsystem *s)
 	size_t i;
 
 	for (i = 0; i < s->n_hosts; i++)
-		plain &= !s->hosts[i].dhchap_key.path;
+		plain &= !s->hosts[i].dhchap_key.path && !s->hosts[i].psk.path;
 	if (plain) {
 		list_begin(&l, out, 8, "      hosts: ", "[]");
 		for (i = 0; i < s->n_hosts; i++)
@@ -35,6 +35,7 @@ void hosts_write(FILE *out, const struct policy_subsystem *s)
 		scalar_write(out, s->hosts[i].nqn);
 		secret_write(out, "dhchap-key", &s->hosts[i].dhchap_key);
 		secret_write(out, "dhchap-controller-key", &s->hosts[i].dhchap_controller_key);
+		secret_write(out, "psk", &s->hosts[i].psk);
 		fputs("}\n", out);
 	}
 }

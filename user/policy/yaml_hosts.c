@@ -10,13 +10,14 @@
 #define NVME_NQN_MAX 223 /* bytes without the NUL: NVMe Base 2.0, 4.5 */
 
 struct host_text {
-	const struct node *nqn, *dhchap_key, *dhchap_controller_key;
+	const struct node *nqn, *dhchap_key, *dhchap_controller_key, *psk;
 };
 
 static const struct field host_fields[] = {
 	FIELD("nqn", read_node, struct host_text, nqn, REQUIRED),
 	FIELD("dhchap-key", read_node, struct host_text, dhchap_key),
 	FIELD("dhchap-controller-key", read_node, struct host_text, dhchap_controller_key),
+	FIELD("psk", read_node, struct host_text, psk),
 	{}};
 
 bool reader_nqn(struct reader *r, const struct node *node, const char *what)
@@ -73,9 +74,49 @@ static void host_read(struct reader *r, const struct node *node, struct policy_s
 	host->nqn = reader_strdup(r, text.nqn->text);
 	secret_read(r, "dhchap-key", text.dhchap_key, &host->dhchap_key);
 	secret_read(r, "dhchap-controller-key", text.dhchap_controller_key, &host->dhchap_controller_key);
+	secret_read(r, "psk", text.psk, &host->psk);
 	if (text.dhchap_controller_key && !text.dhchap_key)
 		reader_error(r, text.dhchap_controller_key,
 			     "dhchap-controller-key is asked for by hosts that prove themselves; add 'dhchap-key'");
+}
+
+/* The first psk of any host; NULL: there is none. */
+static const struct policy_secret *any_psk(const struct policy_storage *storage)
+{
+	size_t i, k;
+
+	for (i = 0; i < storage->n_subsystems; i++) {
+		for (k = 0; k < storage->subsystems[i].n_hosts; k++) {
+			if (storage->subsystems[i].hosts[k].psk.path)
+				return &storage->subsystems[i].hosts[k].psk;
+		}
+	}
+	return NULL;
+}
+
+void check_tls(struct reader *r, const struct policy_storage *storage)
+{
+	const struct policy_secret *psk = any_psk(storage);
+	const struct policy_portal *portal = NULL;
+	struct node at = {};
+	size_t i;
+
+	if (r->wrong)
+		return; /* what is missing may be what is wrong */
+
+	for (i = 0; i < storage->n_portals && !portal; i++) {
+		if (storage->portals[i].tls)
+			portal = &storage->portals[i];
+	}
+	if (portal && !psk) {
+		at.place = portal->place;
+		reader_error(r, &at,
+			     "portal has 'tls', and no host has a 'psk' to come with; add one, or remove 'tls'");
+	} else if (psk && !portal) {
+		at.place = psk->place;
+		reader_error(r, &at,
+			     "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one");
+	}
 }
 
 void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s)

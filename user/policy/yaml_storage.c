@@ -214,11 +214,15 @@ static void subsystem_read(struct reader *r, const struct node *node, struct pol
 struct portal_text {
 	const struct node *address;
 	uint32_t port;
+	int tls;
 };
 
 static const struct bounds port_bounds = {1, 65535};
+static const struct choice tls_choices[] = {
+	{"none", POLICY_TLS_NONE}, {"allowed", POLICY_TLS_ALLOWED}, {"required", POLICY_TLS_REQUIRED}, {}};
 static const struct field portal_fields[] = {FIELD("address", read_node, struct portal_text, address, REQUIRED),
 					     FIELD("port", read_number, struct portal_text, port, .arg = &port_bounds),
+					     FIELD("tls", read_choice, struct portal_text, tls, .arg = tls_choices),
 					     {}};
 
 static void portal_read(struct reader *r, const struct node *node, struct policy_storage *storage)
@@ -239,7 +243,10 @@ static void portal_read(struct reader *r, const struct node *node, struct policy
 	portal = reader_add(r, &storage->portals, &storage->n_portals, sizeof(*portal));
 	if (!portal)
 		return;
-	*portal = (struct policy_portal){node->place, reader_strdup(r, text.address->text), (uint16_t)text.port};
+	*portal = (struct policy_portal){.place = node->place,
+					 .address = reader_strdup(r, text.address->text),
+					 .port = (uint16_t)text.port,
+					 .tls = (enum policy_tls)text.tls};
 }
 
 #define CPUS_MAX 4096
@@ -318,4 +325,5 @@ void read_storage(struct reader *r, const struct node *node)
 		for (i = 0; i < text.subsystems->n_children; i++)
 			subsystem_read(r, &text.subsystems->children[i], storage);
 	}
+	check_tls(r, storage);
 }

@@ -122,10 +122,11 @@ static void conn_destroy(struct conn *c)
 	for (i = 0; i < CONN_CHUNKS; i++)
 		free(c->chunks[i]);
 	free(c->queue);
+	tls_free(c->tls);
 	free(c);
 }
 
-static struct conn *conn_make(struct reactor *r, int fd)
+static struct conn *conn_make(struct reactor *r, const struct portal *portal, int fd)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 	const int on = 1;
@@ -133,6 +134,9 @@ static struct conn *conn_make(struct reactor *r, int fd)
 	if (!c)
 		return NULL;
 	*c = (struct conn){.reactor = r, .fd = fd, .state = CONN_ICREQ, .since_ns = r->now_ns, .name = "conn"};
+	c->portal = portal;
+	c->channel = portal->config->tls ? CONN_UNDECIDED : CONN_PLAIN;
+	c->batch_bytes = CONN_BATCH_BYTES;
 	c->kept_head = c->kept_tail = CONN_NO_BUFFER;
 	c->tx_tail = &c->tx;
 	c->waiting_tail = &c->waiting;
@@ -151,10 +155,10 @@ static struct conn *conn_make(struct reactor *r, int fd)
 	return c;
 }
 
-void conn_open(struct reactor *r, int fd)
+void conn_open(struct reactor *r, const struct portal *portal, int fd)
 {
 	const struct target_hooks *hooks = &r->target->options.hooks;
-	struct conn *c = r->n_free_conns ? conn_make(r, fd) : NULL;
+	struct conn *c = r->n_free_conns ? conn_make(r, portal, fd) : NULL;
 
 	if (!c) {
 		/* The peer may be gone already, which is its right; being full is news. */
@@ -221,6 +225,15 @@ void conn_fail(struct conn *c, const struct pdu_error *error, const void *header
 	log_warn(c->name, "malformed PDU: %s (%s, fei %u)", error->text ? error->text : "?", pdu_fes_name(error->fes),
 		 error->fei);
 	c->control_len = pdu_encode_term(c->control, PDU_C2H_TERM_REQ, error, header, len);
+	conn_set_state(c, CONN_TERM);
+	forget_waiting(c);
+	conn_mark(c);
+}
+
+void conn_abort(struct conn *c)
+{
+	if (c->state >= CONN_TERM)
+		return;
 	conn_set_state(c, CONN_TERM);
 	forget_waiting(c);
 	conn_mark(c);

@@ -21,6 +21,7 @@
 #include "storage/backend.h"
 #include "storage/buffer.h"
 #include "storage/conn_auth.h"
+#include "storage/conn_tls.h"
 #include "storage/controller.h"
 #include "storage/range_lock.h"
 #include "storage/ring.h"
@@ -28,6 +29,7 @@
 
 struct reactor;
 struct namespace;
+struct portal;
 
 enum conn_state {
 	CONN_ICREQ,   /* accepted */
@@ -115,6 +117,7 @@ struct command {
 #define CONN_BATCH_IOV	 192
 #define CONN_BATCH_ARENA 4096
 #define CONN_BATCH_BYTES (512u << 10)
+#define CONN_BATCH_TLS	 (128u << 10) /* less, since a sealed batch is a copy */
 #define CONN_C2H_MAX	 (128u << 10) /* bytes of data in one C2HData */
 #define CONN_KEPT_MAX	 4	      /* receive buffers that a blocked connection may keep before it stops receiving */
 #define CONN_NO_BUFFER	 UINT16_MAX
@@ -160,6 +163,7 @@ struct conn {
 	char name[80];	   /* "conn 192.0.2.7 port 40000", and the queue once known */
 	uint64_t since_ns; /* when the state was entered */
 	bool is_dirty, is_blocked, is_waiting;
+	const struct portal *portal; /* that accepted it */
 
 	/* The kernel holds: */
 	bool receiving;	 /* a receive */
@@ -177,12 +181,19 @@ struct conn {
 	uint16_t kept_head, kept_tail; /* receive buffers not worked off */
 	unsigned int n_kept;
 
+	/* between the socket and the PDUs */
+	enum conn_channel channel;
+	struct tls *tls;      /* CONN_TLS */
+	const uint8_t *plain; /* decrypted and not worked off */
+	size_t plain_left;
+
 	/* send */
 	struct pdu_framing tx_framing;
 	uint8_t control[PDU_ENCODE_MAX]; /* ICResp or C2HTermReq, sent before all else */
 	unsigned int control_len;
 	struct command *tx, **tx_tail;
-	uint64_t send_ns; /* when batch was submitted */
+	uint64_t send_ns;   /* when batch was submitted */
+	size_t batch_bytes; /* CONN_BATCH_BYTES or CONN_BATCH_TLS */
 	struct conn_batch batch;
 
 	/* queue */
@@ -211,12 +222,14 @@ struct conn {
 /* ---- conn.c ---- */
 
 /* Takes over fd. On failure it is closed, and the reason logged. */
-void conn_open(struct reactor *r, int fd);
+void conn_open(struct reactor *r, const struct portal *portal, int fd);
 void conn_set_state(struct conn *c, enum conn_state state);
 /* Closes as soon as the kernel has let go of everything. */
 void conn_close(struct conn *c, const char *why);
 /* Sends a C2HTermReq that quotes `header`, then closes. */
 void conn_fail(struct conn *c, const struct pdu_error *error, const void *header, size_t len);
+/* Ends it when what waits to be sent is out, without a word of ours. */
+void conn_abort(struct conn *c);
 /* Timeouts; once a tick. */
 void conn_tick(struct conn *c);
 /* After each turn, if marked: resumes, sends, closes. */
@@ -234,6 +247,8 @@ static inline struct command *conn_command(const struct conn *c, unsigned int in
 
 /* ---- conn_receive.c ---- */
 
+/* Works off bytes of PDUs and answers how many; fewer than len only if the connection is now blocked. */
+size_t conn_stream(struct conn *c, const uint8_t *in, size_t len);
 void conn_recv_done(struct conn *c, const struct ring_completion *done);
 void conn_recv_arm(struct conn *c);
 /* Works off what was kept. */

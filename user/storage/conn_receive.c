@@ -150,8 +150,7 @@ static void block(struct conn *c)
 	c->reactor->blocked = c;
 }
 
-/* Works off bytes and answers how many; fewer than len only if the connection is now blocked. */
-static size_t stream(struct conn *c, const uint8_t *in, size_t len)
+size_t conn_stream(struct conn *c, const uint8_t *in, size_t len)
 {
 	struct pdu_decoder *d = &c->decoder;
 	size_t pos = 0, n;
@@ -185,6 +184,12 @@ static size_t stream(struct conn *c, const uint8_t *in, size_t len)
 	}
 	/* From CONN_TERM on what comes is thrown away. */
 	return c->state < CONN_TERM ? pos : len;
+}
+
+/* What arrived by the socket. */
+static size_t arrive(struct conn *c, const uint8_t *in, size_t len)
+{
+	return c->channel == CONN_PLAIN ? conn_stream(c, in, len) : conn_tls_arrive(c, in, len);
 }
 
 /* ---- receive buffers ---- */
@@ -239,10 +244,12 @@ void conn_resume(struct conn *c)
 		if (c->state < CONN_TERM && pdu_body_done(&c->decoder))
 			pdu_end(c);
 	}
+	if (c->tls && !c->is_blocked)
+		conn_tls_arrive(c, NULL, 0); /* what is decrypted already */
 	while (c->kept_head != CONN_NO_BUFFER && !c->is_blocked) {
 		unsigned int id = c->kept_head;
 		uint32_t len = r->rx_kept[id].len;
-		uint32_t n = stream(c, (uint8_t *)ring_buffer_at(&r->rx, id) + r->rx_kept[id].offset, len);
+		uint32_t n = arrive(c, (uint8_t *)ring_buffer_at(&r->rx, id) + r->rx_kept[id].offset, len);
 
 		if (n < len) {
 			r->rx_kept[id].offset += n;
@@ -276,7 +283,7 @@ static void receive(struct conn *c, unsigned int id, uint32_t len)
 		keep(c, id, 0, len);
 		return;
 	}
-	n = stream(c, ring_buffer_at(&r->rx, id), len);
+	n = arrive(c, ring_buffer_at(&r->rx, id), len);
 	if (n < len)
 		keep(c, id, n, len - n);
 	else

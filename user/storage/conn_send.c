@@ -112,7 +112,7 @@ static bool add_reply_data(struct conn *c, struct command *cmd, bool *ret_succes
 		bool success = last && !c->sq_flow && !cmd->result;
 		size_t n;
 
-		if (!batch_has_room(b) || (b->bytes && b->bytes + piece > CONN_BATCH_BYTES))
+		if (!batch_has_room(b) || (b->bytes && b->bytes + piece > c->batch_bytes))
 			return false;
 		n = pdu_encode_c2h_data(batch_arena(b), &c->tx_framing, cmd->sqe.cid, cmd->sent, piece,
 					(last ? PDU_F_LAST : 0) | (success ? PDU_F_SUCCESS : 0));
@@ -233,6 +233,8 @@ void conn_flush(struct conn *c)
 	if (c->sending)
 		return;
 	build(c);
+	if (c->tls && !conn_tls_seal(c))
+		return;
 	if (!b->bytes)
 		return;
 	b->msg = (struct msghdr){.msg_iov = b->iov, .msg_iovlen = b->n_iov};

@@ -180,6 +180,8 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
 	status = nvme_connect_read(&cmd->sqe, cmd->data, cmd->data ? cmd->transfer.len : 0, CONTROLLER_MAX_ENTRIES,
 				   &connect, ret_result);
+	if (!status)
+		status = conn_tls_admits(conn, &connect, ret_result);
 	/* Commands are made before any lock; a queue that is then refused keeps them until it closes. */
 	if (!status && conn_commands_grow(conn, connect.entries))
 		status = NVME_ST_CONNECT_BUSY;

@@ -54,9 +54,11 @@ static bool is_wildcard(const struct sockaddr_storage *a)
 static int discovery_entry(const struct target *t, unsigned int portal, const struct conn *conn, const char *nqn,
 			   struct nvme_discovery_entry *ret_entry)
 {
+	enum policy_tls tls = t->portals[portal].config->tls;
 	struct nvme_discovery_entry e = {
 		.subtype = strcmp(nqn, NVME_DISCOVERY_NQN) ? NVME_SUBTYPE_NVM : NVME_SUBTYPE_CURRENT,
-		.treq = NVME_TREQ_NO_SECURE,
+		.treq = tls == POLICY_TLS_REQUIRED ? NVME_TREQ_SECURE : NVME_TREQ_NO_SECURE,
+		.sectype = tls ? NVME_SECTYPE_TLS13 : NVME_SECTYPE_NONE,
 		.portid = portal,
 		.cntlid = NVME_CNTLID_DYNAMIC,
 		.asqsz = CONTROLLER_ADMIN_ENTRIES,

@@ -7,12 +7,21 @@
 
 #include "base/error.h"
 #include "nvme/dhchap.h"
+#include "nvme/tls_psk.h"
 #include "policy/policy.h"
+
+/* TLS identities of a host for one subsystem: each version, for the subsystem's NQN and for the discovery NQN. */
+struct host_psks {
+	struct tls_psk psks[2 * TLS_PSK_VERSIONS];
+	bool discovery[2 * TLS_PSK_VERSIONS]; /* which of them are for the discovery NQN */
+	unsigned int n;
+};
 
 /* Of one host of one subsystem. */
 struct host_keys {
 	bool has_host, has_controller;
 	struct dhchap_key host, controller;
+	struct host_psks *tls; /* NULL: it need not come by TLS */
 };
 
 /*
@@ -25,5 +34,8 @@ void host_keys_free(struct host_keys *keys, size_t n);
 
 /* A file with a DHHC-1 key, as --dhchap-key and the policy name it. */
 int host_key_read_file(const char *path, struct dhchap_key *ret_key, struct error *err);
+
+/* A file with a NVMeTLSkey-1 key, as --psk and the policy name it. */
+int host_psk_read_file(const char *path, struct tls_psk_key *ret_key, struct error *err);
 
 #endif

@@ -26,6 +26,7 @@
 #include "nvme/dhchap.h"
 #include "nvme/fabrics.h"
 #include "nvme/identify.h"
+#include "nvme/tls_psk.h"
 
 #define INITIATOR_PORT		 4420
 #define INITIATOR_DISCOVERY_PORT 8009
@@ -48,6 +49,12 @@ struct initiator_auth {
 	unsigned int hashes, groups;  /* offered: DHCHAP_ALL_HASHES, DHCHAP_ALL_GROUPS, or fewer */
 };
 
+/* The key for TLS, and which form of identity the target is told (0: every target knows it, 1). */
+struct initiator_tls {
+	struct tls_psk_key key;
+	int version;
+};
+
 struct initiator_options {
 	struct initiator_addr addr;
 	char subnqn[NVME_NQN_MAX + 1];
@@ -57,7 +64,9 @@ struct initiator_options {
 	uint8_t hpda;			 /* alignment of received data: 0-based dwords, at most PDU_PDA_MAX */
 	uint32_t timeout_ms;		 /* connecting, and each command */
 	uint32_t kato_ms;		 /* keep-alive timeout that the controller is told; 0: none */
-	const struct initiator_auth *auth; /* NULL: none. The caller's, until all queues are closed */
+	/* NULL: none. The caller's, until all queues are closed */
+	const struct initiator_auth *auth;
+	const struct initiator_tls *tls;
 };
 
 /*

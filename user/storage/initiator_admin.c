@@ -36,7 +36,8 @@ static const struct {
 	uint16_t status;
 	const char *remedy;
 } status_remedies[] = {
-	{NVME_ST_CONNECT_HOST, "add this host's NQN to the subsystem's hosts, or use --hostnqn"},
+	{NVME_ST_CONNECT_HOST, "add this host's NQN to the subsystem's hosts, or use --hostnqn; a host with a psk "
+			       "there comes by TLS (--psk)"},
 	{NVME_ST_CONNECT_BUSY, "the target is out of controllers or queues; try again later"},
 	{NVME_ST_AUTH_REQUIRED, "the target wants authentication; give the host's key with --dhchap-key"},
 	{NVME_ST_INVALID_NS, "`sluice io connect --identify` lists the namespaces"},

@@ -8,6 +8,7 @@
 #include "nvme/pdu.h"
 #include "storage/initiator.h"
 #include "storage/ring.h"
+#include "storage/tls.h"
 
 #define SLOT_BITS     10 /* a CID is a slot and, above it, the slot's generation: a stale answer is recognised */
 #define SLOT_NONE     UINT16_MAX
@@ -100,6 +101,8 @@ struct initiator_queue {
 	struct slot *slots;
 	uint16_t *free_slots;
 	unsigned int n_free;
+	struct tls *tls; /* NULL: plain */
+	bool icreq_due;	 /* the handshake is done */
 	struct tx tx;
 	struct rx rx;
 	struct initiator_queue_info info;
@@ -129,6 +132,8 @@ void tx_pump(struct initiator_queue *q);
 /* After each submission: a send that did not come back has gone out whole. */
 void tx_submitted(struct initiator_queue *q);
 void tx_complete(struct initiator_queue *q, int result);
+/* TLS: sends what the handshake, or an answer to the peer's, has to say; nothing while a send is under way. */
+void tx_tls(struct initiator_queue *q);
 /* Sends ICReq as the first bytes of the connection. */
 void tx_icreq(struct initiator_queue *q);
 /* Tells the controller why the connection ends; best effort, whole or not at all. */

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "storage/initiator_internal.h"
 #include "storage/initiator_private.h"
@@ -163,7 +164,9 @@ static void check_timeouts(struct initiator_queue *q)
 	q->now_ns = time_now_ns();
 	if (q->state == QUEUE_CONNECTING && q->now_ns - q->started_ns > limit) {
 		queue_fail(q, ETIMEDOUT,
-			   q->connecting
+			   q->tls && !q->connecting && !tls_ready(q->tls)
+				   ? "connected, but no answer to the TLS handshake within %g s; has the portal `tls`?"
+			   : q->connecting
 				   ? "no answer to the TCP connection within %g s; check the address, and whether "
 				     "a firewall drops it"
 				   : "connected, but no ICResp within %g s; is this an NVMe/TCP portal?",
@@ -199,7 +202,10 @@ static void handle_connect(struct initiator_queue *q, int result)
 	if (q->state == QUEUE_DEAD)
 		return;
 	if (!result) {
-		tx_icreq(q);
+		if (q->tls)
+			tx_tls(q); /* ICReq follows the handshake */
+		else
+			tx_icreq(q);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(connect_remedies); i++) {
@@ -333,6 +339,7 @@ void initiator_queue_close(struct initiator_queue *q)
 	ring_close(&q->ring);
 	tx_close(q);
 	rx_close(q);
+	tls_free(q->tls);
 	if (q->fd >= 0)
 		close(q->fd);
 	free(q->slots);
@@ -369,6 +376,26 @@ static int open_socket(struct initiator_queue *q, struct error *err)
 	if (setsockopt(q->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
 		return error_system(err, errno, "%s: TCP_NODELAY", q->place);
 	return 0;
+}
+
+static int open_tls(struct initiator_queue *q, struct error *err)
+{
+	const struct initiator_options *o = &q->options;
+	struct tls_psk psk;
+	int r;
+
+	if (!o->tls)
+		return 0;
+	r = tls_psk_derive(&o->tls->key, o->hostnqn, o->subnqn, o->tls->version, &psk);
+	if (r == -ENAMETOOLONG)
+		return error_set(
+			err, EINVAL,
+			"%s: TLS identities of version 0 have no room for NQNs as long as these; use --psk-identity 1",
+			q->place);
+	if (!r)
+		r = tls_connect(&psk, &q->tls);
+	secret_wipe(&psk, sizeof(psk));
+	return r ? error_system(err, -r, "%s: TLS", q->place) : 0;
 }
 
 /* TCP and ICReq; bounded by the timeout. */
@@ -412,6 +439,8 @@ int queue_connect(const struct initiator_options *options, uint16_t qid, unsigne
 		r = allocate(q, err);
 	if (!r)
 		r = open_socket(q, err);
+	if (!r)
+		r = open_tls(q, err);
 	if (r)
 		return r;
 	ring_file_add(&q->ring, q->fd, &q->file);

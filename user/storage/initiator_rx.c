@@ -45,7 +45,8 @@ void rx_arm(struct initiator_queue *q)
 
 	if (rx->busy || q->connecting || q->state == QUEUE_DEAD)
 		return;
-	rx->place = destination && pdu_data_left(&rx->decoder) >= RX_PLACE_MIN ? pdu_data_left(&rx->decoder) : 0;
+	rx->place =
+		destination && !q->tls && pdu_data_left(&rx->decoder) >= RX_PLACE_MIN ? pdu_data_left(&rx->decoder) : 0;
 	sqe = ring_sqe(&q->ring);
 	if (rx->place) {
 		rx->iov[0] = (struct iovec){.iov_base = destination, .iov_len = rx->place};
@@ -291,6 +292,45 @@ static void consume(struct initiator_queue *q, const uint8_t *in, size_t len)
 	}
 }
 
+/* Records as they arrived. */
+static void consume_tls(struct initiator_queue *q, const uint8_t *in, size_t len)
+{
+	bool was_ready = tls_ready(q->tls);
+	enum tls_result result = TLS_DATA;
+	const uint8_t *plain;
+	size_t used, n;
+
+	while (result == TLS_DATA && q->state != QUEUE_DEAD) {
+		result = tls_receive(q->tls, in, len, &used, &plain, &n);
+		in += used;
+		len -= used;
+		if (result == TLS_DATA)
+			consume(q, plain, n);
+	}
+	if (q->state == QUEUE_DEAD)
+		return;
+	if (result == TLS_END)
+		queue_fail(q, ECONNRESET, "the target closed the connection");
+	else if (result == TLS_BAD)
+		queue_fail(q, EACCES,
+			   "TLS: %s; is the key (--psk) the one that the target has for this host and this subsystem?",
+			   tls_fault(q->tls));
+	else if (!was_ready && tls_ready(q->tls))
+		q->icreq_due = true; /* tx_pump() sends it, and what else there is */
+}
+
+static void ended(struct initiator_queue *q, int result)
+{
+	if (result)
+		queue_fail(q, -result, "the connection broke: %s", strerror(-result));
+	else if (q->state == QUEUE_CONNECTING && !q->tls)
+		queue_fail(q, ECONNRESET,
+			   "the target closed the connection before it said anything; does its portal require TLS "
+			   "(--psk)?");
+	else
+		queue_fail(q, ECONNRESET, "the target closed the connection");
+}
+
 void rx_complete(struct initiator_queue *q, const struct ring_completion *c)
 {
 	size_t placed, n = c->result > 0 ? (size_t)c->result : 0;
@@ -300,9 +340,11 @@ void rx_complete(struct initiator_queue *q, const struct ring_completion *c)
 	if (q->state == QUEUE_DEAD || c->result == -EINTR || c->result == -EAGAIN)
 		return;
 	if (!n) {
-		queue_fail(q, c->result ? -c->result : ECONNRESET,
-			   c->result ? "the connection broke: %s" : "the target closed the connection%s",
-			   c->result ? strerror(-c->result) : "");
+		ended(q, c->result);
+		return;
+	}
+	if (q->tls) {
+		consume_tls(q, q->rx.stage, n);
 		return;
 	}
 	placed = min(n, (size_t)q->rx.place);

@@ -140,17 +140,49 @@ static void send_pieces(struct initiator_queue *q, bool blocking)
 	ring_push(sqe, (struct token){.op = OP_SEND});
 }
 
+/* What is gathered becomes records; they are what is sent. */
+static int seal(struct initiator_queue *q)
+{
+	struct tx *tx = &q->tx;
+
+	if (tx->n_iov && tls_send(q->tls, tx->iov, tx->n_iov))
+		return queue_fail(q, EIO, "TLS: %s", tls_fault(q->tls));
+	tx->n_iov = tls_output(q->tls, &tx->iov[0]);
+	tx->iov_at = 0;
+	return 0;
+}
+
+void tx_tls(struct initiator_queue *q)
+{
+	struct tx *tx = &q->tx;
+
+	if (tx->busy || tx->broken || q->state == QUEUE_DEAD)
+		return;
+	tx->n_iov = tx->iov_at = tx->n_sent = 0;
+	tx->arena_used = tx->data_bytes = 0;
+	if (!seal(q) && tx->n_iov)
+		send_pieces(q, false);
+}
+
 void tx_pump(struct initiator_queue *q)
 {
 	struct tx *tx = &q->tx;
 
-	if (tx->busy || tx->broken || tx->head == tx->tail || q->state != QUEUE_READY)
+	if (tx->busy || tx->broken)
 		return;
+	if (tx->head == tx->tail || q->state != QUEUE_READY) {
+		if (q->icreq_due)
+			tx_icreq(q);
+		else if (q->tls && !q->connecting)
+			tx_tls(q);
+		return;
+	}
 	tx->n_iov = tx->iov_at = tx->n_sent = 0;
 	tx->arena_used = tx->data_bytes = 0;
 	while (tx->head != tx->tail && has_room(tx))
 		encode_item(q, &tx->items[tx->head & (tx->n_items - 1)]);
-	send_pieces(q, false);
+	if (!q->tls || !seal(q))
+		send_pieces(q, false);
 }
 
 /* All of the send has left: what it carried is the callers' again, once answered. */
@@ -230,20 +262,24 @@ void tx_icreq(struct initiator_queue *q)
 {
 	uint8_t dgst = (q->options.header_digest ? PDU_DGST_HEADER : 0) | (q->options.data_digest ? PDU_DGST_DATA : 0);
 
+	q->icreq_due = false;
 	q->tx.n_iov = q->tx.iov_at = q->tx.n_sent = 0;
 	q->tx.arena_used = 0;
 	add_header(&q->tx, pdu_encode_icreq(q->tx.arena, q->options.hpda, dgst, R2T_MAX - 1));
-	send_pieces(q, false);
+	if (!q->tls || !seal(q))
+		send_pieces(q, false);
 }
 
 void tx_term(struct initiator_queue *q, const struct pdu_error *error, const void *header, size_t len)
 {
 	uint8_t buf[PDU_ENCODE_MAX];
-	size_t n;
+	struct iovec piece = {.iov_base = buf};
 
 	if (q->tx.busy)
 		return; /* in the middle of a PDU a TermReq would be taken for its data */
-	n = pdu_encode_term(buf, PDU_H2C_TERM_REQ, error, header, len);
-	if (send(q->fd, buf, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	piece.iov_len = pdu_encode_term(buf, PDU_H2C_TERM_REQ, error, header, len);
+	if (q->tls && (tls_send(q->tls, &piece, 1) || !tls_output(q->tls, &piece)))
+		return;
+	if (send(q->fd, piece.iov_base, piece.iov_len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return; /* the connection ends anyway; the caller reports why */
 }

@@ -205,7 +205,7 @@ static void accept_done(struct reactor *r, const struct ring_completion *done)
 	if (done->result >= 0 && r->stopping)
 		close(done->result);
 	else if (done->result >= 0)
-		conn_open(r, done->result);
+		conn_open(r, &r->target->portals[done->token.slot], done->result);
 	else if (!r->stopping && done->result != -ECONNABORTED && done->result != -EINTR)
 		log_error("target", "reactor %u: accept: %s", r->index, strerror(-done->result));
 	if (ring_more(done) || r->stopping)

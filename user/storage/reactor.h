@@ -193,6 +193,7 @@ struct target {
 	struct policy_transport transport; /* the policy's, or the usual */
 	struct portal portals[TARGET_MAX_PORTALS];
 	unsigned int n_portals;
+	struct tls_server *tls; /* NULL: no portal has TLS */
 	struct subsystem *subsystems[TARGET_MAX_SUBSYSTEMS];
 	unsigned int n_subsystems;	 /* atomic; only grows */
 	bool write_cache;		 /* atomic: of any backend so far */

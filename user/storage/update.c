@@ -500,7 +500,8 @@ static bool same_portals(const struct policy_storage *a, const struct policy_sto
 	if (a->n_portals != b->n_portals)
 		return false;
 	for (i = 0; i < a->n_portals; i++)
-		if (strcmp(a->portals[i].address, b->portals[i].address) || a->portals[i].port != b->portals[i].port)
+		if (strcmp(a->portals[i].address, b->portals[i].address) || a->portals[i].port != b->portals[i].port ||
+		    a->portals[i].tls != b->portals[i].tls)
 			return false;
 	return true;
 }
