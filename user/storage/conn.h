@@ -274,6 +274,8 @@ void command_h2c(struct command *cmd, unsigned int r2t, uint32_t len, bool diges
 uint32_t command_r2t_len(const struct command *cmd, unsigned int r2t);
 /* Another R2T may be sent for it. */
 bool command_wants_r2t(const struct command *cmd);
+/* On the send list for an R2T that is not to be sent any more: the place is its answer's, with the status it has. */
+void command_abandon(struct command *cmd);
 /* It is answered: from now on its identifier may come again. */
 void command_answered(struct command *cmd);
 /* Tries again the command that has waited longest; false: it waits on. */

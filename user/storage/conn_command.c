@@ -338,14 +338,6 @@ void command_capsule(struct command *cmd, bool digest_ok)
 	command_proceed(cmd);
 }
 
-/* It stands on the send list for an R2T that is not to be sent any more: the place is its answer's. */
-static void abandon(struct command *cmd)
-{
-	cmd->send_r2t = false;
-	cmd->state = COMMAND_REPLY;
-	give_buffer(cmd);
-}
-
 /* All that was asked for is there, and nothing more will be asked for. */
 static bool h2c_done(const struct command *cmd)
 {
@@ -362,10 +354,19 @@ static void h2c_end(struct command *cmd)
 	}
 	if (cmd->fuse)
 		fused_refused(cmd);
-	if (cmd->send_r2t)
-		abandon(cmd);
-	else
+	if (!cmd->send_r2t) {
 		command_reply(cmd, cmd->status);
+		return;
+	}
+	/* It stands on the send list for an R2T that is not to be sent any more: the place is its answer's. */
+	cmd->send_r2t = false;
+	cmd->state = COMMAND_REPLY;
+	give_buffer(cmd);
+}
+
+void command_abandon(struct command *cmd)
+{
+	h2c_end(cmd);
 }
 
 void command_fail(struct command *cmd, uint16_t status)

@@ -164,6 +164,8 @@ static bool add_command(struct conn *c, struct command *cmd)
 
 	if (!batch_has_room(b))
 		return false;
+	if (cmd->send_r2t && cmd->status && !cmd->r2ts_open)
+		command_abandon(cmd); /* it failed before its first R2T went out */
 	if (cmd->send_r2t)
 		return add_r2ts(c, cmd);
 	if (!cmd->replied) {
@@ -189,7 +191,6 @@ static void build(struct conn *c)
 {
 	struct conn_batch *b = &c->batch;
 	struct command *cmd;
-	bool r2t;
 
 	b->n_iov = b->used = b->bytes = 0;
 	b->done = NULL;
@@ -200,13 +201,12 @@ static void build(struct conn *c)
 		b->last = c->state == CONN_TERM;
 	}
 	while (c->state < CONN_TERM && (cmd = c->tx)) {
-		r2t = cmd->send_r2t;
 		if (!add_command(c, cmd))
 			break;
 		c->tx = cmd->next;
 		if (!c->tx)
 			c->tx_tail = &c->tx;
-		if (r2t)
+		if (!cmd->replied) /* R2Ts */
 			continue;
 		cmd->next = b->done;
 		b->done = cmd;
