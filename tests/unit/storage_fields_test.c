@@ -514,7 +514,8 @@ Test(storage_fields, coalesced)
 		memcpy(stream, s.pdu, s.len);
 		len = s.len;
 		for (i = 0; i < 2 * N; i++) {
-			struct nvme_sqe sqe = nvme_sqe_rw(i % 2 ? NVME_IO_FLUSH : NVME_IO_WRITE, 100 + i, NS_MEMORY, 0, 1);
+			struct nvme_sqe sqe =
+				nvme_sqe_rw(i % 2 ? NVME_IO_FLUSH : NVME_IO_WRITE, 100 + i, NS_MEMORY, 0, 1);
 
 			sqe.sgl = i % 2 ? nvme_sgl_transport(0) : nvme_sgl_in_capsule(BLOCK);
 			s.head = s.len = pdu_encode_capsule_cmd(s.pdu, &s.c.framing, &sqe, i % 2 ? 0 : BLOCK);

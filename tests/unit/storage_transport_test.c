@@ -272,7 +272,7 @@ Test(storage_transport, r2ts)
 		unsigned int policy, maxr2t, window;
 		bool backwards;
 	} rows[] = {
-		{1, 0, 1, false}, {4, 0, 1, false}, {4, 1, 2, false}, {4, 3, 4, false},	       {4, 100, 4, false},
+		{1, 0, 1, false}, {4, 0, 1, false}, {4, 1, 2, false}, {4, 3, 4, false},		{4, 100, 4, false},
 		{8, 7, 8, false}, {8, 7, 8, true},  {3, 2, 3, true},  {8, UINT32_MAX, 8, true},
 	};
 	uint8_t *data = malloc(WRITE_LEN), *back = malloc(WRITE_LEN);
@@ -288,7 +288,8 @@ Test(storage_transport, r2ts)
 		queue_open(&admin, &io, 32, 0, 0, rows[i].maxr2t);
 		fill(data, WRITE_LEN, i);
 		write_by_r2ts(&io, rows[i].window, rows[i].backwards, data);
-		cr_expect_eq(client_rw(&io, NVME_IO_READ, NS_FILE, 16, WRITE_LEN / NS_BLOCK, back, WRITE_LEN, false), 0);
+		cr_expect_eq(client_rw(&io, NVME_IO_READ, NS_FILE, 16, WRITE_LEN / NS_BLOCK, back, WRITE_LEN, false),
+			     0);
 		cr_expect_arr_eq(back, data, WRITE_LEN, "row %zu", i);
 		queue_close(&admin, &io);
 		fixture_stop(&fixture);
@@ -353,7 +354,8 @@ Test(storage_transport, r2ts_and_a_wrong_digest)
 	barrier(&io, 5, asked, &n);
 	cr_assert_eq(n, 2);
 	for (i = 0; i < 2; i++) {
-		head = pdu_encode_h2c_data(buf, &io.framing, sqe.cid, asked[i].ttag, i * NS_BLOCK, NS_BLOCK, PDU_F_LAST);
+		head = pdu_encode_h2c_data(buf, &io.framing, sqe.cid, asked[i].ttag, i * NS_BLOCK, NS_BLOCK,
+					   PDU_F_LAST);
 		digest = pdu_ddgst_final(pdu_crc_update(PDU_CRC_INIT, data, NS_BLOCK)) ^ (i ? 0 : htole32(1));
 		cr_assert_eq(client_send(&io, buf, head) | client_send(&io, data, NS_BLOCK) |
 				     client_send(&io, &digest, sizeof(digest)),
@@ -384,12 +386,17 @@ Test(storage_transport, in_capsule)
 		transport.in_capsule = sizes[i];
 		start_with(transport);
 		queue_open(&admin, &io, 32, 0, 0, 0);
-		cr_assert_eq(client_run(&admin, nvme_sqe_identify(0, NVME_CNS_CTRL, 0), page, sizeof(page), false, NULL), 0);
+		cr_assert_eq(
+			client_run(&admin, nvme_sqe_identify(0, NVME_CNS_CTRL, 0), page, sizeof(page), false, NULL), 0);
 		cr_expect_eq(le32toh(((struct nvme_id_ctrl *)page)->ioccsz), (64 + sizes[i]) / 16, "IOCCSZ");
 		fill(data, sizes[i], i);
 		if (sizes[i]) {
-			cr_expect_eq(client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, sizes[i] / NS_BLOCK, data, sizes[i], true), 0);
-			cr_expect_eq(client_rw(&io, NVME_IO_READ, NS_FILE, 0, sizes[i] / NS_BLOCK, back, sizes[i], false), 0);
+			cr_expect_eq(
+				client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, sizes[i] / NS_BLOCK, data, sizes[i], true),
+				0);
+			cr_expect_eq(
+				client_rw(&io, NVME_IO_READ, NS_FILE, 0, sizes[i] / NS_BLOCK, back, sizes[i], false),
+				0);
 			cr_expect_arr_eq(back, data, sizes[i], "%u bytes", sizes[i]);
 		}
 		/* One dword more than a capsule may carry. */
@@ -544,7 +551,8 @@ Test(storage_transport, one_connection_leaves_buffers_to_others)
 	start_with((struct policy_transport){});
 	hog_open(&hog_admin, &hog);
 	queue_open(&admin, &io, 32, 0, 0, 0);
-	cr_expect_eq(client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, BUFFER_MAX_LEN / NS_BLOCK, data, BUFFER_MAX_LEN, false), 0);
+	cr_expect_eq(client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, BUFFER_MAX_LEN / NS_BLOCK, data, BUFFER_MAX_LEN, false),
+		     0);
 	cr_expect_eq(client_rw(&io, NVME_IO_READ, NS_FILE, 0, 1, data, NS_BLOCK, false), 0);
 	queue_close(&admin, &io);
 	queue_close(&hog_admin, &hog);
@@ -565,7 +573,8 @@ Test(storage_transport, hogs_are_closed_when_others_wait)
 	for (i = 0; i < HOGS; i++)
 		hog_open(&admins[i], &hogs[i]);
 	queue_open(&admin, &io, 32, 0, 0, 0);
-	cr_expect_eq(client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, BUFFER_MAX_LEN / NS_BLOCK, data, BUFFER_MAX_LEN, false), 0);
+	cr_expect_eq(client_rw(&io, NVME_IO_WRITE, NS_FILE, 0, BUFFER_MAX_LEN / NS_BLOCK, data, BUFFER_MAX_LEN, false),
+		     0);
 	queue_close(&admin, &io);
 	for (i = 0; i < HOGS; i++)
 		queue_close(&admins[i], &hogs[i]);

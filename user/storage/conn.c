@@ -306,6 +306,16 @@ static void admin_tick(struct conn *c)
 	events_deliver(c);
 }
 
+/* Closes with a RST: the kernel, too, forgets what this peer would not take. */
+static void reset(struct conn *c, const char *why)
+{
+	const struct linger now = {.l_onoff = 1};
+
+	if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
+		log_warn(c->name, "no reset: %s", strerror(errno));
+	conn_close(c, why);
+}
+
 static bool others_wait(const struct conn *c)
 {
 	const struct reactor *r = c->reactor;
@@ -326,9 +336,9 @@ void conn_tick(struct conn *c)
 	else if (c->state >= CONN_TERM && age > TERM_TIMEOUT_NS)
 		conn_close(c, NULL);
 	else if (c->sending && now - c->send_ns > stall_ns)
-		conn_close(c, "the peer takes no data");
+		reset(c, "the peer takes no data");
 	else if (c->n_h2c && now - c->rx_ns > stall_ns && others_wait(c))
-		conn_close(c, "the peer does not send what it was asked for, and others wait for its buffers");
+		reset(c, "the peer does not send what it was asked for, and others wait for its buffers");
 	else if (c->state == CONN_LIVE && conn_auth_tick(c))
 		conn_close(c, conn_auth_tick(c));
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
