@@ -94,12 +94,17 @@ $(UNIT) $(BPF_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB) $(BUILD)/l
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+# The live target takes more than the pure parts.
+$(BUILD)/tests/fuzz/fuzz_target: FUZZ_MORE = $(filter user/storage/%,$(LIB_SRCS)) tests/lib/storage_client.c
+$(BUILD)/tests/fuzz/fuzz_target: tests/lib/storage_client.c
+
 $(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) | $(SKELETONS)
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined $< $(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
-		-lyaml -ljson-c -lisal -lcrypto -lpcap -lm -o $@
+		-fno-sanitize-recover=undefined -Itests/lib $< $(FUZZ_MORE) \
+		$(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
+		-lyaml -ljson-c -luring -lisal -lcrypto -lpcap -lpthread -lm -o $@
 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 

@@ -39,7 +39,9 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 {
 	struct target_options options = {.storage = &f->storage,
 					 .connect_timeout_ms = how->connect_timeout_ms,
-					 .stall_timeout_ms = how->stall_timeout_ms};
+					 .stall_timeout_ms = how->stall_timeout_ms,
+					 .ring_without = how->ring_without,
+					 .rx_buffers = how->rx_buffers};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};
 
@@ -118,6 +120,8 @@ int client_send(struct client *c, const void *bytes, size_t len)
 	while (len) {
 		ssize_t n = send(c->fd, p, c->chunk ? min(c->chunk, len) : len, MSG_NOSIGNAL);
 
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n < 0)
 			return -errno;
 		p += n;
@@ -129,11 +133,18 @@ int client_send(struct client *c, const void *bytes, size_t len)
 /* Exactly len bytes. */
 static int receive(struct client *c, void *bytes, size_t len)
 {
-	ssize_t n = len ? recv(c->fd, bytes, len, MSG_WAITALL) : 0;
+	size_t have = 0;
+	ssize_t n;
 
-	if (n < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
-	return (size_t)n == len ? 0 : -ECONNRESET;
+	while (have < len) {
+		n = recv(c->fd, (uint8_t *)bytes + have, len - have, MSG_WAITALL);
+		if (!n)
+			return -ECONNRESET;
+		if (n < 0 && errno != EINTR) /* fuzzers have an alarm */
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		have += n > 0 ? n : 0;
+	}
+	return 0;
 }
 
 int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max)

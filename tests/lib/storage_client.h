@@ -37,6 +37,7 @@ struct fixture_options {
 	unsigned int reactors;	      /* one a CPU, at most so many as there are */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
+	unsigned int ring_without, rx_buffers;		   /* as in target_options */
 };
 void fixture_start_as(struct fixture *f, const struct fixture_options *how); /* asserts */
 

@@ -369,7 +369,7 @@ Test(storage_faults, commands)
 		{"in-capsule data past the end", IO_QUEUE, with_sgl(write, past), NVME_ST_SGL_OFFSET, "the same"},
 		{"more than MDTS", IO_QUEUE,
 		 with_sgl(nvme_sqe_rw(NVME_IO_READ, 0, NS_NULL, 0, 65), nvme_sgl_transport(65 * NS_BLOCK)),
-		 NVME_ST_SGL_DATA_LEN, "Base 5.17.2.1: MDTS, here 256 KiB"},
+		 NVME_ST_INVALID_FIELD, "Base 5.17.2.1: MDTS, here 256 KiB"},
 	};
 	struct pair p;
 	struct pdu pdu;

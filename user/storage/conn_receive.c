@@ -267,7 +267,7 @@ void conn_recv_arm(struct conn *c)
 {
 	struct reactor *r = c->reactor;
 
-	if (r->rx_held == REACTOR_RX_COUNT || c->n_kept)
+	if (r->rx_held == r->rx.count || c->n_kept)
 		return; /* conn_tick() tries again */
 	c->receiving = true;
 	ring_recv(&r->ring, &c->file, &r->rx, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
@@ -300,6 +300,9 @@ void conn_recv_done(struct conn *c, const struct ring_completion *done)
 		receive(c, ring_buffer_id(done), done->result);
 	else if (done->flags & IORING_CQE_F_BUFFER)
 		ring_buffer_give(&c->reactor->rx, ring_buffer_id(done));
+	/* All buffers are in use: conn_settle() arms it again when this turn has given some back. */
+	if (done->result == -ENOBUFS)
+		stats_add(&c->reactor->no_rx_buffer, 1);
 	if (done->result > 0 || done->result == -ENOBUFS || done->result == -ECANCELED || done->result == -EINTR)
 		return;
 	/* End of stream: what was kept before it is still to be worked off, but nobody is there for the answers. */

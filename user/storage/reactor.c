@@ -479,7 +479,10 @@ static void register_backends(struct reactor *r)
 
 static int open_all(struct reactor *r)
 {
-	const struct ring_options options = {.entries = RING_ENTRIES, .files = RING_FILES};
+	const struct target_options *options = &r->target->options;
+	const struct ring_options ring = {
+		.entries = RING_ENTRIES, .files = RING_FILES, .without = options->ring_without};
+	unsigned int rx_buffers = options->rx_buffers ? options->rx_buffers : REACTOR_RX_COUNT;
 	cpu_set_t set;
 	unsigned int i;
 	int ret;
@@ -490,9 +493,9 @@ static int open_all(struct reactor *r)
 	if (ret)
 		return error_system(&r->error, ret, "reactor %u: CPU %u is not allowed to this process; see `reactors`",
 				    r->index, r->cpu);
-	ret = ring_open(&r->ring, &options, &r->error);
+	ret = ring_open(&r->ring, &ring, &r->error);
 	if (!ret)
-		ret = ring_buffers_open(&r->ring, RX_GROUP, REACTOR_RX_COUNT, REACTOR_RX_SIZE, &r->error, &r->rx);
+		ret = ring_buffers_open(&r->ring, RX_GROUP, rx_buffers, REACTOR_RX_SIZE, &r->error, &r->rx);
 	if (ret)
 		return ret;
 	ret = buffer_pool_open(r->target->transport.in_capsule, &r->pool);

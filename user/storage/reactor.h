@@ -24,7 +24,7 @@
 #define REACTOR_MAX_SPACES    4096 /* namespaces of all subsystems together */
 #define TARGET_MAX_SUBSYSTEMS 256
 #define REACTOR_MAX_IOS	      4096 /* backend I/Os with an SQE under way */
-#define REACTOR_RX_COUNT      256  /* receive buffers, a power of two */
+#define REACTOR_RX_COUNT      256  /* receive buffers at most, a power of two */
 #define REACTOR_RX_SIZE	      16384
 #define REACTOR_TICK_NS	      (250 * 1000000ull)  /* timeouts are looked at this often, while there are connections */
 
@@ -183,7 +183,7 @@ struct reactor {
 	struct command_list granted; /* by this thread: have their blocks, and go on at the end of the turn */
 
 	/* Statistics: written here, read by anyone. */
-	uint64_t turns, sleeps, no_buffer, connections, cpu_ns;
+	uint64_t turns, sleeps, no_buffer, no_rx_buffer, connections, cpu_ns;
 };
 
 struct queue;

@@ -113,10 +113,12 @@ int ring_open(struct ring *r, const struct ring_options *options, struct error *
 	ret = setup(r, options->entries, err);
 	if (ret)
 		return ret;
-	r->features.buffer_ring = true; /* until a registration is refused */
+	/* Until a registration is refused. */
+	r->features.buffer_ring = !(options->without & RING_WITHOUT_BUFFER_RING);
 	r->features.registered_ring = io_uring_register_ring_fd(&r->uring) == 1;
-	register_files(r, options->files);
-	probe_multishot(r);
+	register_files(r, options->without & RING_WITHOUT_FILES ? 0 : options->files);
+	if (!(options->without & RING_WITHOUT_MULTISHOT))
+		probe_multishot(r);
 	return 0;
 }
 
@@ -288,7 +290,7 @@ int ring_buffers_open(struct ring *r, uint16_t group, unsigned int count, unsign
 	b.memory = mmap(NULL, (size_t)count * size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
 	if (b.memory == MAP_FAILED)
 		return error_system(err, errno, "io_uring: %u receive buffers of %u bytes", count, size);
-	if (register_buffer_ring(&b))
+	if (r->features.buffer_ring && register_buffer_ring(&b))
 		r->features.buffer_ring = false;
 	for (i = 0; i < count; i++)
 		ring_buffer_give(&b, i);

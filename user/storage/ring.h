@@ -61,9 +61,17 @@ struct ring_features {
 	bool recv_multishot;
 };
 
+/* What is not to be used though the kernel has it: so tests run what older kernels get. */
+enum ring_without {
+	RING_WITHOUT_BUFFER_RING = 1 << 0,
+	RING_WITHOUT_MULTISHOT = 1 << 1,
+	RING_WITHOUT_FILES = 1 << 2,
+};
+
 struct ring_options {
 	unsigned int entries; /* submission queue; completions get four times as many */
 	unsigned int files;   /* room for registered files; 0: none */
+	unsigned int without; /* enum ring_without */
 };
 
 struct ring {

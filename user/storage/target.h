@@ -51,6 +51,8 @@ struct target_options {
 	 * and sends nothing of the data asked for. 0: 30 s.
 	 */
 	unsigned int stall_timeout_ms;
+	/* For tests: what the rings are not to use (enum ring_without), and receive buffers a reactor (0: 256). */
+	unsigned int ring_without, rx_buffers;
 	unsigned int auth_timeout_ms;	 /* for each message of a host that must authenticate; 0: 30 s */
 };
 
@@ -89,7 +91,7 @@ void target_describe(struct target *t, void (*line)(void *arg, const char *text)
 /* ---- statistics: may be asked for at any time, by any thread ---- */
 
 /*
- * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer"}],
+ * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer", "no_rx_buffer"}],
  *  "namespaces": [{"subsystem", "nsid", "backend", "bytes", "block", STATS}],
  *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", STATS, and what hooks add}]}
  * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes",

@@ -81,6 +81,7 @@ static struct json_object *reactor_stats(const struct reactor *r)
 	add_int(o, "turns", stats_read(&r->turns));
 	add_int(o, "sleeps", stats_read(&r->sleeps));
 	add_int(o, "no_buffer", stats_read(&r->no_buffer));
+	add_int(o, "no_rx_buffer", stats_read(&r->no_rx_buffer));
 	return o;
 }
 
