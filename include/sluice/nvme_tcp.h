@@ -417,6 +417,7 @@ struct nvme_auth_sqe {
 #define NVME_CSTS_RDY		(1 << 0)
 #define NVME_CSTS_CFS		(1 << 1)
 #define NVME_CSTS_SHST_MASK	(3 << 2)
+#define NVME_CSTS_SHST_BUSY	(1 << 2)
 #define NVME_CSTS_SHST_DONE	(2 << 2)
 
 /* ---- selectors of admin commands ------------------------------------------------------------- */

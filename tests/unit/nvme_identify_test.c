@@ -106,7 +106,8 @@ Test(nvme_identify, controller_bytes)
 	cr_expect(id[536] == 1 && id[538] == 0x30);
 	cr_expect(!strcmp((char *)id + 768, SUBNQN));
 	cr_expect(id[1792] == (64 + 8192) / 16 % 256 && id[1793] == (64 + 8192) / 16 / 256);
-	cr_expect(id[1796] == 1 && id[1800] == 0 && id[1803] == 1 && id[1804] == 0);
+	cr_expect(id[1796] == 1 && id[1800] == 0 && id[1803] == 1);
+	cr_expect(id[1804] == 1, "Disconnect");
 	cr_expect(id[4095] == 0);
 }
 

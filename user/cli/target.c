@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -374,6 +375,18 @@ static void serving_done(struct serving *s)
 	policy_freep(&s->policy);
 }
 
+/* As many connections as the administrator allows, not as the shell does. */
+static void raise_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_warn("target", "the limit of open files stays: %s", strerror(errno));
+}
+
 int cmd_target(int argc, char **argv)
 {
 	_cleanup_(serving_done) struct serving s = {};
@@ -389,6 +402,7 @@ int cmd_target(int argc, char **argv)
 		return r;
 	if (!realpath(a.policy, s.path))
 		s.path[0] = 0; /* a pipe: what it said cannot be read again */
+	raise_files();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);

@@ -25,6 +25,7 @@
 #define LPA_EXTENDED	(1 << 2)	/* NUMDU and the offset are honoured */
 #define LPA_LISTS	(1 << 5)	/* log pages 00h and 12h */
 #define ONE_ENTRY_SIZE(n) ((n) << 4 | (n))	/* required and maximum entry size, log2 */
+#define OFCS_DISCONNECT	(1 << 0)
 #define VWC_PRESENT	(1 << 0)
 #define VWC_NO_BROADCAST (2 << 1)	/* Flush takes one nsid, not 0xffffffff */
 
@@ -144,6 +145,7 @@ static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 			   NVME_ONCS_COPY | NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP |
 			   (ctrl->write_uncor ? NVME_ONCS_WRITE_UNCOR : 0));
 	id->fuses = htole16(NVME_FUSES_COMPARE_WRITE);
+	id->ofcs = htole16(OFCS_DISCONNECT);
 	id->ocfs = htole16(NVME_OCFS_FORMAT_0);
 	/* AWUN, AWUPF and ACWU stay 0, one block: what a namespace gives beyond that, it says itself. */
 	id->vwc = VWC_NO_BROADCAST | (ctrl->write_cache ? VWC_PRESENT : 0);

@@ -52,6 +52,8 @@ uint16_t backend_status(enum backend_op op, int errnum)
 	case EROFS:
 	case EPERM:
 		return NVME_ST_NS_WRITE_PROTECTED | NVME_STATUS_DNR;
+	case ECANCELED:
+		return NVME_ST_ABORTED;
 	case ENOMEM:
 	case EAGAIN:
 		return NVME_ST_INTERNAL; /* may be tried again */

@@ -278,8 +278,8 @@ void conn_settle(struct conn *c)
 	c->is_dirty = false;
 	if (c->state < CONN_CLOSING)
 		conn_flush(c);
-	/* Graceful stop: nothing new is begun, and what was has been answered. */
-	if (r->stopping && !c->sending && c->n_busy == c->n_parked)
+	/* Graceful stop, or the host's Disconnect: nothing new is begun, and what was has been answered. */
+	if ((r->stopping || c->disconnecting) && !c->sending && c->n_busy == c->n_parked)
 		conn_close(c, NULL);
 	if (c->state < CONN_CLOSING) {
 		if (!c->receiving && !c->is_blocked)
@@ -345,6 +345,8 @@ void conn_tick(struct conn *c)
 		admin_tick(c);
 	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller is gone");
+	else if (c->controller && c->qid && c->epoch != __atomic_load_n(&c->controller->epoch, __ATOMIC_ACQUIRE))
+		conn_close(c, "its controller was reset or shut down");
 	/* A receive that ended for want of buffers when all were kept. */
 	if (!c->receiving)
 		conn_mark(c);

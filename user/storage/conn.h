@@ -42,14 +42,15 @@ enum conn_state {
 
 enum command_state {
 	COMMAND_FREE,
-	COMMAND_CAPSULE, /* in-capsule data are coming */
-	COMMAND_WAITING, /* for a buffer, a slot or scratch */
-	COMMAND_H2C,	 /* asked for data, which are coming */
-	COMMAND_FUSED,	 /* for the other half of its pair */
-	COMMAND_LOCKED,	 /* for its blocks */
-	COMMAND_BACKEND, /* an SQE is under way */
-	COMMAND_PARKED,	 /* Asynchronous Event Request */
-	COMMAND_REPLY,	 /* its answer is queued, or being sent */
+	COMMAND_CAPSULE,  /* in-capsule data are coming */
+	COMMAND_WAITING,  /* for a buffer, a slot or scratch */
+	COMMAND_H2C,	  /* asked for data, which are coming */
+	COMMAND_FUSED,	  /* for the other half of its pair */
+	COMMAND_LOCKED,	  /* for its blocks */
+	COMMAND_BACKEND,  /* an SQE is under way */
+	COMMAND_PARKED,	  /* Asynchronous Event Request */
+	COMMAND_ABORTING, /* Abort: another reactor was asked */
+	COMMAND_REPLY,	  /* its answer is queued, or being sent */
 };
 
 #define CONN_R2TS_MAX  POLICY_R2TS_MAX
@@ -198,6 +199,8 @@ struct conn {
 
 	/* queue */
 	struct controller *controller; /* NULL until Connect */
+	uint32_t epoch;		       /* controller's, when the queue was made */
+	bool disconnecting;	       /* the host has said Disconnect */
 	uint16_t qid;
 	uint32_t entries; /* NOT 0-based */
 	bool sq_flow;	  /* SQHD means something */
@@ -216,7 +219,7 @@ struct conn {
 	uint64_t cids[(UINT16_MAX + 1) / 64];	 /* identifiers of open commands */
 	const struct namespace *last_ns;
 	struct conn_auth *auth; /* NULL: the host need not authenticate */
-	struct queue *queue; /* statistics; on the target's list once connected */
+	struct queue *queue;	/* statistics; on the target's list once connected */
 };
 
 /* ---- conn.c ---- */

@@ -234,8 +234,11 @@ static bool run_admin(struct command *cmd)
 		controller_fabrics_io(c, cmd);
 		command_reply(cmd, cmd->status);
 	} else if (controller_admin(c, cmd)) {
-		cmd->state = COMMAND_PARKED;
-		c->n_parked++;
+		/* An event request, if it is not an Abort on its way. */
+		if (cmd->state != COMMAND_ABORTING) {
+			cmd->state = COMMAND_PARKED;
+			c->n_parked++;
+		}
 	} else {
 		command_reply(cmd, cmd->status);
 	}
@@ -315,6 +318,8 @@ bool conn_retry(struct conn *c)
 {
 	struct command *cmd = c->waiting;
 
+	if (!cmd) /* all were aborted */
+		return true;
 	/* Off the list first: advance() puts it on another. */
 	c->waiting = cmd->next;
 	if (!c->waiting)

@@ -74,6 +74,7 @@ static void bind_queue(struct conn *conn, struct controller *c, const struct nvm
 	c->refs++;
 	c->queues[connect->qid / 64] |= 1ull << connect->qid % 64;
 	conn->controller = c;
+	conn->epoch = __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE);
 	conn->qid = connect->qid;
 	conn->entries = connect->entries;
 	conn->sq_flow = !connect->no_sq_flow;

@@ -16,9 +16,10 @@
 #define CONTROLLER_MAX_QUEUES	 128  /* I/O queues a controller */
 #define CONTROLLER_MAX_ENTRIES	 1024 /* commands a queue; CAP.MQES + 1 */
 #define CONTROLLER_ADMIN_ENTRIES 32
-#define CONTROLLER_MAX_EVENTS	 4  /* Asynchronous Event Requests outstanding */
+#define CONTROLLER_MAX_ABORTS	 4    /* Abort commands under way */
+#define CONTROLLER_MAX_EVENTS	 4    /* Asynchronous Event Requests outstanding */
 #define CONTROLLER_NSIDS	 1024 /* the highest namespace id */
-#define CONTROLLER_KAS		 10 /* keep-alive granularity in 100 ms */
+#define CONTROLLER_KAS		 10   /* keep-alive granularity in 100 ms */
 
 struct conn;
 struct command;
@@ -52,17 +53,20 @@ struct controller {
 	uint64_t changed[CONTROLLER_NSIDS / 64 + 1];	 /* nsids for the Changed Namespace List */
 
 	/* Any thread; relaxed atomics. */
-	bool ready;	  /* CSTS.RDY: I/O is served */
-	bool dead;	  /* every connection of it is to be closed */
-	uint16_t granted; /* I/O queues that Set Features allowed */
+	bool ready;		 /* CSTS.RDY: I/O is served */
+	bool dead;		 /* every connection of it is to be closed */
+	uint16_t granted;	 /* I/O queues that Set Features allowed */
+	uint32_t epoch;		 /* I/O queues of an earlier one are closed: there was a reset or shutdown */
 	uint32_t events_pending; /* EVENT_*: happened, and not told yet */
 	unsigned int reactor;	 /* of the admin queue; written once */
 
 	/* The admin queue's thread. */
 	struct nvme_properties props;
+	enum { LEAVING_NOT, LEAVING_RESET, LEAVING_SHUTDOWN } leaving; /* until its I/O queues are gone */
+	unsigned int aborts;					       /* under way */
 	uint32_t kato_ms;
 	uint32_t connect_kato_ms; /* what Connect said: the default */
-	uint64_t alive_ns; /* last Keep Alive */
+	uint64_t alive_ns;	  /* last Keep Alive */
 	uint64_t started_ns;
 	uint32_t event_config;
 	uint32_t events_told; /* EVENT_*: not again until the log page was read */
@@ -86,6 +90,9 @@ void controller_kill(struct controller *c, const char *why);
 
 /* An admin or Fabrics command whose data, if any, are whole. Sets status and result; true: no answer yet (parked). */
 bool controller_admin(struct conn *conn, struct command *cmd);
+
+/* Abort; as above. abort.c */
+bool controller_abort(struct conn *conn, struct command *cmd);
 
 /* A Fabrics command on an I/O queue. */
 void controller_fabrics_io(struct conn *conn, struct command *cmd);

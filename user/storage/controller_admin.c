@@ -29,7 +29,7 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.in_capsule = c->target->transport.in_capsule,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
 		.kas_100ms = CONTROLLER_KAS,
-		.aborts = 4,
+		.aborts = CONTROLLER_MAX_ABORTS,
 		.events = CONTROLLER_MAX_EVENTS,
 		.errors = ERROR_LOG_ENTRIES,
 		.oaes = s ? CONTROLLER_OAES : NVME_OAES_DISCOVERY,
@@ -185,32 +185,6 @@ static bool async_event(struct conn *conn, struct command *cmd)
 	return true;
 }
 
-/*
- * Only what is parked can still be stopped; all else of the admin queue is answered in the turn that it came in, and
- * I/O queues may live on another thread. Then the answer is "not aborted" (bit 0), which the specification allows.
- */
-static bool abort_command(struct conn *conn, struct command *cmd)
-{
-	uint32_t cdw10 = le32toh(cmd->sqe.cdw10);
-	unsigned int i;
-
-	cmd->result = 1;
-	if (cdw10 & 0xffff) /* another queue than this */
-		return false;
-	for (i = 0; i < conn->n_commands; i++) {
-		struct command *other = conn_command(conn, i);
-
-		if (other->state != COMMAND_PARKED || le16toh(other->sqe.cid) != cdw10 >> 16)
-			continue;
-		conn->n_parked--;
-		conn->controller->events--;
-		command_reply(other, NVME_ST_ABORTED);
-		cmd->result = 0;
-		break;
-	}
-	return false;
-}
-
 static bool keep_alive(struct conn *conn, struct command *cmd)
 {
 	conn->controller->alive_ns = conn->reactor->now_ns;
@@ -219,27 +193,74 @@ static bool keep_alive(struct conn *conn, struct command *cmd)
 
 /* ---- Fabrics ---- */
 
-static void property_get(struct conn *conn, struct command *cmd)
+/* A reset or shutdown is over when the I/O queues are gone, on whichever reactors they are. */
+static void leave_if_alone(struct controller *c)
 {
-	struct nvme_property property;
-
-	cmd->status = nvme_property_read(&cmd->sqe, &property);
-	if (!cmd->status)
-		cmd->status = nvme_properties_get(&conn->controller->props, &property, &cmd->result);
+	if (c->leaving != LEAVING_NOT && !controller_has_io_queues(c))
+		c->leaving = LEAVING_NOT;
 }
 
-static void property_set(struct conn *conn, struct command *cmd)
+static void property_get(struct conn *conn, struct command *cmd)
 {
 	struct controller *c = conn->controller;
 	struct nvme_property property;
 
 	cmd->status = nvme_property_read(&cmd->sqe, &property);
 	if (!cmd->status)
+		cmd->status = nvme_properties_get(&c->props, &property, &cmd->result);
+	if (cmd->status || property.offset != NVME_PROP_CSTS)
+		return;
+	leave_if_alone(c);
+	if (c->leaving == LEAVING_RESET)
+		cmd->result |= NVME_CSTS_RDY;
+	else if (c->leaving == LEAVING_SHUTDOWN)
+		cmd->result = (cmd->result & ~(__u64)NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_BUSY;
+}
+
+/*
+ * CC.EN was cleared or a shutdown notified: I/O queues end, wherever they are. After a reset the controller is as after
+ * Connect, but for the admin queue, its number and its keep-alive timeout (Base 2.0, section 3.7.2).
+ */
+static void leave(struct conn *conn, bool reset)
+{
+	struct controller *c = conn->controller;
+	unsigned int i;
+
+	c->leaving = reset ? LEAVING_RESET : LEAVING_SHUTDOWN;
+	__atomic_store_n(&c->ready, false, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&c->epoch, 1, __ATOMIC_RELEASE);
+	if (reset) {
+		events_reset(conn);
+		controller_features_reset(c);
+		c->kato_ms = c->connect_kato_ms;
+	}
+	for (i = 0; i < c->target->n_reactors; i++)
+		reactor_wake(c->target->reactors[i]);
+}
+
+static void property_set(struct conn *conn, struct command *cmd)
+{
+	struct controller *c = conn->controller;
+	uint32_t before = c->props.cc, now;
+	struct nvme_property property;
+
+	leave_if_alone(c);
+	cmd->status = nvme_property_read(&cmd->sqe, &property);
+	/* A host waits for CSTS.RDY to go before it enables again. */
+	if (!cmd->status && c->leaving == LEAVING_RESET && property.value & NVME_CC_EN)
+		cmd->status = NVME_ST_SEQUENCE | NVME_STATUS_DNR;
+	if (!cmd->status)
 		cmd->status = nvme_properties_set(&c->props, &property);
 	if (cmd->status)
 		return;
+	now = c->props.cc;
 	c->alive_ns = conn->reactor->now_ns; /* enabling starts the keep-alive timer anew */
-	__atomic_store_n(&c->ready, nvme_properties_ready(&c->props), __ATOMIC_RELAXED);
+	if (before & ~now & NVME_CC_EN)
+		leave(conn, true);
+	else if (now & NVME_CC_SHN_MASK && !(before & NVME_CC_SHN_MASK))
+		leave(conn, false);
+	else if (!(now & NVME_CC_SHN_MASK))
+		__atomic_store_n(&c->ready, nvme_properties_ready(&c->props), __ATOMIC_RELAXED);
 }
 
 static bool fabrics(struct conn *conn, struct command *cmd)
@@ -256,6 +277,8 @@ static bool fabrics(struct conn *conn, struct command *cmd)
 		conn_auth_receive(conn, cmd);
 	else if (!conn_auth_passed(conn->auth))
 		cmd->status = NVME_ST_AUTH_REQUIRED | NVME_STATUS_DNR;
+	else if (fctype == NVME_FC_DISCONNECT)
+		cmd->status = NVME_ST_INVALID_QUEUE_TYPE | NVME_STATUS_DNR;
 	else if (fctype == NVME_FC_PROPERTY_GET)
 		property_get(conn, cmd);
 	else if (fctype == NVME_FC_PROPERTY_SET)
@@ -263,6 +286,17 @@ static bool fabrics(struct conn *conn, struct command *cmd)
 	else
 		cmd->status = NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 	return false;
+}
+
+/* The queue ends once this and what was before it is answered; its connection with it (Base 2.0, section 6.4). */
+static void disconnect(struct conn *conn, struct command *cmd)
+{
+	if (!conn_auth_passed(conn->auth))
+		cmd->status = NVME_ST_AUTH_REQUIRED | NVME_STATUS_DNR;
+	else if (((struct nvme_disconnect_sqe *)&cmd->sqe)->recfmt)
+		cmd->status = NVME_ST_CONNECT_FORMAT | NVME_STATUS_DNR;
+	else
+		conn->disconnecting = true;
 }
 
 void controller_fabrics_io(struct conn *conn, struct command *cmd)
@@ -273,7 +307,9 @@ void controller_fabrics_io(struct conn *conn, struct command *cmd)
 		conn_auth_send(conn, cmd);
 	else if (fctype == NVME_FC_AUTH_RECV)
 		conn_auth_receive(conn, cmd);
-	else /* Disconnect is optional (Base 2.0, section 6.4): a host closes the connection instead. */
+	else if (fctype == NVME_FC_DISCONNECT)
+		disconnect(conn, cmd);
+	else
 		cmd->status = fctype == NVME_FC_CONNECT ? NVME_ST_SEQUENCE | NVME_STATUS_DNR
 							: NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 }
@@ -285,7 +321,7 @@ static const struct {
 	bool enabled;					     /* only once CC.EN is set */
 } handlers[256] = {
 	[NVME_ADM_GET_LOG_PAGE] = {get_log_page, true}, [NVME_ADM_IDENTIFY] = {identify, true},
-	[NVME_ADM_ABORT] = {abort_command, true},	[NVME_ADM_SET_FEATURES] = {set_features, true},
+	[NVME_ADM_ABORT] = {controller_abort, true},	[NVME_ADM_SET_FEATURES] = {set_features, true},
 	[NVME_ADM_GET_FEATURES] = {get_features, true}, [NVME_ADM_ASYNC_EVENT] = {async_event, true},
 	[NVME_ADM_KEEP_ALIVE] = {keep_alive, false},	[NVME_FABRICS] = {fabrics, false},
 };

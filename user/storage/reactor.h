@@ -20,7 +20,7 @@
 #include "storage/target.h"
 #include "storage/target_counters.h"
 
-#define REACTOR_MAX_CONNS     1024
+#define REACTOR_MAX_CONNS     8192
 #define REACTOR_MAX_SPACES    4096 /* namespaces of all subsystems together */
 #define TARGET_MAX_SUBSYSTEMS 256
 #define REACTOR_MAX_IOS	      4096 /* backend I/Os with an SQE under way */

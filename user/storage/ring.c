@@ -61,11 +61,15 @@ static int setup(struct ring *r, unsigned int entries, struct error *err)
 static void register_files(struct ring *r, unsigned int files)
 {
 	unsigned int i;
+	int ret;
 
 	if (!files)
 		return;
 	r->free_files = calloc(files, sizeof(*r->free_files));
-	if (!r->free_files || io_uring_register_files_sparse(&r->uring, files)) {
+	/* Not more than the process may have descriptors: where there are more, the rest is not registered. */
+	while ((ret = io_uring_register_files_sparse(&r->uring, files)) == -EMFILE && files > 1)
+		files /= 2;
+	if (!r->free_files || ret) {
 		free(r->free_files);
 		r->free_files = NULL;
 		return;
