@@ -17,6 +17,7 @@ VERSION	  := 0.1.0
 PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
 	     ethtool fio nmap ncat tcpdump jq procps curl iperf3 nginx-light traceroute iputils-tracepath
+PACKAGES_VM := qemu-system-x86 busybox-static cpio kmod nvme-cli xfsprogs xdp-tools xz-utils zstd
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow
 CPPFLAGS  += -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
@@ -48,7 +49,7 @@ FUZZERS	  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests deps test check check-root asan fuzz differential bench bench-storage demo clean help
+.PHONY: all tests deps test test-vm check check-root asan fuzz differential bench bench-storage demo clean help
 
 all: $(BUILD)/sluice ## the binary, at build/sluice
 
@@ -112,6 +113,11 @@ test: deps ## every test that this machine can run; T='pdu/*' runs matching unit
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory tests $(FUZZERS) $(BENCHES)
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 tests
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' --fuzz-seconds $(FUZZ_SECONDS) unit asan fuzz bpf asan_bpf e2e
+
+test-vm: deps ## guests with stock Debian kernels: their NVMe/TCP initiator, and the programs on them
+	$(Q)scripts/deps.sh $(PACKAGES_VM)
+	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory tests $(BENCHES)
+	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' vm
 
 check: tests ## the tests that need no root
 	$(Q)tests/run.sh --build $(BUILD) --filter '$(T)' unit

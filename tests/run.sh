@@ -5,7 +5,7 @@
 #
 #   tests/run.sh --build DIR [--filter PATTERN] [--fuzz-seconds N] SUITE...
 #
-# Suites: unit, asan (Criterion programs), fuzz (libFuzzer harnesses), bpf (programs), e2e (scripts). Programs and scripts
+# Suites: unit, asan (Criterion programs), fuzz (libFuzzer harnesses), bpf (programs), e2e (scripts), vm (cases in guests). Programs and scripts
 # speak one line a case: "ok - NAME", "not ok - NAME: WHY" or "skip - NAME: WHY"; a crash or a non-zero exit without
 # a "not ok" line is a failure of its own. The last line is the total; exit 0 only if nothing failed. With CI set, a skip is a
 # failure too.
@@ -79,6 +79,25 @@ suite_bpf() { for p in "$build"/tests/bpf/*; do [[ -x $p && ! -d $p ]] && run_li
 suite_e2e() {
 	for p in tests/e2e/*.sh; do
 		[[ $(basename "$p") == lib.sh ]] || run_lines "e2e/$(basename "$p" .sh)" env BUILD="$build" "$p"
+	done
+}
+# Every case in a guest with each kernel that it names; without a line "# kernels:", with each there is.
+suite_vm() {
+	local -A suites=([6.1]=bookworm [6.12]=trixie)
+	local kernel case why
+	for kernel in 6.1 6.12; do
+		why=$(tests/vm/fetch.sh --build "$build" "${suites[$kernel]}" 2>&1)
+		case $? in
+		0) ;;
+		77) echo "skip - vm/$kernel: $why"; ((skipped++)); continue ;;
+		*) echo "$why"; fail "vm/$kernel: no kernel to boot"; continue ;;
+		esac
+		for p in tests/vm/cases/*.sh; do
+			case=$(basename "$p" .sh)
+			[[ -z $filter || $case == $filter ]] || continue
+			grep -q '^# kernels:' "$p" && ! grep -q "^# kernels:.* $kernel\b" "$p" && continue
+			run_lines "vm/$kernel/$case" tests/vm/run.sh --build "$build" "${suites[$kernel]}" "$case"
+		done
 	done
 }
 suite_fuzz() {
