@@ -345,7 +345,7 @@ Test(tls_target, discovery_tells)
 	} expected[PORTALS] = {
 		[REQUIRED] = {NVME_TREQ_SECURE, NVME_SECTYPE_TLS13},
 		[ALLOWED] = {NVME_TREQ_NO_SECURE, NVME_SECTYPE_TLS13},
-		[NONE] = {NVME_TREQ_NO_SECURE, NVME_SECTYPE_NONE},
+		[NONE] = {NVME_TREQ_UNSPECIFIED, NVME_SECTYPE_NONE},
 	};
 	struct initiator_options o;
 	struct nvme_discovery_entry *entries;

@@ -122,6 +122,7 @@ static inline bool nvme_properties_ready(const struct nvme_properties *props)
 #define NVME_SUBTYPE_REFERRAL	1	/* another discovery subsystem */
 #define NVME_SUBTYPE_NVM	2
 #define NVME_SUBTYPE_CURRENT	3	/* the discovery subsystem that answers */
+#define NVME_TREQ_UNSPECIFIED	0
 #define NVME_TREQ_SECURE	1	/* a secure channel is required */
 #define NVME_TREQ_NO_SECURE	2	/* a secure channel is not required */
 #define NVME_SECTYPE_NONE	0

@@ -51,13 +51,24 @@ static bool is_wildcard(const struct sockaddr_storage *a)
 	return !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &any, sizeof(any));
 }
 
+/*
+ * Without TLS nothing is said about secure channels: initiators with libnvme 1.3 (Debian 12) ask for TLS as soon as something is, and
+ * `nvme connect-all` connects to nothing then.
+ */
+static uint8_t discovery_treq(enum policy_tls tls)
+{
+	if (!tls)
+		return NVME_TREQ_UNSPECIFIED;
+	return tls == POLICY_TLS_REQUIRED ? NVME_TREQ_SECURE : NVME_TREQ_NO_SECURE;
+}
+
 static int discovery_entry(const struct target *t, unsigned int portal, const struct conn *conn, const char *nqn,
 			   struct nvme_discovery_entry *ret_entry)
 {
 	enum policy_tls tls = t->portals[portal].config->tls;
 	struct nvme_discovery_entry e = {
 		.subtype = strcmp(nqn, NVME_DISCOVERY_NQN) ? NVME_SUBTYPE_NVM : NVME_SUBTYPE_CURRENT,
-		.treq = tls == POLICY_TLS_REQUIRED ? NVME_TREQ_SECURE : NVME_TREQ_NO_SECURE,
+		.treq = discovery_treq(tls),
 		.sectype = tls ? NVME_SECTYPE_TLS13 : NVME_SECTYPE_NONE,
 		.portid = portal,
 		.cntlid = NVME_CNTLID_DYNAMIC,
