@@ -105,7 +105,7 @@ $(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) 
 	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -Itests/lib $< $(FUZZ_MORE) \
 		$(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
-		-lyaml -ljson-c -luring -lisal -lcrypto -lpcap -lpthread -lm -o $@
+		-lyaml -ljson-c -luring -lisal -lssl -lcrypto -lpcap -lpthread -lm -o $@
 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
 

@@ -9,7 +9,6 @@
  * longer answers an undisturbed connection, or keeps connections that have ended.
  */
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -519,8 +518,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	client_admin(&healthy, &fixture, 0);
 	for (i = 0; i < CONNS; i++)
 		links[i].fd = -1;
-	/* Its own end must come after that of the target's threads, so its beginning before. */
-	CHECK(OPENSSL_init_crypto(0, NULL));
 	atexit(finish);
 	return 0;
 }

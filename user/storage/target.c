@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <openssl/crypto.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,9 @@ int target_start(const struct target_options *options, struct error *err, struct
 
 	if (ret)
 		return ret;
+	/* Here and now, not in the turn of the reactor that first identifies a namespace: it reads files. */
+	if (!OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL))
+		return error_set(err, ENOMEM, "OpenSSL cannot be initialised; see its configuration (openssl.cnf)");
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return error_system(err, ENOMEM, "target");
