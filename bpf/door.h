@@ -197,6 +197,7 @@ static __always_inline void door_drop(const struct denial *d, __u32 length)
 enum door_answer {
 	DOOR_OTHER,  /* the long way */
 	DOOR_PLAIN,  /* a plain packet that may be of a live flow: its key is in the scratch */
+	DOOR_PLAIN6, /* a frame of IPv6 that may be: nothing was read of it */
 	DOOR_DENIED, /* and counted */
 };
 
@@ -230,6 +231,13 @@ static __always_inline bool door_knows(const struct door_key *key, __u32 made, _
 	return true;
 }
 
+static __always_inline bool frame_is6(struct xdp_md *ctx)
+{
+	const struct ethhdr *ethernet = (void *)(long)ctx->data;
+
+	return (const void *)(ethernet + 1) <= (void *)(long)ctx->data_end && ethernet->h_proto == bpf_htons(ETHERTYPE_IPV6);
+}
+
 /*
  * What can be said of the packet at the door. `scratch` is the entry point's packet, which has not begun yet: a key beside
  * it would make the deepest chain of calls too long for the stack.
@@ -243,8 +251,10 @@ static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt 
 	__u32 number;
 	__u64 now;
 
-	if (replay || !(open || flows) || !door_read(ctx, key))
+	if (replay || !(open || flows))
 		return DOOR_OTHER;
+	if (!door_read(ctx, key))
+		return flows && frame_is6(ctx) ? DOOR_PLAIN6 : DOOR_OTHER;
 	if (!open)
 		return DOOR_PLAIN;
 	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
@@ -252,7 +262,7 @@ static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt 
 	if (!mark)
 		return DOOR_OTHER;
 	now = *(volatile __u64 *)mark;
-	if (open && door_knows(key, now, ctx->data_end - ctx->data))
+	if (door_knows(key, now, ctx->data_end - ctx->data))
 		return DOOR_DENIED;
 	return (__u32)now == now >> 32 ? DOOR_OTHER : DOOR_PLAIN;
 }

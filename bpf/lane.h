@@ -5,7 +5,7 @@
  * else takes the long way, and so does any doubt: another generation, an interface with more to do than to name a tenant,
  * limits, a flow away from its home bucket, a TCP packet that is no mere ACK.
  *
- * IPv4 at XDP only. A failsafe service passes without a flow, so its packets are not met here, unless a flow of the same
+ * IPv4 at XDP here, IPv6 in lane6.h. A failsafe service passes without a flow, so its packets are not met here, unless a flow of the same
  * ports was made before it became one: those count for the flow.
  */
 #ifndef SLUICE_BPF_LANE_H
@@ -87,20 +87,41 @@ static __always_inline struct sluice_flow *lane_find(const struct lane *l, const
 	return lane_is(l, flow) ? flow : NULL;
 }
 
-/* Facts that the packet would add, or ~0: it is of a kind that takes the long way. Notes what TCP acknowledges. */
-static __always_inline __u32 lane_facts(struct xdp_md *ctx, const struct door_key *key, __u32 dir, __u32 *ret_acked)
+/* Facts that the packet would add, or ~0: it is of a kind that takes the long way. No `tcp`: UDP. */
+static __always_inline __u32 lane_facts(const struct tcphdr *tcp, __u32 dir)
 {
-	const struct tcphdr *tcp = (void *)(long)ctx->data + sizeof(struct ethhdr) + sizeof(struct iphdr);
 	__u32 facts = dir ? SLUICE_FLOW_REPLIED : 0;
 	__u8 flags;
 
-	if (key->protocol != IPPROTO_TCP)
+	if (!tcp)
 		return facts;
-	if ((const void *)(tcp + 1) > (void *)(long)ctx->data_end)
-		return ~0u;
 	flags = ((const __u8 *)tcp)[13];
-	*ret_acked = bpf_ntohl(tcp->ack_seq);
 	return (flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) == TCP_ACK ? facts | SLUICE_FLOW_ACK(dir) : ~0u;
+}
+
+/*
+ * Counts a packet of a flow that was found, sent by the second end of its key or not, for flow, reason and rule. False: nothing was
+ * counted, the long way.
+ */
+static __always_inline bool lane_take(struct sluice_flow *flow, __u64 generation, bool second, const struct tcphdr *tcp,
+				      __u32 length, __u64 now)
+{
+	__u32 state = *(volatile __u32 *)&flow->state, dir = second != !!(state & SLUICE_FLOW_SECOND), facts;
+	struct sluice_flow_side *side = dir ? &flow->side[1] : &flow->side[0];
+
+	facts = lane_facts(tcp, dir);
+	if (flow->generation != (__u32)generation ||
+	    state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT | SLUICE_FLOW_ENDED) || (state & facts) != facts)
+		return false;
+	if (flow_tick(now) != *(volatile __u32 *)&flow->last && flow_is_over(flow, now, generation & 1))
+		return false;
+	flow_count(side, length);
+	flow_seen_at(flow, now);
+	if (tcp)
+		flow_acked(side, bpf_ntohl(tcp->ack_seq), true);
+	reason_add(SLUICE_R_PASS_FLOW, length, false);
+	rule_add(state >> SLUICE_FLOW_SLOT, length, false, false);
+	return true;
 }
 
 #define LANE_FORWARDS (SLUICE_IF_WIRE | SLUICE_IF_FORWARD | SLUICE_IF_UNFINISHED)
@@ -124,41 +145,33 @@ static __always_inline const struct sluice_interface *lane_interface(__u32 ifind
 __noinline int lane_ask(struct xdp_md *ctx, const struct door_key *key)
 {
 	const struct sluice_interface *interface;
+	const struct tcphdr *tcp = NULL;
 	const struct sluice_control *c;
-	struct sluice_flow_side *side;
-	__u32 zero = 0, bank, state, facts, dir, acked = 0, length;
 	__u64 generation, now;
 	struct sluice_flow *flow;
 	struct lane l;
+	__u32 zero = 0, length = ctx->data_end - ctx->data;
 
+	barrier_var(length); /* as in skb_parse() */
 	c = bpf_map_lookup_elem(&control, &zero);
 	if (!key || !c)
 		return LANE_NONE;
 	generation = *(volatile __u64 *)&c->generation;
-	bank = generation & 1;
-	interface = lane_interface(key->ifindex, bank);
+	interface = lane_interface(key->ifindex, generation & 1);
 	if (!interface || (c->steered && key->protocol == IPPROTO_TCP))
 		return LANE_NONE;
 	lane_place(&l, key, interface->tenant);
 	flow = lane_find(&l, key);
-	if (!flow || flow->generation != (__u32)generation)
+	if (!flow)
 		return LANE_NONE;
-	state = *(volatile __u32 *)&flow->state;
-	dir = l.second != !!(state & SLUICE_FLOW_SECOND);
-	facts = lane_facts(ctx, key, dir, &acked);
-	if (state & (SLUICE_FLOW_AUDIT_DENY | SLUICE_FLOW_CUT | SLUICE_FLOW_ENDED) || (state & facts) != facts)
-		return LANE_NONE;
+	if (key->protocol == IPPROTO_TCP) {
+		tcp = (void *)(long)ctx->data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+		if ((const void *)(tcp + 1) > (void *)(long)ctx->data_end)
+			return LANE_NONE;
+	}
 	now = clock_now();
-	if (flow_tick(now) != *(volatile __u32 *)&flow->last && flow_is_over(flow, now, bank))
+	if (!lane_take(flow, generation, l.second, tcp, length, now))
 		return LANE_NONE;
-	length = ctx->data_end - ctx->data;
-	side = dir ? &flow->side[1] : &flow->side[0];
-	flow_count(side, length);
-	flow_seen_at(flow, now);
-	if (key->protocol == IPPROTO_TCP)
-		flow_acked(side, acked, true);
-	reason_add(SLUICE_R_PASS_FLOW, length, false);
-	rule_add(state >> SLUICE_FLOW_SLOT, length, false, false);
 	return interface->flags & LANE_FORWARDS ? lane_move(ctx, key, interface, generation, now) : XDP_PASS;
 }
 

@@ -31,6 +31,7 @@
 #include "forward.h"
 #include "fragment.h"
 #include "lane.h"
+#include "lane6.h"
 #include "limit.h"
 #include "maps.h"
 #include "parse.h"
@@ -149,7 +150,11 @@ int sluice_xdp(struct xdp_md *ctx)
 	door = door_ask(ctx, &pkt);
 	if (door == DOOR_DENIED)
 		return XDP_DROP;
-	action = door == DOOR_PLAIN ? lane_ask(ctx, (void *)&pkt) : LANE_NONE;
+	action = LANE_NONE;
+	if (door == DOOR_PLAIN)
+		action = lane_ask(ctx, (void *)&pkt);
+	else if (door == DOOR_PLAIN6)
+		action = lane6_ask(ctx);
 	if (action != LANE_NONE)
 		return action;
 	reason = pkt_start(&pkt, SLUICE_HOOK_XDP, ctx->ingress_ifindex, bpf_xdp_get_buff_len(ctx));
