@@ -296,6 +296,9 @@ enum nvme_status {
 	NVME_ST_ACCESS_DENIED		= 0x286,
 	/* SCT 3: path related */
 	NVME_ST_PATH_INTERNAL		= 0x300,
+	NVME_ST_ANA_PERSISTENT_LOSS	= 0x301,
+	NVME_ST_ANA_INACCESSIBLE	= 0x302,
+	NVME_ST_ANA_TRANSITION		= 0x303,
 	NVME_ST_HOST_ABORTED		= 0x371,
 };
 
@@ -442,6 +445,7 @@ enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_COMMAND_SETS	= 0x1c,
 };
 
+#define NVME_LOG_RGO	(1 << 8)	/* cdw10 of Get Log Page, ANA: groups only */
 #define NVME_LOG_RAE	(1 << 15)	/* cdw10 of Get Log Page: retain the asynchronous event */
 
 enum nvme_lid {		/* Get Log Page cdw10 bits 7:0 */

@@ -89,6 +89,8 @@ void fixture_stop(struct fixture *f)
 
 /* ---- bytes ---- */
 
+const char *client_address = "127.0.0.1";
+
 void client_dial(struct client *c, uint16_t port)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -96,7 +98,7 @@ void client_dial(struct client *c, uint16_t port)
 	const int on = 1;
 
 	memset(c, 0, sizeof(*c));
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	must(inet_pton(AF_INET, client_address, &to.sin_addr) == 1);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	must(c->fd >= 0);
 	must(!setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));

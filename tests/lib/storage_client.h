@@ -56,6 +56,8 @@ struct client {
 	unsigned int c2h_pdus, success_flags; /* counted */
 };
 
+extern const char *client_address; /* that clients dial; 127.0.0.1 */
+
 /* Connected socket only. Asserts. */
 void client_dial(struct client *c, uint16_t port);
 /* And ICReq, ICResp. */

@@ -19,6 +19,9 @@
 #define MODEL		"sluice NVMe/TCP target"
 
 #define CMIC_MULTI_CTRL	(1 << 1)	/* several hosts may connect, each gets its controller */
+#define CMIC_ANA	(1 << 3)
+#define ANACAP_STATES	0x1f	/* all five */
+#define ANACAP_STEADY	(1 << 6)	/* a namespace's group does not change with its state */
 #define CTRATT_HOSTID	(1 << 0)	/* 128-bit host identifier, as Fabrics demands */
 #define FRMW_ONE_SLOT	((1 << 1) | 1)	/* one slot, read-only */
 #define LPA_EFFECTS	(1 << 1)	/* Commands Supported and Effects log page */
@@ -132,7 +135,12 @@ static void ctrl_common(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ct
 static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 {
 	id->rab = 6;
-	id->cmic = CMIC_MULTI_CTRL;
+	id->cmic = CMIC_MULTI_CTRL | (ctrl->ana_groups ? CMIC_ANA : 0);
+	if (ctrl->ana_groups) {
+		id->anatt = ctrl->ana_transition;
+		id->anacap = ANACAP_STATES | ANACAP_STEADY;
+		id->anagrpmax = id->nanagrpid = htole32(ctrl->ana_groups);
+	}
 	id->acl = ctrl->aborts - 1;
 	id->frmw = FRMW_ONE_SLOT;
 	/* Required since 1.2; no sensor stands behind them: the customary 70 and 100 degrees. */
@@ -189,6 +197,7 @@ void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns)
 	id->mcl = htole32(nvme_copy_max_blocks(ns->block_shift));
 	id->msrc = NVME_COPY_MAX_RANGES - 1;
 	id->nmic = NMIC_SHARED;
+	id->anagrpid = htole32(ns->ana_group);
 	id->dlfeat = ns->zeroes ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
 	bytes = htole64(ns->blocks << ns->block_shift);
 	memcpy(id->nvmcap, &bytes, sizeof(bytes));
@@ -255,6 +264,7 @@ void nvme_identify_ns_indep(void *out, const struct nvme_ns_desc *ns)
 
 	memset(out, 0, NVME_IDENTIFY_LEN);
 	id[1] = NMIC_SHARED;
+	id[4] = ns->ana_group;	/* 4 bytes; groups are less than 256 */
 	id[8] = ns->readonly ? NSATTR_PROTECTED : 0;
 	id[14] = NSTAT_READY;
 }

@@ -60,7 +60,12 @@ struct nvme_id_ctrl {
 	__u8	dsto;
 	__u8	fwug;
 	__le16	kas;		/* granularity of the keep-alive timeout, 100 ms */
-	__u8	reserved322[190];
+	__u8	reserved322[20];
+	__u8	anatt;		/* seconds */
+	__u8	anacap;
+	__le32	anagrpmax;
+	__le32	nanagrpid;
+	__u8	reserved352[160];
 	__u8	sqes;
 	__u8	cqes;
 	__le16	maxcmd;
@@ -176,6 +181,8 @@ struct nvme_ctrl_desc {
 	__u8		events;		/* concurrent Asynchronous Event Requests, at least 1 */
 	__u8		errors;		/* entries of the error log, at least 1 */
 	__u32		oaes;		/* NVME_OAES_* that the target does send */
+	__u32		ana_groups;	/* the highest group id; 0: no ANA reporting */
+	__u8		ana_transition;	/* ANATT, seconds */
 	bool		write_cache;	/* Flush matters: some backend has a volatile cache */
 	bool		write_uncor;	/* some namespace takes Write Uncorrectable */
 };
@@ -188,6 +195,7 @@ struct nvme_ns_desc {
 	bool		readonly;
 	bool		zeroes;		/* deallocated blocks read as zeroes */
 	__u32		max_transfer;	/* optimal I/O size in bytes; 0: not reported */
+	__u32		ana_group;	/* 0: no ANA reporting */
 	/*
 	 * Bytes that one Write, or a fused Compare and Write, changes at once for all who read meanwhile;
 	 * one block across a loss of power, which is the least that can be said.
@@ -230,7 +238,7 @@ void nvme_subsystem_serial(const char *subnqn, char ret_serial[21]);
 #define NVME_LOG_FIRMWARE_LEN	512
 #define NVME_LOG_EFFECTS_LEN	4096
 #define NVME_LOG_CHANGED_LEN	4096
-#define NVME_LOG_MAX_LEN	4096
+#define NVME_LOG_MAX_LEN	8448	/* ANA's, with all groups and namespaces */
 
 /* Host traffic of a controller or subsystem, for SMART. */
 struct nvme_usage {

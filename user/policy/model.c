@@ -133,8 +133,13 @@ void policy_storage_done(struct policy_storage *s)
 {
 	size_t i, k;
 
-	for (i = 0; i < s->n_portals; i++)
+	for (i = 0; i < s->n_portals; i++) {
 		free(s->portals[i].address);
+		free(s->portals[i].name);
+	}
+	for (i = 0; i < s->n_referrals; i++)
+		free(s->referrals[i].address);
+	free(s->referrals);
 	for (i = 0; i < s->n_subsystems; i++) {
 		free(s->subsystems[i].nqn);
 		for (k = 0; k < s->subsystems[i].n_hosts; k++)
@@ -143,6 +148,9 @@ void policy_storage_done(struct policy_storage *s)
 		for (k = 0; k < s->subsystems[i].n_namespaces; k++)
 			free(s->subsystems[i].namespaces[k].path);
 		free(s->subsystems[i].namespaces);
+		for (k = 0; k < s->subsystems[i].n_ana; k++)
+			free(s->subsystems[i].ana[k].portal);
+		free(s->subsystems[i].ana);
 	}
 	free(s->portals);
 	free(s->reactors);

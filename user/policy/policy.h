@@ -111,6 +111,32 @@ struct policy_portal {
 	char *address; /* literal IPv4 or IPv6 */
 	uint16_t port;
 	enum policy_tls tls;
+	char *name; /* for `ana`; NULL: none */
+};
+
+/* Another discovery service that hosts are told of. */
+struct policy_referral {
+	struct policy_place place;
+	char *address; /* literal IPv4 or IPv6 */
+	uint16_t port;
+};
+
+#define POLICY_ANA_GROUPS 128 /* the highest group */
+
+/* Asymmetric Namespace Access: how well a group of namespaces is reached by a portal. */
+enum policy_ana_state {
+	POLICY_ANA_OPTIMIZED,
+	POLICY_ANA_NON_OPTIMIZED,
+	POLICY_ANA_INACCESSIBLE,
+	POLICY_ANA_PERSISTENT_LOSS,
+	POLICY_ANA_CHANGE,
+};
+
+struct policy_ana {
+	struct policy_place place;
+	uint32_t group; /* 1 .. POLICY_ANA_GROUPS */
+	char *portal;	/* NULL: every portal that no other row of the group names */
+	enum policy_ana_state state;
 };
 
 enum policy_backend { POLICY_BACKEND_NULL, POLICY_BACKEND_MEMORY, POLICY_BACKEND_FILE };
@@ -123,6 +149,7 @@ struct policy_namespace {
 	uint64_t size;	/* bytes; 0: the file's own size */
 	uint32_t block; /* bytes: 512 or 4096 (default) */
 	bool readonly;
+	uint32_t ana; /* group, 1 (default) .. POLICY_ANA_GROUPS; 0 is 1 */
 };
 
 /* A file with a secret in it. */
@@ -148,6 +175,9 @@ struct policy_subsystem {
 	size_t n_hosts;
 	struct policy_namespace *namespaces;
 	size_t n_namespaces;
+	bool has_ana; /* hosts are told of groups and states; what no row names is optimized */
+	struct policy_ana *ana;
+	size_t n_ana;
 };
 
 /* `storage: transport:`, what the target negotiates on each NVMe/TCP connection. All in bytes but r2ts. */
@@ -175,6 +205,8 @@ struct policy_storage {
 	size_t n_reactors;
 	struct policy_subsystem *subsystems;
 	size_t n_subsystems;
+	struct policy_referral *referrals;
+	size_t n_referrals;
 	struct policy_transport transport;
 };
 

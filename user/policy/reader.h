@@ -134,6 +134,13 @@ void read_rules(struct reader *r, const struct node *node);
 void read_conntrack(struct reader *r, const struct node *node);
 void read_storage(struct reader *r, const struct node *node);
 void read_transport(struct reader *r, const struct node *node); /* a mapping under storage: */
+/* yaml_ana.c: names of portals, `ana` of a subsystem, `referrals`. */
+void read_portal_name(struct reader *r, const struct node *node, const struct policy_storage *storage,
+		      struct policy_portal *portal);
+void read_ana(struct reader *r, const struct node *node, const struct policy_storage *storage,
+	      struct policy_subsystem *s);
+void check_ana(struct reader *r, const struct node *node, const struct policy_subsystem *s);
+void read_referrals(struct reader *r, const struct node *node, struct policy_storage *storage);
 void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s);
 /* Keys and portals of TLS are of no use without each other. */
 void check_tls(struct reader *r, const struct policy_storage *storage);

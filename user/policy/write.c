@@ -443,6 +443,8 @@ static void namespace_write(const struct writer *w, const struct policy_namespac
 	}
 	if (n->block != 4096)
 		fprintf(w->out, ", block: %u", n->block);
+	if (n->ana > 1)
+		fprintf(w->out, ", ana: %u", n->ana);
 	fprintf(w->out, "%s}\n", n->readonly ? ", readonly: true" : "");
 }
 
@@ -455,6 +457,7 @@ static void subsystem_write(const struct writer *w, const struct policy_subsyste
 	fputs("\n", w->out);
 	if (!s->any_host)
 		hosts_write(w->out, s);
+	ana_write(w->out, s);
 	fprintf(w->out, "      namespaces:%s\n", s->n_namespaces ? "" : " []");
 	for (i = 0; i < s->n_namespaces; i++)
 		namespace_write(w, &s->namespaces[i]);
@@ -470,7 +473,12 @@ static void portals_write(const struct writer *w, const struct policy_storage *s
 	for (i = 0; i < s->n_portals; i++) {
 		fputs("    - {address: ", w->out);
 		scalar_write(w->out, s->portals[i].address);
-		fprintf(w->out, ", port: %u%s}\n", s->portals[i].port, tls[s->portals[i].tls]);
+		fprintf(w->out, ", port: %u%s", s->portals[i].port, tls[s->portals[i].tls]);
+		if (s->portals[i].name) {
+			fputs(", name: ", w->out);
+			scalar_write(w->out, s->portals[i].name);
+		}
+		fputs("}\n", w->out);
 	}
 }
 
@@ -527,6 +535,7 @@ static void storage_write(const struct writer *w, const struct policy_storage *s
 		list_end(&l);
 	}
 	transport_write(w, &s->transport);
+	referrals_write(w->out, s);
 	fprintf(w->out, "  subsystems:%s\n", s->n_subsystems ? "" : " []");
 	for (i = 0; i < s->n_subsystems; i++)
 		subsystem_write(w, &s->subsystems[i]);

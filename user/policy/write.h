@@ -48,6 +48,10 @@ void list_add_prefixes(struct list *l, const struct policy_prefix *prefixes, siz
 void list_add_number(struct list *l, unsigned int number, const char *name);
 void list_end(struct list *l);
 
+/* write_ana.c: `ana:` of a subsystem, if it has it; `referrals:`, if there are any. */
+void ana_write(FILE *out, const struct policy_subsystem *s);
+void referrals_write(FILE *out, const struct policy_storage *s);
+
 /* write_hosts.c: `hosts:` of a subsystem that does not take any. */
 void hosts_write(FILE *out, const struct policy_subsystem *s);
 

@@ -87,6 +87,7 @@ static const struct choice backend_choices[] = {
 	{"file", POLICY_BACKEND_FILE}, {"memory", POLICY_BACKEND_MEMORY}, {"null", POLICY_BACKEND_NULL}, {}};
 static const struct choice block_choices[] = {{"512", 512}, {"4096", 4096}, {}};
 
+static const struct bounds ana_bounds = {1, POLICY_ANA_GROUPS};
 static const struct field namespace_fields[] = {
 	FIELD("id", read_node, struct namespace_text, id, REQUIRED),
 	FIELD("backend", read_choice, struct namespace_text, backend, REQUIRED, .arg = backend_choices),
@@ -94,6 +95,7 @@ static const struct field namespace_fields[] = {
 	FIELD("size", read_node, struct namespace_text, size),
 	FIELD("block", read_choice, struct namespace_text, block, .arg = block_choices),
 	FIELD("readonly", read_bool, struct namespace_text, ns.readonly),
+	FIELD("ana", read_number, struct namespace_text, ns.ana, .arg = &ana_bounds),
 	{}};
 
 static void namespace_id_read(struct reader *r, const struct node *node, const struct policy_subsystem *s,
@@ -151,7 +153,7 @@ static void namespace_path_read(struct reader *r, const struct namespace_text *t
 
 static void namespace_read(struct reader *r, const struct node *node, struct policy_subsystem *s)
 {
-	struct namespace_text text = {.block = BLOCK_DEFAULT};
+	struct namespace_text text = {.ns.ana = 1, .block = BLOCK_DEFAULT};
 	struct policy_namespace *ns = reader_add(r, &s->namespaces, &s->n_namespaces, sizeof(*ns));
 
 	if (!ns || !reader_mapping(r, node, "namespace", namespace_fields, &text))
@@ -168,13 +170,14 @@ static void namespace_read(struct reader *r, const struct node *node, struct pol
 /* ------------------------------------------------------------------- subsystems */
 
 struct subsystem_text {
-	const struct node *nqn, *hosts, *namespaces;
+	const struct node *nqn, *hosts, *namespaces, *ana;
 };
 
 static const struct field subsystem_fields[] = {
 	FIELD("nqn", read_node, struct subsystem_text, nqn, REQUIRED),
 	FIELD("hosts", read_node, struct subsystem_text, hosts),
 	FIELD("namespaces", read_node, struct subsystem_text, namespaces, REQUIRED),
+	FIELD("ana", read_node, struct subsystem_text, ana),
 	{}};
 
 static void nqn_read(struct reader *r, const struct node *node, const struct policy_storage *storage,
@@ -203,16 +206,18 @@ static void subsystem_read(struct reader *r, const struct node *node, struct pol
 	s->place = node->place;
 	nqn_read(r, text.nqn, storage, s);
 	read_hosts(r, text.hosts, s);
+	read_ana(r, text.ana, storage, s);
 	if (!text.namespaces || !reader_is_list(r, text.namespaces, "namespaces"))
 		return;
 	for (i = 0; i < text.namespaces->n_children; i++)
 		namespace_read(r, &text.namespaces->children[i], s);
+	check_ana(r, text.namespaces, s);
 }
 
 /* ---------------------------------------------------------------------- storage */
 
 struct portal_text {
-	const struct node *address;
+	const struct node *address, *name;
 	uint32_t port;
 	int tls;
 };
@@ -222,6 +227,7 @@ static const struct choice tls_choices[] = {
 	{"none", POLICY_TLS_NONE}, {"allowed", POLICY_TLS_ALLOWED}, {"required", POLICY_TLS_REQUIRED}, {}};
 static const struct field portal_fields[] = {FIELD("address", read_node, struct portal_text, address, REQUIRED),
 					     FIELD("port", read_number, struct portal_text, port, .arg = &port_bounds),
+					     FIELD("name", read_node, struct portal_text, name),
 					     FIELD("tls", read_choice, struct portal_text, tls, .arg = tls_choices),
 					     {}};
 
@@ -247,6 +253,7 @@ static void portal_read(struct reader *r, const struct node *node, struct policy
 					 .address = reader_strdup(r, text.address->text),
 					 .port = (uint16_t)text.port,
 					 .tls = (enum policy_tls)text.tls};
+	read_portal_name(r, text.name, storage, portal);
 }
 
 #define CPUS_MAX 4096
@@ -284,7 +291,7 @@ static void reactors_read(struct reader *r, const struct node *node, struct poli
 }
 
 struct storage_text {
-	const struct node *portals, *reactors, *transport, *subsystems;
+	const struct node *portals, *reactors, *transport, *subsystems, *referrals;
 	int steering;
 };
 
@@ -300,6 +307,7 @@ static const struct field storage_fields[] = {
 	FIELD("reactors", read_node, struct storage_text, reactors),
 	FIELD("transport", read_node, struct storage_text, transport),
 	FIELD("subsystems", read_node, struct storage_text, subsystems, REQUIRED),
+	FIELD("referrals", read_node, struct storage_text, referrals),
 	FIELD_NOT_YET("access"),
 	FIELD_NOT_YET("limits"),
 	{}};
@@ -325,5 +333,6 @@ void read_storage(struct reader *r, const struct node *node)
 		for (i = 0; i < text.subsystems->n_children; i++)
 			subsystem_read(r, &text.subsystems->children[i], storage);
 	}
+	read_referrals(r, text.referrals, storage);
 	check_tls(r, storage);
 }

@@ -270,6 +270,7 @@ void subsystem_state_free(struct subsystem_state *state)
 	if (state->config)
 		host_keys_free(state->keys, state->config->n_hosts);
 	storage_version_put(state->version);
+	free(state->ana);
 	free(state);
 }
 
@@ -333,10 +334,13 @@ static int open_subsystem(struct target *t, struct storage_version *v, const str
 	ret = host_keys_read(config, &state->keys, err);
 	if (ret)
 		return ret;
+	if (ana_table_make(t, &v->storage, config, NULL, &state->ana))
+		return error_system(err, ENOMEM, "subsystem %s", config->nqn);
 	for (n = 0; n < config->n_namespaces; n++) {
 		ret = namespace_open(s, v, &config->namespaces[n], err, &state->namespaces[n]);
 		if (ret)
 			return ret;
+		state->namespaces[n]->group = group_of(config, &config->namespaces[n]);
 		state->n_namespaces++;
 	}
 	subsystem_state_sort(state);

@@ -16,7 +16,7 @@
 /* ---- table; the target's mutex is held ---- */
 
 static struct controller *controller_make(struct target *t, const struct subsystem *s,
-					  const struct nvme_connect *connect, unsigned int reactor)
+					  const struct nvme_connect *connect, const struct conn *conn)
 {
 	unsigned int tries;
 	struct controller *c;
@@ -34,7 +34,8 @@ static struct controller *controller_make(struct target *t, const struct subsyst
 		return NULL;
 	c->target = t;
 	c->subsystem = s;
-	c->reactor = reactor;
+	c->reactor = conn->reactor->index;
+	c->portal = conn->portal - t->portals;
 	c->cntlid = t->last_cntlid;
 	c->kato_ms = connect->kato_ms;
 	c->connect_kato_ms = connect->kato_ms;
@@ -120,7 +121,7 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *conn
 			return NVME_ST_CONNECT_HOST | NVME_STATUS_DNR;
 	}
 	pthread_mutex_lock(&t->mutex);
-	c = controller_make(t, s, connect, conn->reactor->index);
+	c = controller_make(t, s, connect, conn);
 	if (c) {
 		bind_queue(conn, c, connect);
 		*ret_result = c->cntlid;

@@ -38,7 +38,8 @@ struct controller_features {
 };
 
 /* Events that I/O controllers send, NVME_OAES_*. */
-#define CONTROLLER_OAES NVME_OAES_NS_ATTR
+#define CONTROLLER_OAES	    NVME_OAES_NS_ATTR
+#define CONTROLLER_OAES_ANA NVME_OAES_ANA /* where namespaces have groups */
 
 struct controller {
 	struct target *target;
@@ -59,6 +60,7 @@ struct controller {
 	uint32_t epoch;		 /* I/O queues of an earlier one are closed: there was a reset or shutdown */
 	uint32_t events_pending; /* EVENT_*: happened, and not told yet */
 	unsigned int reactor;	 /* of the admin queue; written once */
+	unsigned int portal;	 /* that it came to; written once */
 
 	/* The admin queue's thread. */
 	struct nvme_properties props;

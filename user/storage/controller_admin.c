@@ -18,6 +18,7 @@
 static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret_desc)
 {
 	const struct subsystem *s = c->subsystem;
+	bool ana = s && subsystem_now(s)->ana;
 
 	*ret_desc = (struct nvme_ctrl_desc){
 		.discovery = !s,
@@ -32,7 +33,9 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.aborts = CONTROLLER_MAX_ABORTS,
 		.events = CONTROLLER_MAX_EVENTS,
 		.errors = ERROR_LOG_ENTRIES,
-		.oaes = s ? CONTROLLER_OAES : NVME_OAES_DISCOVERY,
+		.oaes = !s ? NVME_OAES_DISCOVERY : CONTROLLER_OAES | (ana ? CONTROLLER_OAES_ANA : 0),
+		.ana_groups = ana ? POLICY_ANA_GROUPS : 0,
+		.ana_transition = ANA_TRANSITION_S,
 		.write_cache = s && __atomic_load_n(&c->target->write_cache, __ATOMIC_RELAXED),
 		.write_uncor = s && subsystem_spoils(s),
 	};
@@ -49,6 +52,7 @@ static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_des
 		.zeroes = ns->backend->zeroes,
 		.max_transfer = BUFFER_MAX_LEN,
 		.atomic = BUFFER_MAX_LEN,
+		.ana_group = ns->group,
 	};
 }
 
@@ -80,6 +84,8 @@ static uint16_t identify_ns(const struct controller *c, uint8_t cns, uint32_t ns
 	case NVME_CNS_NS:
 	case NVME_CNS_NS_ALLOCATED:
 		nvme_identify_ns(out, &desc);
+		if (ns->group && ana_status(c, ns->group))
+			((struct nvme_id_ns *)out)->nuse = 0; /* not known by this path */
 		return NVME_ST_SUCCESS;
 	case NVME_CNS_NS_DESCS:
 		nvme_identify_descs(out, &desc);

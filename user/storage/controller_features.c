@@ -154,7 +154,7 @@ static uint16_t get_events(struct controller *c, struct command *cmd, bool curre
 
 static uint16_t set_events(struct controller *c, struct command *cmd, uint32_t cdw11)
 {
-	uint32_t known = c->subsystem ? EVENTS_SMART | CONTROLLER_OAES : NVME_OAES_DISCOVERY;
+	uint32_t known = c->subsystem ? EVENTS_SMART | CONTROLLER_OAES | CONTROLLER_OAES_ANA : NVME_OAES_DISCOVERY;
 
 	/* Bits of notices that do not exist here are no error: hosts set what they know. */
 	c->event_config = cdw11 & known;

@@ -89,11 +89,29 @@ static int discovery_entry(const struct target *t, unsigned int portal, const st
 	return 0;
 }
 
+/* Another discovery service, which a host then asks itself. */
+static void referral_entry(const struct policy_referral *referral, unsigned int portid,
+			   struct nvme_discovery_entry *ret_entry)
+{
+	*ret_entry = (struct nvme_discovery_entry){
+		.subtype = NVME_SUBTYPE_REFERRAL,
+		.treq = NVME_TREQ_NO_SECURE,
+		.adrfam = strchr(referral->address, ':') ? NVME_ADRFAM_IPV6 : NVME_ADRFAM_IPV4,
+		.portid = portid,
+		.cntlid = NVME_CNTLID_DYNAMIC,
+		.asqsz = CONTROLLER_ADMIN_ENTRIES,
+		.subnqn = NVME_DISCOVERY_NQN,
+	};
+	snprintf(ret_entry->trsvcid, sizeof(ret_entry->trsvcid), "%u", referral->port);
+	snprintf(ret_entry->traddr, sizeof(ret_entry->traddr), "%s", referral->address);
+}
+
 int target_discovery(struct target *t, const struct conn *conn, const char *hostnqn,
 		     struct nvme_discovery_entry **ret_entries, size_t *ret_n)
 {
 	unsigned int n_subsystems = __atomic_load_n(&t->n_subsystems, __ATOMIC_ACQUIRE);
-	size_t max = (size_t)t->n_portals * (n_subsystems + 1), n = 0;
+	const struct policy_storage *storage = &__atomic_load_n(&t->version, __ATOMIC_ACQUIRE)->storage;
+	size_t max = (size_t)t->n_portals * (n_subsystems + 1) + storage->n_referrals, n = 0;
 	_cleanup_free_ struct nvme_discovery_entry *entries = calloc(max, sizeof(*entries));
 	unsigned int p, s;
 
@@ -108,6 +126,8 @@ int target_discovery(struct target *t, const struct conn *conn, const char *host
 			    !discovery_entry(t, p, conn, t->subsystems[s]->nqn, &entries[n]))
 				n++;
 	}
+	for (p = 0; p < storage->n_referrals; p++)
+		referral_entry(&storage->referrals[p], t->n_portals + p, &entries[n++]);
 	*ret_entries = TAKE_PTR(entries);
 	*ret_n = n;
 	return 0;
@@ -149,6 +169,7 @@ static size_t log_changed(struct controller *c, uint8_t *page, bool retain)
 struct page {
 	struct controller *controller;
 	bool retain; /* the host did: what it reads stays */
+	uint32_t cdw10;
 	uint8_t *data;
 };
 
@@ -197,6 +218,13 @@ static size_t log_features(const struct page *p)
 	return NVME_LOG_FEATURES_LEN;
 }
 
+_Static_assert(ANA_LOG_MAX <= NVME_LOG_MAX_LEN, "the page is made in a buffer of that size");
+
+static size_t log_ana(const struct page *p)
+{
+	return ana_log(p->controller, p->cdw10 & NVME_LOG_RGO, p->data);
+}
+
 /* Each fills its page, at most NVME_LOG_MAX_LEN bytes, and answers its length. */
 static const struct log_page {
 	size_t (*fill)(const struct page *p);
@@ -208,6 +236,7 @@ static const struct log_page {
 	[NVME_LID_FIRMWARE] = {log_firmware, .io_only = true},
 	[NVME_LID_CHANGED_NS] = {log_changed_namespaces, .io_only = true},
 	[NVME_LID_EFFECTS] = {log_effects},
+	[NVME_LID_ANA] = {log_ana, .io_only = true},
 	[NVME_LID_FEATURES] = {log_features},
 };
 
@@ -215,6 +244,8 @@ static bool has_page(const struct controller *c, uint8_t lid)
 {
 	if (lid == NVME_LID_DISCOVERY)
 		return !c->subsystem;
+	if (lid == NVME_LID_ANA)
+		return c->subsystem && subsystem_now(c->subsystem)->ana;
 	return pages[lid].fill && (c->subsystem || !pages[lid].io_only);
 }
 
@@ -241,7 +272,7 @@ uint16_t controller_log_page(struct conn *conn, struct command *cmd)
 	uint64_t offset = nvme_log_offset(&cmd->sqe), len = nvme_log_len(&cmd->sqe);
 	uint8_t data[NVME_LOG_MAX_LEN] __attribute__((aligned(8)));
 	struct controller *c = conn->controller;
-	struct page page = {.controller = c, .retain = le32toh(cmd->sqe.cdw10) & NVME_LOG_RAE, .data = data};
+	struct page page = {.controller = c, .cdw10 = le32toh(cmd->sqe.cdw10), .retain = le32toh(cmd->sqe.cdw10) & NVME_LOG_RAE, .data = data};
 	uint8_t lid = le32toh(cmd->sqe.cdw10);
 
 	if (offset % 4 || names_namespace(cmd))

@@ -25,7 +25,9 @@ static uint16_t find_namespace(struct conn *c, struct command *cmd)
 	if (!c->last_ns || c->last_ns->config->id != nsid)
 		c->last_ns = subsystem_namespace(c->controller->subsystem, nsid);
 	cmd->ns = c->last_ns;
-	return cmd->ns ? NVME_ST_SUCCESS : NVME_ST_INVALID_NS | NVME_STATUS_DNR;
+	if (!cmd->ns)
+		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
+	return cmd->ns->group ? ana_status(c->controller, cmd->ns->group) : NVME_ST_SUCCESS;
 }
 
 uint16_t io_check(struct conn *c, struct command *cmd)

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "nvme/command.h"
+#include "storage/ana.h"
 #include "storage/backend.h"
 #include "storage/buffer.h"
 #include "storage/conn.h"
@@ -50,7 +51,8 @@ struct namespace
 	unsigned int index;	/* in struct reactor's namespaces: base's, if there is one */
 	struct namespace *base; /* held; NULL: this one owns backend and index */
 	atomic_uint users;
-	bool gone; /* written before reactors are told: none of its kind is left */
+	uint8_t group; /* of ANA; 0: its subsystem has none */
+	bool gone;     /* written before reactors are told: none of its kind is left */
 };
 
 /* What a subsystem exports just now. Immutable; freed when every reactor has seen the next one. */
@@ -58,6 +60,7 @@ struct subsystem_state {
 	struct storage_version *version;
 	const struct policy_subsystem *config; /* NULL: not exported any more */
 	unsigned int n_namespaces;
+	struct ana_table *ana; /* NULL: hosts are told of no groups */
 	struct host_keys *keys; /* one a host of config; NULL: none needs one */
 	struct namespace *namespaces[]; /* by nsid, ascending */
 };
@@ -77,6 +80,12 @@ static inline const struct subsystem_state *subsystem_now(const struct subsystem
 }
 
 /* ---- catalog.c: what is exported ---- */
+
+/* The group of a namespace as struct namespace has it. */
+static inline uint8_t group_of(const struct policy_subsystem *s, const struct policy_namespace *ns)
+{
+	return s->has_ana ? (ns->ana ? ns->ana : 1) : 0;
+}
 
 /* NULL: there is no such namespace. */
 const struct namespace *subsystem_namespace(const struct subsystem *s, uint32_t nsid);
@@ -198,7 +207,7 @@ struct target {
 	unsigned int n_subsystems;	 /* atomic; only grows */
 	bool write_cache;		 /* atomic: of any backend so far */
 	uint64_t generation;		 /* atomic: of what discovery tells */
-	struct storage_version *version; /* in force; under `changing` */
+	struct storage_version *version; /* in force; atomic, and goes like a subsystem's state */
 	struct reactor *reactors[TARGET_MAX_REACTORS];
 	unsigned int n_reactors;
 	atomic_bool stopping;

@@ -22,6 +22,7 @@ struct turnover {
 	struct subsystem_state *old, *new;
 	uint64_t changed[TARGET_MAX_NSID / 64 + 1]; /* nsids: appeared, went, or look different */
 	bool hosts;				    /* who may connect */
+	bool regrouped;				    /* a namespace has another ANA group */
 };
 
 struct update {
@@ -87,7 +88,7 @@ static struct namespace *find(const struct subsystem_state *state, uint32_t nsid
 
 static bool is_same(const struct namespace *a, const struct namespace *b)
 {
-	return a->space.blocks == b->space.blocks && a->space.readonly == b->space.readonly;
+	return a->space.blocks == b->space.blocks && a->space.readonly == b->space.readonly && a->group == b->group;
 }
 
 static int keep_fresh(struct update *u, struct namespace *ns)
@@ -125,6 +126,7 @@ static int namespace_next(struct update *u, struct turnover *to, const struct po
 		ret = namespace_open(to->subsystem, u->version, config, err, &ns);
 	if (ret)
 		return ret;
+	ns->group = group_of(to->new->config, config);
 	if (old && is_same(old, ns)) {
 		drop(ns);
 		*ret_ns = old;
@@ -135,10 +137,13 @@ static int namespace_next(struct update *u, struct turnover *to, const struct po
 		return error_system(err, ENOMEM, "namespace %u of %s", config->id, nqn);
 	}
 	mark(to, config->id);
+	to->regrouped |= old && old->group != ns->group;
 	if (!old)
 		tell(u, "added", nqn, config->id, bytes_of(ns));
 	else if (old->space.blocks != ns->space.blocks)
 		tell(u, "resized", nqn, config->id, bytes_of(ns));
+	else if (old->group != ns->group)
+		tell(u, "ANA group changed", nqn, config->id, 0);
 	else
 		tell(u, ns->space.readonly ? "read-only" : "writable", nqn, config->id, 0);
 	*ret_ns = ns;
@@ -155,6 +160,16 @@ static bool same_hosts(const struct policy_subsystem *a, const struct policy_sub
 		if (strcmp(a->hosts[i].nqn, b->hosts[i].nqn))
 			return false;
 	return true;
+}
+
+static bool ana_changes(const struct target *t, const struct turnover *to)
+{
+	unsigned int p;
+
+	for (p = 0; p < t->n_portals; p++)
+		if (to->old->config && ana_differs(to->old->ana, to->new->ana, p))
+			return true;
+	return false;
 }
 
 static int subsystem_next(struct update *u, const struct policy_subsystem *config, struct error *err)
@@ -180,6 +195,10 @@ static int subsystem_next(struct update *u, const struct policy_subsystem *confi
 	ret = host_keys_read(config, &to->new->keys, err);
 	if (ret)
 		return ret;
+	if (ana_table_make(u->target, &u->version->storage, config, to->old->ana, &to->new->ana))
+		return error_system(err, ENOMEM, "subsystem %s", config->nqn);
+	if (ana_changes(u->target, to))
+		tell(u, "ANA states changed", config->nqn, 0, 0);
 	for (i = 0; i < config->n_namespaces; i++) {
 		ret = namespace_next(u, to, &config->namespaces[i], err, &to->new->namespaces[i]);
 		if (ret)
@@ -252,6 +271,19 @@ static int note_gone(struct update *u, struct error *err)
 	return 0;
 }
 
+static bool same_referrals(const struct policy_storage *a, const struct policy_storage *b)
+{
+	size_t i;
+
+	if (a->n_referrals != b->n_referrals)
+		return false;
+	for (i = 0; i < a->n_referrals; i++)
+		if (strcmp(a->referrals[i].address, b->referrals[i].address) ||
+		    a->referrals[i].port != b->referrals[i].port)
+			return false;
+	return true;
+}
+
 static int prepare(struct update *u, struct error *err)
 {
 	const struct policy_storage *storage = &u->version->storage;
@@ -262,6 +294,10 @@ static int prepare(struct update *u, struct error *err)
 		ret = subsystem_next(u, &storage->subsystems[i], err);
 	if (!ret)
 		ret = end_others(u, err);
+	if (!ret && !same_referrals(&u->target->version->storage, storage)) {
+		u->discovery = true;
+		tell(u, "referrals changed", NVME_DISCOVERY_NQN, 0, 0);
+	}
 	return ret ? ret : note_gone(u, err);
 }
 
@@ -416,6 +452,8 @@ static void tell_controller(const struct update *u, struct controller *c)
 	}
 	if (any)
 		controller_notify(c, EVENT_NAMESPACE);
+	if (ana_differs(to->old->ana, to->new->ana, c->portal) || to->regrouped)
+		controller_notify(c, EVENT_ANA);
 }
 
 static void tell_controllers(struct update *u)
@@ -458,11 +496,13 @@ static void drain(struct target *t)
 static void switch_over(struct update *u, struct update_call *calls)
 {
 	struct target *t = u->target;
+	struct storage_version *before = t->version;
 	unsigned int i;
 
 	on_reactors(u, calls, learn);
 	for (i = 0; i < u->n_turnovers; i++)
 		__atomic_store_n(&u->turnovers[i].subsystem->state, u->turnovers[i].new, __ATOMIC_RELEASE);
+	__atomic_store_n(&t->version, u->version, __ATOMIC_RELEASE);
 	on_reactors(u, calls, forget);
 	tell_controllers(u);
 	drain(t);
@@ -470,8 +510,7 @@ static void switch_over(struct update *u, struct update_call *calls)
 		namespace_put(u->gone[i]);
 	for (i = 0; i < u->n_turnovers; i++)
 		subsystem_state_free(u->turnovers[i].old);
-	storage_version_put(t->version);
-	t->version = u->version;
+	storage_version_put(before);
 }
 
 /* Marks which of those that went are gone as a whole, so that reactors see it. */
