@@ -105,6 +105,22 @@ case_ok "nor elsewhere, who has a psk" refused_for "comes by TLS" io connect --h
 case_ok "nor with another key" refused_for "TLS:" tls connect --hostnqn "$NQN-host1" --psk "$tmp/psk2"
 case_ok "a psk that others may read is refused" eval 'chmod 0644 "$tmp/psk2"; refused_for "has mode 0644" tls connect --hostnqn "$NQN-host2" --psk "$tmp/psk2"; r=$?; chmod 0600 "$tmp/psk2"; ((!r))'
 
+# Another library than ours at the other end: handshake, ICReq, ICResp. (This one knows external keys of SHA-256 only.)
+gnutls_icresp() { # IDENTITY KEY
+	{ printf '\x00\x00\x80\x00\x80\x00\x00\x00'; head -c 120 /dev/zero; sleep 2; } | topology_in trainer timeout 20 gnutls-cli --no-ca-verification \
+		-p 4421 "$STORAGE4" --priority "NORMAL:-VERS-ALL:+VERS-TLS1.3:%NO_TICKETS:+PSK:+DHE-PSK:+ECDHE-PSK" \
+		--pskusername "$1" --pskkey "$2" >"$tmp/gnutls" 2>&1
+	LC_ALL=C grep -qaP '\x01\x00\x80\x00\x80\x00\x00\x00' "$tmp/gnutls" || { tail -3 "$tmp/gnutls" | tr -d '\000'; return 1; }
+}
+# Keys by tests/vectors/tls_psk.py.
+case_ok "GnuTLS, identity version 0" gnutls_icresp "NVMe0R01 $NQN-host1 $NQN" \
+	a4c3d0519b7ca817ff069a7b90f195977fbf57c1f56fdcb8d8853119fe3f7bcf
+case_ok "GnuTLS, identity version 1" \
+	gnutls_icresp "NVMe1R01 $NQN-host1 $NQN DtWQBrgwzwN2ZgXXD2E4TtpAAy7yXP2x2tgbrXw/7VY=" \
+	d9fe7b97310cb8892438449695424c7bb5fd659c4254f77c8cb9e4f5fb00e323
+case_if "GnuTLS with another key gets none" "it got one" not gnutls_icresp "NVMe0R01 $NQN-host1 $NQN" \
+	a4c3d0519b7ca817ff069a7b90f195977fbf57c1f56fdcb8d8853119fe3f7bce
+
 # What stands on the wire: a text is written, plainly and by TLS, and looked for.
 yes "a text that is easy to find" | head -c 65536 >"$tmp/text"
 finds_text() { # PORT COMMAND...: whether the text was seen in what the command sent
