@@ -74,7 +74,9 @@ static __always_inline struct sluice_flow *lane_find(const struct lane *l, const
 
 	if (!home)
 		return NULL;
-	flow = &home->unit[sluice_flow_liked(l->probe.tag)].flow;
+	unit = sluice_flow_liked(l->probe.tag);
+	barrier_var(unit); /* as in unit_liked() */
+	flow = &home->unit[unit].flow;
 	if (lane_is(l, flow))
 		return flow;
 	if (!lane_may_be(key))

@@ -81,6 +81,7 @@ static __always_inline struct sluice_flow *lane6_find(const struct lane6 *l)
 	__u32 unit = sluice_flow_liked6(l->probe.tag);
 	const volatile __u64 *word, *address;
 
+	barrier_var(unit); /* as in unit_liked() */
 	if (!home)
 		return NULL;
 	word = (const volatile __u64 *)&home->unit[unit];

@@ -174,7 +174,10 @@ __noinline __u32 table_find_away(const struct sluice_flow_key *key, const struct
 
 static __always_inline __u32 unit_liked(const struct sluice_flow_probe *p)
 {
-	return probe_is6(p) ? sluice_flow_liked6(p->tag) : sluice_flow_liked(p->tag);
+	__u32 unit = probe_is6(p) ? sluice_flow_liked6(p->tag) : sluice_flow_liked(p->tag);
+
+	barrier_var(unit); /* or clang 16 joins its last shift with that of an address, and the bound is lost */
+	return unit;
 }
 
 static __always_inline __u32 home_find(const struct sluice_flow_bucket *home, const struct sluice_flow_key *key,
