@@ -236,6 +236,7 @@ enum nvme_fctype {
 #define NVME_STATUS_CODE	0x7ff		/* SCT and SC alone */
 #define NVME_STATUS_SCT		0x700
 #define NVME_STATUS_SCT_MEDIA	0x200		/* media and data integrity errors */
+#define NVME_STATUS_SCT_PATH	0x300		/* the path's: another one may do */
 
 enum nvme_status {
 	NVME_ST_SUCCESS			= 0x000,

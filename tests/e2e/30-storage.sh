@@ -165,6 +165,30 @@ wait_for 5 target_gone
 target_start
 case_ok "after the target was killed and started again the data is there" \
 	io verify --nqn "$NQN" --namespace 1 --seed 11 --length 32MiB --read-only
+
+# Acknowledged writes and what is under way survive the target, by two paths at once.
+io bench --to "[$STORAGE6]:4420" --round-robin --nqn "$NQN" --namespaces 1 --length 32MiB --seed 11 --verify --read-percent 50 \
+	--depth 16 --queues 2 --time 5s --reconnect-delay 50ms --json >"$tmp/bench.json" 2>"$tmp/bench.log" &
+bench=$!
+case_ok "two queues on each of two paths are open" wait_for 5 queues_are 4
+kill -KILL "$target"
+wait_for 5 target_gone
+target_start
+case_ok "and are there again after the target was killed" wait_for 5 queues_are 4
+wait "$bench"
+status=$?
+case_if "no command failed, no block is wrong" "status $status: $(tail -2 "$tmp/bench.log") $(jq -c '{errors, statuses, failures, paths}' \
+	"$tmp/bench.json")" test "$status" = 0
+case_if "each path was connected again, and carried commands" "$(jq -c .paths "$tmp/bench.json")" \
+	jq -e '.paths | length == 2 and all(.reconnects == 1 and .state == "live" and .commands > 0)' "$tmp/bench.json"
+case_ok "what was written is there" io verify --nqn "$NQN" --namespace 1 --seed 11 --length 32MiB --read-only
+case_if "discovery names the paths" "$(io verify --nqn "$NQN" --length 1MiB --all-portals --json | jq -c .paths)" \
+	eval 'io verify --nqn "$NQN" --namespace 2 --length 1MiB --all-portals --json | jq -e ".paths | length == 3 and all(.state == \"live\")"'
+kill -KILL "$target"
+case_if "a target that stays away is given up" "the command succeeded" \
+	not io verify --nqn "$NQN" --namespace 1 --length 1MiB --seed 11 --ctrl-loss-timeout 500ms
+wait_for 5 target_gone
+target_start
 no_queues() { sluice_in storage status --json | jq -e ".queues == []"; }
 case_if "and no queue of the dead one is left in the steering map" "$(sluice_in storage status --json | jq -c .queues)" no_queues
 kill -TERM "$target"

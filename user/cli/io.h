@@ -7,9 +7,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "storage/initiator.h"
+#include "storage/multipath.h"
 
-#define IO_NAMESPACES_MAX 64
+struct json_object;
+
+#define IO_NAMESPACES_MAX MULTIPATH_NAMESPACES
 #define IO_CPUS_MAX	  256
 #define IO_QUEUES_MAX	  256
 
@@ -25,6 +27,10 @@ enum io_command { /* bits: which subcommands take an option */
 struct io_options {
 	enum io_command command;
 	struct initiator_options target; /* target.auth: below, where --dhchap-key is given */
+	struct initiator_addr addrs[MULTIPATH_MAX]; /* --to; target.addr is the first */
+	unsigned int n_addrs;
+	bool all_portals, round_robin;
+	uint32_t reconnect_delay_ms, ctrl_loss_ms;
 	struct initiator_auth auth;
 	struct initiator_tls tls;
 	bool has_key;
@@ -66,6 +72,12 @@ int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err);
 /* "1", "1,3-5" → numbers, at most max of them. -EINVAL. */
 int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
 		  unsigned int *ret_n, struct error *err);
+
+/* io_paths.c: the subsystem by all its paths, with so many lanes. */
+int io_paths_open(const struct io_options *o, unsigned int queues, struct multipath **ret_multipath, struct error *err);
+/* "reconnects" and "paths"; the lanes are closed. */
+void io_paths_add_json(struct json_object *to, const struct io_options *o, struct multipath *m);
+void io_paths_print(struct multipath *m);
 
 /* Each opens, works, closes, prints; returns an enum cli_exit. An error is printed by the caller if err has a text. */
 int io_discover(const struct io_options *o, struct error *err);

@@ -30,7 +30,7 @@ struct space {
 
 struct bench {
 	const struct io_options *o;
-	struct initiator *i;
+	struct multipath *m;
 	struct space spaces[IO_NAMESPACES_MAX];
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -43,8 +43,8 @@ struct worker {
 	struct bench *b;
 	pthread_t thread;
 	bool started, connected;
-	struct initiator_queue *q;
-	struct initiator_io *ios;
+	struct lane *lane;
+	struct path_io *ios;
 	uint8_t *buffers;
 	uint64_t random, position, left; /* left: commands still to submit, with --count */
 	struct bench_queue result;
@@ -100,14 +100,16 @@ static bool pick_read(struct worker *w)
 	return percent == 100 || (percent && random_below(w, 100) < percent);
 }
 
-static void build(struct worker *w, struct initiator_io *io)
+static void build(struct worker *w, struct path_io *p)
 {
 	const struct io_options *o = w->b->o;
 	const struct space *space = pick_space(w);
 	unsigned int shift = space->block_shift;
 	uint64_t offset = pick_block(w, space) * o->block_size;
 	bool read = pick_read(w);
+	struct initiator_io *io = &p->io;
 
+	p->ns = (unsigned int)(space - w->b->spaces);
 	io->sqe = nvme_sqe_rw(read ? NVME_IO_READ : NVME_IO_WRITE, 0, space->nsid, offset >> shift,
 			      o->block_size >> shift);
 	if (!read && o->verify) {
@@ -134,16 +136,15 @@ static void count_error(struct bench_queue *r, const struct initiator_io *io)
 	}
 }
 
-static void check_data(struct worker *w, const struct initiator_io *io)
+static void check_data(struct worker *w, const struct path_io *p)
 {
+	const struct initiator_io *io = &p->io;
 	const struct nvme_rw_sqe *rw = (const void *)&io->sqe;
-	const struct space *space = w->b->spaces;
+	const struct space *space = &w->b->spaces[p->ns];
 	struct pattern_fault fault;
 	struct pattern pattern;
 	size_t bad;
 
-	while (space->nsid != le32toh(rw->nsid))
-		space++;
 	pattern = pattern_of(w, space);
 	bad = pattern_check(&pattern, le64toh(rw->slba) << space->block_shift, io->data, io->len, &fault);
 	if (bad && !w->result.bad_blocks)
@@ -151,20 +152,21 @@ static void check_data(struct worker *w, const struct initiator_io *io)
 	w->result.bad_blocks += bad;
 }
 
-static void submit_next(struct worker *w, struct initiator_io *io)
+static void submit_next(struct worker *w, struct path_io *io)
 {
 	if (w->b->o->count ? !w->left : __atomic_load_n(&w->b->stop, __ATOMIC_RELAXED))
 		return;
 	if (w->left)
 		w->left--;
 	build(w, io);
-	/* -ENOTCONN: the queue is lost, which initiator_queue_poll() reports; there is always room for this one */
-	initiator_queue_submit(w->q, io);
+	/* -ENOTCONN: no path is left, which lane_poll() reports; there is always room for this one */
+	lane_submit(w->lane, io);
 }
 
-static void io_done(struct initiator_io *io)
+static void io_done(struct path_io *p)
 {
-	struct worker *w = io->owner;
+	const struct initiator_io *io = &p->io;
+	struct worker *w = p->owner;
 	bool read = io->sqe.opcode == NVME_IO_READ;
 
 	if (io->error || io->status & NVME_STATUS_CODE) {
@@ -172,9 +174,9 @@ static void io_done(struct initiator_io *io)
 	} else {
 		histogram_add(read ? &w->result.reads : &w->result.writes, io->finished_ns - io->submitted_ns);
 		if (read && w->b->o->verify)
-			check_data(w, io);
+			check_data(w, p);
 	}
-	submit_next(w, io);
+	submit_next(w, p);
 }
 
 /* ---- a queue's thread ---- */
@@ -191,9 +193,9 @@ static int allocate(struct worker *w, struct error *err)
 				 o->block_size);
 	memset(w->buffers, 0, bytes); /* touched now, not while it is measured */
 	for (unsigned int k = 0; k < o->depth; k++)
-		w->ios[k] = (struct initiator_io){
-			.data = w->buffers + (size_t)k * o->block_size,
-			.len = o->block_size,
+		w->ios[k] = (struct path_io){
+			.io.data = w->buffers + (size_t)k * o->block_size,
+			.io.len = o->block_size,
 			.done = io_done,
 			.owner = w,
 		};
@@ -220,9 +222,7 @@ static bool get_ready(struct worker *w)
 	struct bench *b = w->b;
 
 	w->connected = !pin(w, failure) && !allocate(w, failure) &&
-		       !initiator_queue_open(b->i, w->result.qid, b->o->depth, &w->q, failure);
-	if (w->connected)
-		initiator_queue_spin(w->q, b->o->spin_us);
+		       !lane_open(b->m, w->result.qid - 1u, b->o->depth, b->o->spin_us, &w->lane, failure);
 	pthread_mutex_lock(&b->lock);
 	b->opened++;
 	pthread_cond_broadcast(&b->changed);
@@ -241,10 +241,10 @@ static void *worker_main(void *arg)
 	if (get_ready(w)) {
 		for (unsigned int k = 0; k < b->o->depth; k++)
 			submit_next(w, &w->ios[k]);
-		while (!r && initiator_queue_outstanding(w->q))
-			r = initiator_queue_poll(w->q, true, &w->result.failure);
+		while (!r && lane_outstanding(w->lane))
+			r = lane_poll(w->lane, true, &w->result.failure);
 	}
-	initiator_queue_close(w->q); /* in this thread: it owns the ring */
+	lane_close(w->lane); /* in this thread: it owns the rings */
 	pthread_mutex_lock(&b->lock);
 	b->ended++;
 	pthread_cond_broadcast(&b->changed);
@@ -282,21 +282,20 @@ static bool wait_ended(struct bench *b, uint64_t until)
 	return ended;
 }
 
-/* From the start until all queues have ended, or the admin queue is lost. */
-static int supervise(struct bench *b, struct worker *workers, uint64_t started, struct error *err)
+/* From the start until all queues have ended. */
+static void supervise(struct bench *b, struct worker *workers, uint64_t started)
 {
 	const bool progress = isatty(STDERR_FILENO);
 	uint64_t end = b->o->count ? UINT64_MAX : started + b->o->time_ns, next = started, last = started;
 	uint64_t before = 0, ios, errors, now;
 	const struct bench_result result = {.o = b->o};
-	int r = 0;
 
 	for (;;) {
 		next += PROGRESS_NS;
 		if (next > end)
 			next = end;
 		if (wait_ended(b, next))
-			return r;
+			return;
 		now = time_now_ns();
 		if (now >= end) {
 			__atomic_store_n(&b->stop, true, __ATOMIC_RELAXED);
@@ -308,8 +307,6 @@ static int supervise(struct bench *b, struct worker *workers, uint64_t started, 
 			before = ios;
 			last = now;
 		}
-		if (!r)
-			r = initiator_tend(b->i, err);
 	}
 }
 
@@ -371,7 +368,7 @@ static double cpu_seconds(void)
 static int report(const struct bench *b, const struct worker *workers, double seconds, double cpu)
 {
 	_cleanup_free_ struct bench_queue *queues = calloc(b->o->queues, sizeof(*queues));
-	const struct bench_result result = {.o = b->o, .queues = queues, .seconds = seconds, .cpu_seconds = cpu};
+	const struct bench_result result = {.o = b->o, .queues = queues, .m = b->m, .seconds = seconds, .cpu_seconds = cpu};
 
 	if (!queues)
 		return EXIT_SYSTEM;
@@ -398,7 +395,7 @@ static int run(struct bench *b, struct error *err)
 	r = start_threads(b, workers, err);
 	started = release(b, workers, !r);
 	if (started) {
-		r = supervise(b, workers, started, err);
+		supervise(b, workers, started);
 		seconds = (double)(time_now_ns() - started) / 1e9;
 	}
 	for (unsigned int k = 0; k < b->o->queues; k++) {
@@ -407,11 +404,8 @@ static int run(struct bench *b, struct error *err)
 		if (!started && !*err->text && *workers[k].result.failure.text)
 			*err = workers[k].result.failure;
 	}
-	if (started) {
+	if (started)
 		status = report(b, workers, seconds, cpu_seconds() - cpu);
-		if (r)
-			status = EXIT_NO; /* err: the admin queue was lost */
-	}
 	for (unsigned int k = 0; k < b->o->queues; k++) {
 		free(workers[k].ios);
 		free(workers[k].buffers);
@@ -452,25 +446,18 @@ static int check_space(const struct io_options *o, uint32_t nsid, const struct n
 static int prepare(struct bench *b, struct error *err)
 {
 	const struct io_options *o = b->o;
-	unsigned int granted;
-	int r;
-
-	r = initiator_open(&o->target, &b->i, err);
-	if (!r)
-		r = initiator_set_queues(b->i, o->queues, &granted, err);
-	for (unsigned int k = 0; k < o->n_nsids && !r; k++) {
-		struct nvme_ns_view ns;
-
-		r = initiator_namespace(b->i, o->nsids[k], &ns, err);
-		if (!r && check_space(o, o->nsids[k], &ns, &b->spaces[k], err))
+	if (io_paths_open(o, o->queues, &b->m, err))
+		return EXIT_SYSTEM;
+	for (unsigned int k = 0; k < o->n_nsids; k++) {
+		if (check_space(o, o->nsids[k], multipath_namespace(b->m, k), &b->spaces[k], err))
 			return EXIT_USAGE;
 	}
-	if (!r && o->block_size > initiator_max_transfer(b->i)) {
+	if (o->block_size > multipath_max_transfer(b->m)) {
 		error_set(err, EINVAL, "--block-size %u: the target takes at most %u bytes a command", o->block_size,
-			  initiator_max_transfer(b->i));
+			  multipath_max_transfer(b->m));
 		return EXIT_USAGE;
 	}
-	return r ? EXIT_SYSTEM : EXIT_FINE;
+	return EXIT_FINE;
 }
 
 int io_bench(const struct io_options *o, struct error *err)
@@ -485,7 +472,7 @@ int io_bench(const struct io_options *o, struct error *err)
 	status = prepare(&b, err);
 	if (!status)
 		status = run(&b, err);
-	initiator_close(b.i);
+	multipath_close(b.m);
 	pthread_cond_destroy(&b.changed);
 	pthread_condattr_destroy(&attr);
 	return status;

@@ -29,6 +29,7 @@ struct bench_queue {
 struct bench_result {
 	const struct io_options *o;
 	const struct bench_queue *queues;
+	struct multipath *m; /* its lanes are closed */
 	double seconds, cpu_seconds;
 };
 

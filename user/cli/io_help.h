@@ -34,19 +34,22 @@ static const char io_help_verify[] =
 	"same --seed wrote: after a restart, from another host, or after `bench --verify`.\n\n"
 	"  sluice io verify --to 10.20.0.5 --nqn NQN --namespace 1 --length 64MiB --seed 7\n\n"
 	"JSON: {\"blocks\", \"bad_blocks\", \"block\", \"bytes\", \"first_fault\": null or text,\n"
-	"\"write_seconds\", \"read_seconds\"}\n";
+	"\"write_seconds\", \"read_seconds\", \"reconnects\", \"paths\": [PATH]}; PATH as of `bench`\n";
 
 static const char io_help_bench[] =
 	"Keeps --depth commands outstanding in each of --queues queues, each with a thread and an io_uring of\n"
 	"its own, for --time or --count commands, and prints IOPS, MiB/s and latency (submission to\n"
-	"completion). Commands that fail are counted by status and the run goes on; a lost connection ends its\n"
-	"queue. Any error makes the exit status 1. With --read-percent below 100 it OVERWRITES the range: with\n"
+	"completion). Commands that fail are counted by status and the run goes on; a lost connection is\n"
+	"made anew and what was under way is sent again, by another path where there is one; a queue ends when\n"
+	"no path came back within --ctrl-loss-timeout. Any error makes the exit status 1. With --read-percent below 100 it OVERWRITES the range: with\n"
 	"any data, or with --verify with the pattern. On a terminal a line a second shows the progress.\n\n"
 	"  sluice io bench --to 10.20.0.5 --nqn NQN --read-percent 70 --depth 64 --queues 2 --time 30s\n\n"
 	"JSON, stable: {\"target\", \"subsystem\", \"pattern\", \"read_percent\", \"block_size\", \"depth\",\n"
 	"\"queues\", \"seconds\", \"cpu_seconds\", \"total\": PART, \"read\": PART, \"write\": PART, \"errors\",\n"
 	"\"bad_blocks\", \"statuses\": [{\"status\", \"name\", \"count\"}], \"failures\": [text],\n"
-	"\"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}]}\n"
+	"\"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}], \"reconnects\", \"paths\": [PATH]}\n"
+	"PATH: {\"address\", \"state\": live, connecting or lost, \"ana\": [a state for each namespace],\n"
+	"\"reconnects\", \"commands\", \"resubmitted\", \"why\": null or text}\n"
 	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\",\n"
 	"\"p99\", \"p999\", \"max\"}}; cpu -1: not pinned; status below 0: no answer, -errno\n";
 

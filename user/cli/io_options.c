@@ -84,7 +84,9 @@ static int set_to(struct io_options *o, const char *text, struct error *err)
 {
 	uint16_t port = o->command == IO_DISCOVER ? INITIATOR_DISCOVERY_PORT : INITIATOR_PORT;
 
-	return initiator_addr_parse(text, port, &o->target.addr, err);
+	if (o->n_addrs == (o->command & TRANSFER ? MULTIPATH_MAX : 1))
+		return error_set(err, EINVAL, "more than %u; this takes no more addresses", o->n_addrs);
+	return initiator_addr_parse(text, port, &o->addrs[o->n_addrs++], err);
 }
 
 static int set_nqn(char *field, const char *text, struct error *err)
@@ -167,16 +169,44 @@ static int set_dhchap_group(struct io_options *o, const char *text, struct error
 			 &o->auth.groups, err);
 }
 
-static int set_timeout(struct io_options *o, const char *text, struct error *err)
+/* 1 ms to 1 h; 0 too where it means something. */
+static int set_ms(const char *text, bool zero, uint32_t *ret_ms, struct error *err)
 {
 	uint64_t ns;
 	int r = value_duration(text, &ns, err);
 
 	if (r)
 		return r;
-	if (ns < 1000000 || ns > 3600 * NSEC_PER_SEC)
-		return error_set(err, EINVAL, "'%s'; use 1ms-1h", text);
-	o->target.timeout_ms = (uint32_t)(ns / 1000000);
+	if ((ns < 1000000 && (ns || !zero)) || ns > 3600 * NSEC_PER_SEC)
+		return error_set(err, EINVAL, "'%s'; use 1ms-1h%s", text, zero ? ", or 0s" : "");
+	*ret_ms = (uint32_t)(ns / 1000000);
+	return 0;
+}
+
+static int set_timeout(struct io_options *o, const char *text, struct error *err)
+{
+	return set_ms(text, false, &o->target.timeout_ms, err);
+}
+
+static int set_reconnect_delay(struct io_options *o, const char *text, struct error *err)
+{
+	return set_ms(text, false, &o->reconnect_delay_ms, err);
+}
+
+static int set_ctrl_loss_timeout(struct io_options *o, const char *text, struct error *err)
+{
+	return set_ms(text, true, &o->ctrl_loss_ms, err);
+}
+
+static int set_all_portals(struct io_options *o, const char *text, struct error *err)
+{
+	o->all_portals = true;
+	return 0;
+}
+
+static int set_round_robin(struct io_options *o, const char *text, struct error *err)
+{
+	o->round_robin = true;
 	return 0;
 }
 
@@ -335,7 +365,16 @@ static int set_help(struct io_options *o, const char *text, struct error *err)
 
 static const struct option_row options[] = {
 	{"to", "ADDR[:PORT]", set_to, ALL,
-	 "where the target listens: 10.0.0.1:4420 or [fd00::1]:4420; required (port: 4420, discover: 8009)"},
+	 "where the target listens: 10.0.0.1:4420 or [fd00::1]:4420; required (port: 4420, discover: 8009); for "
+	 "transfers up to 8 times, one path each, the preferred one first"},
+	{"all-portals", NULL, set_all_portals, TRANSFER,
+	 "use every portal that discovery at --to names for the subsystem, too"},
+	{"round-robin", NULL, set_round_robin, TRANSFER,
+	 "take the best paths in turn (default: the first of them, the others when it fails)"},
+	{"reconnect-delay", "DURATION", set_reconnect_delay, TRANSFER,
+	 "first pause before a lost connection is tried again, doubled each time up to 10s (default 200ms)"},
+	{"ctrl-loss-timeout", "DURATION", set_ctrl_loss_timeout, TRANSFER,
+	 "how long to go on trying; 0s: a lost connection is an error at once (default 60s)"},
 	{"nqn", "NQN", set_subnqn, ALL & ~IO_DISCOVER, "the subsystem; required (`sluice io discover` lists them)"},
 	{"namespace", "N", set_namespaces, DATA, "namespace id (default 1)"},
 	{"namespaces", "LIST", set_namespaces, IO_BENCH, "namespace ids, as 1 or 1,3-5; spread evenly (default 1)"},
@@ -422,7 +461,8 @@ static int complete(struct io_options *o, struct error *err)
 	char hostnqn[NVME_NQN_MAX + 1];
 	int r;
 
-	if (!o->target.addr.len)
+	o->target.addr = o->addrs[0];
+	if (!o->n_addrs)
 		return error_set(err, EINVAL, "--to is missing: say where the target listens: --to 10.0.0.1:4420");
 	if (o->command == IO_DISCOVER)
 		strcpy(o->target.subnqn, NVME_DISCOVERY_NQN);
@@ -458,6 +498,8 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 		.depth = 32,
 		.queues = 1,
 		.time_ns = 10 * NSEC_PER_SEC,
+		.reconnect_delay_ms = 200,
+		.ctrl_loss_ms = 60000,
 		.auth = {.hashes = DHCHAP_ALL_HASHES, .groups = DHCHAP_ALL_GROUPS},
 	};
 	int r = 0;

@@ -152,6 +152,7 @@ void bench_print(const struct bench_result *result)
 	table_print(&t, stdout);
 	table_done(&t);
 	print_failures(result, &p);
+	io_paths_print(result->m);
 }
 
 /* ---- for scripts ---- */
@@ -250,6 +251,7 @@ void bench_json(const struct bench_result *result)
 	add_count(root, "bad_blocks", p.bad_blocks);
 	add_statuses(root, result);
 	add_queues(root, result);
+	io_paths_add_json(root, o, result->m);
 	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
 }

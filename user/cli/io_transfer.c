@@ -23,13 +23,13 @@
 
 struct session {
 	const struct io_options *o;
-	struct initiator *i;
-	struct initiator_queue *q;
+	struct multipath *m;
+	struct lane *lane;
 	struct nvme_ns_view ns;
 	uint32_t nsid, xfer; /* bytes per command */
 	uint64_t offset, length;
 	uint8_t *buffers; /* depth * xfer */
-	struct initiator_io *ios;
+	struct path_io *ios;
 };
 
 struct pass {
@@ -48,14 +48,15 @@ struct pass {
 
 /* ---- the engine ---- */
 
-static int submit(struct session *s, struct pass *p, struct initiator_io *io, uint64_t offset, uint32_t len)
+static int submit(struct session *s, struct pass *p, struct path_io *io, uint64_t offset, uint32_t len)
 {
-	*io = (struct initiator_io){
+	*io = (struct path_io){0};
+	io->io = (struct initiator_io){
 		.sqe = nvme_sqe_rw(p->opcode, 0, s->nsid, offset >> s->ns.block_shift, len >> s->ns.block_shift),
 		.data = s->buffers + (size_t)(io - s->ios) * s->xfer,
 		.len = len,
 	};
-	return initiator_queue_submit(s->q, io);
+	return lane_submit(s->lane, io);
 }
 
 /* Commands from `done` to `next` (in commands) are outstanding; each has the slot of its number modulo depth. */
@@ -65,7 +66,7 @@ static int fill(struct session *s, struct pass *p, uint64_t done, uint64_t *next
 	int r;
 
 	while (!*end && *next - done < s->o->depth) {
-		struct initiator_io *io = &s->ios[*next % s->o->depth];
+		struct path_io *io = &s->ios[*next % s->o->depth];
 		uint32_t len = (uint32_t)min((uint64_t)s->xfer, s->offset + s->length - *at);
 
 		if (len && p->prepare) {
@@ -79,7 +80,7 @@ static int fill(struct session *s, struct pass *p, uint64_t done, uint64_t *next
 		}
 		r = submit(s, p, io, *at, len);
 		if (r == -ENOTCONN)
-			return initiator_queue_poll(s->q, false, err);
+			return lane_poll(s->lane, false, err);
 		if (r)
 			return error_system(err, -r, "submit");
 		*at += len;
@@ -103,9 +104,9 @@ static int finish(struct session *s, struct pass *p, const struct initiator_io *
 
 static int flush(struct session *s, struct error *err)
 {
-	struct initiator_io io = {.sqe = nvme_sqe_flush(0, s->nsid)};
+	struct path_io io = {.io.sqe = nvme_sqe_flush(0, s->nsid)};
 
-	return initiator_queue_execute(s->q, &io, err);
+	return lane_execute(s->lane, &io, err);
 }
 
 static int transfer_run(struct session *s, struct pass *p, struct error *err)
@@ -120,11 +121,9 @@ static int transfer_run(struct session *s, struct pass *p, struct error *err)
 			return r;
 		if (done == next)
 			break;
-		r = initiator_queue_poll(s->q, true, err);
-		while (!r && done < next && s->ios[done % s->o->depth].finished)
-			r = finish(s, p, &s->ios[done++ % s->o->depth], err);
-		if (!r)
-			r = initiator_tend(s->i, err);
+		r = lane_poll(s->lane, true, err);
+		while (!r && done < next && s->ios[done % s->o->depth].io.finished)
+			r = finish(s, p, &s->ios[done++ % s->o->depth].io, err);
 		if (r)
 			return r;
 	}
@@ -138,8 +137,8 @@ static int transfer_run(struct session *s, struct pass *p, struct error *err)
 
 static void session_close(struct session *s)
 {
-	initiator_queue_close(s->q);
-	initiator_close(s->i);
+	lane_close(s->lane);
+	multipath_close(s->m);
 	free(s->buffers);
 	free(s->ios);
 }
@@ -163,28 +162,18 @@ static int check_range(struct session *s, struct error *err)
 				 o->block_size, s->nsid, block);
 	s->offset = o->offset;
 	s->length = o->length ? o->length : size - o->offset;
-	s->xfer = min(o->block_size, initiator_max_transfer(s->i));
+	s->xfer = min(o->block_size, multipath_max_transfer(s->m));
 	return 0;
 }
 
 static int session_open(struct session *s, const struct io_options *o, struct error *err)
 {
-	unsigned int granted;
-	int r;
-
 	*s = (struct session){.o = o, .nsid = o->nsids[0]};
-	r = initiator_open(&o->target, &s->i, err);
-	if (!r)
-		r = initiator_set_queues(s->i, 1, &granted, err);
-	if (!r)
-		r = initiator_namespace(s->i, s->nsid, &s->ns, err);
-	if (!r)
-		r = initiator_queue_open(s->i, 1, o->depth, &s->q, err);
-	if (r)
+	if (io_paths_open(o, 1, &s->m, err) || lane_open(s->m, 0, o->depth, o->spin_us, &s->lane, err))
 		return EXIT_SYSTEM;
+	s->ns = *multipath_namespace(s->m, 0);
 	if (check_range(s, err))
 		return EXIT_USAGE;
-	initiator_queue_spin(s->q, o->spin_us);
 	s->ios = calloc(o->depth, sizeof(*s->ios));
 	s->buffers = aligned_alloc(4096, ((size_t)o->depth * s->xfer + 4095) & ~4095ul);
 	if (!s->ios || !s->buffers) {
@@ -349,7 +338,7 @@ static int check_pattern(struct pass *p, uint64_t offset, const void *buf, uint3
 	return 0;
 }
 
-static void verify_json(const struct pass *written, const struct pass *checked, const char *fault)
+static void verify_json(const struct session *s, const struct pass *written, const struct pass *checked, const char *fault)
 {
 	struct json_object *root = json_object_new_object();
 
@@ -360,11 +349,12 @@ static void verify_json(const struct pass *written, const struct pass *checked, 
 	json_object_object_add(root, "first_fault", checked->bad_blocks ? json_object_new_string(fault) : NULL);
 	json_object_object_add(root, "write_seconds", json_object_new_double(written->seconds));
 	json_object_object_add(root, "read_seconds", json_object_new_double(checked->seconds));
+	io_paths_add_json(root, s->o, s->m);
 	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
 }
 
-static void verify_print(const struct pass *written, const struct pass *checked, const char *fault)
+static void verify_print(const struct session *s, const struct pass *written, const struct pass *checked, const char *fault)
 {
 	if (written->bytes)
 		printf("wrote    %s in %.3f s\n", bytes_text(written->bytes).text, written->seconds);
@@ -374,6 +364,7 @@ static void verify_print(const struct pass *written, const struct pass *checked,
 		printf("%" PRIu64 " BAD\n%s\n", checked->bad_blocks, fault);
 	else
 		printf("all good\n");
+	io_paths_print(s->m);
 }
 
 int io_verify(const struct io_options *o, struct error *err)
@@ -398,9 +389,10 @@ int io_verify(const struct io_options *o, struct error *err)
 		return EXIT_NO;
 	if (checked.bad_blocks)
 		pattern_fault_text(&checked.fault, fault, sizeof(fault));
+	lane_close(TAKE_PTR(s.lane)); /* its counts are the paths' from then on */
 	if (o->json)
-		verify_json(&written, &checked, fault);
+		verify_json(&s, &written, &checked, fault);
 	else
-		verify_print(&written, &checked, fault);
+		verify_print(&s, &written, &checked, fault);
 	return checked.bad_blocks ? EXIT_NO : EXIT_FINE;
 }

@@ -279,6 +279,8 @@ struct nvme_ctrl_view {
 	__u32	in_capsule;	/* bytes of in-capsule data on I/O queues */
 	__u16	max_cmds;	/* per queue; 0: not said */
 	__u16	kas_100ms;
+	__u32	oaes;		/* NVME_OAES_* that it may send */
+	bool	ana;		/* reports Asymmetric Namespace Access */
 	bool	write_cache;
 	bool	dsm;
 	bool	write_zeroes;

@@ -12,6 +12,7 @@
 
 #define CAPSULE_UNIT	16
 #define NIDT_UUID	3
+#define CMIC_ANA	(1 << 3)
 
 /* A space-padded field as a string. */
 static void text_read(const char *field, size_t size, char *ret_text)
@@ -46,6 +47,8 @@ int nvme_ctrl_read(const void *identify, struct nvme_ctrl_view *ret_ctrl)
 		.max_transfer = max_transfer(id->mdts),
 		.max_cmds = le16toh(id->maxcmd),
 		.kas_100ms = le16toh(id->kas),
+		.oaes = le32toh(id->oaes),
+		.ana = id->cmic & CMIC_ANA,
 		.write_cache = id->vwc & 1,
 		.dsm = le16toh(id->oncs) & NVME_ONCS_DSM,
 		.write_zeroes = le16toh(id->oncs) & NVME_ONCS_WRITE_ZEROES,

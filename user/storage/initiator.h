@@ -99,6 +99,7 @@ struct initiator_io {
 	uint64_t result; /* of the CQE */
 	uint64_t submitted_ns, finished_ns; /* CLOCK_MONOTONIC */
 	bool finished;
+	bool lost; /* error is the connection's: whether the command was executed is not known */
 };
 
 /* Whether it went wrong, in words: "Read: LBA out of range (0x080)". 0, or -EIO / io->error with err set. */
@@ -140,6 +141,15 @@ int initiator_queue_poll(struct initiator_queue *q, bool wait, struct error *err
  */
 void initiator_queue_spin(struct initiator_queue *q, unsigned int spin_us);
 
+/*
+ * For those who wait for several queues, or for something else besides: counts up this eventfd when there is something
+ * for initiator_queue_poll() to do, as long as the queue is armed. It is not if the last poll handled something; then poll
+ * again before sleeping. (The ring's own descriptor will not do: a ring with IORING_SETUP_DEFER_TASKRUN wakes nobody who
+ * polls it; seen on 6.18.) Once in a queue's life; the eventfd stays the caller's.
+ */
+int initiator_queue_notify(struct initiator_queue *q, int eventfd, struct error *err);
+bool initiator_queue_armed(const struct initiator_queue *q);
+
 /* Submits io and polls until it is done; its done() must be NULL. Error as initiator_io_check(). */
 int initiator_queue_execute(struct initiator_queue *q, struct initiator_io *io, struct error *err);
 
@@ -155,6 +165,9 @@ int initiator_open(const struct initiator_options *options, struct initiator **r
 
 /* Shutdown notification (bounded), then the connection ends. Close the I/O queues first. NULL is fine. */
 void initiator_close(struct initiator *i);
+
+/* The same without a word to the controller: its connection is lost, or what it says is not wanted. NULL is fine. */
+void initiator_drop(struct initiator *i);
 
 const struct nvme_ctrl_view *initiator_controller(const struct initiator *i);
 struct initiator_queue *initiator_admin(struct initiator *i);
@@ -174,6 +187,12 @@ int initiator_namespace(struct initiator *i, uint32_t nsid, struct nvme_ns_view 
 
 /* UUID of a namespace; -ENOENT: it has none. */
 int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uuid[16], struct error *err);
+
+/* len (whole dwords, at most 4096) bytes of a log page. */
+int initiator_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err);
+
+/* Set Features 0Bh: which asynchronous events the controller may send, NVME_OAES_*. */
+int initiator_set_events(struct initiator *i, uint32_t events, struct error *err);
 
 /* The discovery log of a discovery controller; *ret_entries is the caller's to free. Entries of other transports
  * than TCP are left out and counted in *ret_skipped. */

@@ -262,6 +262,13 @@ void initiator_close(struct initiator *i)
 		return;
 	/* the target frees the controller when the connection ends; a notification that fails changes nothing */
 	property_set(i, NVME_PROP_CC, NVME_CC_EN | 6 << 16 | 4 << 20 | NVME_CC_SHN_NORMAL, NULL);
+	initiator_drop(i);
+}
+
+void initiator_drop(struct initiator *i)
+{
+	if (!i)
+		return;
 	initiator_queue_close(i->admin);
 	free(i);
 }
@@ -379,9 +386,18 @@ int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uui
 	return r;
 }
 
+int initiator_set_events(struct initiator *i, uint32_t events, struct error *err)
+{
+	struct initiator_io io = {
+		.sqe = nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_ASYNC_EVENT, events),
+	};
+
+	return execute(i, &io, err);
+}
+
 /* ---- discovery ---- */
 
-static int get_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err)
+int initiator_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err)
 {
 	struct initiator_io io = {.sqe = nvme_sqe_get_log(0, lid, offset, len), .data = buf, .len = len};
 
@@ -392,7 +408,7 @@ static int get_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf,
 static int discovery_header(struct initiator *i, uint64_t *ret_generation, uint64_t *ret_n, struct error *err)
 {
 	const struct nvme_discovery_header *header = (const void *)i->page;
-	int r = get_log(i, NVME_LID_DISCOVERY, 0, i->page, sizeof(*header), err);
+	int r = initiator_log(i, NVME_LID_DISCOVERY, 0, i->page, sizeof(*header), err);
 
 	if (r)
 		return r;
@@ -415,7 +431,7 @@ static int discovery_read(struct initiator *i, struct nvme_discovery_entry *entr
 	int r;
 
 	for (size_t k = 0; k < n; k++) {
-		r = get_log(i, NVME_LID_DISCOVERY, nvme_discovery_log_len(k), i->page, sizeof(*wire), err);
+		r = initiator_log(i, NVME_LID_DISCOVERY, nvme_discovery_log_len(k), i->page, sizeof(*wire), err);
 		if (r)
 			return r;
 		r = nvme_discovery_decode(wire, &entries[kept]);
@@ -435,7 +451,7 @@ static int discovery_read(struct initiator *i, struct nvme_discovery_entry *entr
 int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
 		       size_t *ret_skipped, struct error *err)
 {
-	uint64_t generation, after, n, n_after;
+	uint64_t generation = 0, after = 0, n = 0, n_after = 0;
 	int r = discovery_header(i, &generation, &n, err);
 
 	/* a log that changes while it is read is read again (Base 2.0, section 5.16.1.23) */

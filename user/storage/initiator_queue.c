@@ -48,6 +48,7 @@ static void fail_io(struct initiator_queue *q, uint16_t slot)
 	q->slots[slot].io = NULL;
 	q->free_slots[q->n_free++] = slot;
 	io->error = -q->fault_errno;
+	io->lost = true;
 	io->finished_ns = q->now_ns;
 	io->finished = true;
 	if (io->done)
@@ -130,7 +131,7 @@ int initiator_queue_submit(struct initiator_queue *q, struct initiator_io *io)
 		io->sqe.sgl = nvme_sgl_in_capsule(io->len);
 	else
 		io->sqe.sgl = nvme_sgl_transport(io->len);
-	io->finished = false;
+	io->finished = io->lost = false;
 	io->submitted_ns = q->dispatching ? q->now_ns : time_now_ns();
 	tx_put(q, (struct tx_item){.slot = slot});
 	return 0;
@@ -155,6 +156,12 @@ static void arm_tick(struct initiator_queue *q)
 	q->ticking = true;
 }
 
+/* An Asynchronous Event Request is answered when there is an event: perhaps never. */
+static bool waits_for_event(const struct initiator_queue *q, const struct initiator_io *io)
+{
+	return !q->qid && io->sqe.opcode == NVME_ADM_ASYNC_EVENT;
+}
+
 /* Whether something has waited for longer than the timeout. */
 static void check_timeouts(struct initiator_queue *q)
 {
@@ -176,7 +183,7 @@ static void check_timeouts(struct initiator_queue *q)
 	for (unsigned int slot = 0; slot < q->depth && q->state == QUEUE_READY; slot++) {
 		const struct initiator_io *io = q->slots[slot].io;
 
-		if (io && q->now_ns - io->submitted_ns > limit)
+		if (io && !waits_for_event(q, io) && q->now_ns - io->submitted_ns > limit)
 			queue_fail(q, ETIMEDOUT, "no answer to %s within %g s; raise --timeout if the target is slow",
 				   nvme_opcode_name(&io->sqe, !q->qid), seconds);
 	}
@@ -311,6 +318,20 @@ int initiator_queue_execute(struct initiator_queue *q, struct initiator_io *io, 
 	if (r == -EAGAIN)
 		return error_set(err, EAGAIN, "%s: %u commands are outstanding already", q->place, q->depth);
 	return r ? r : initiator_io_check(io, q->place, !q->qid, err);
+}
+
+int initiator_queue_notify(struct initiator_queue *q, int eventfd, struct error *err)
+{
+	int r = io_uring_register_eventfd(&q->ring.uring, eventfd);
+
+	return r ? error_system(err, -r, "%s: io_uring: eventfd", q->place) : 0;
+}
+
+bool initiator_queue_armed(const struct initiator_queue *q)
+{
+	bool to_send = q->tx.head != q->tx.tail && !q->tx.busy && !q->tx.broken;
+
+	return q->ticking && q->rx.busy && !to_send && !ring_queued(&q->ring);
 }
 
 void initiator_queue_info(const struct initiator_queue *q, struct initiator_queue_info *ret_info)

@@ -100,7 +100,7 @@ static inline void ring_push(struct io_uring_sqe *sqe, struct token t)
 int ring_reserve(struct ring *r, unsigned int n);
 
 /* SQEs queued and not yet submitted. */
-static inline unsigned int ring_queued(struct ring *r)
+static inline unsigned int ring_queued(const struct ring *r)
 {
 	return io_uring_sq_ready(&r->uring);
 }

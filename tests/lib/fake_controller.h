@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A whole NVMe/TCP controller that goes away, comes back, lies about who it is, and changes its ANA state when a test
+ * says so: any number of connections, a thread each, on the codec of fake_target.h. One namespace, id 1, of
+ * FAKE_BLOCKS blocks of 512 bytes, in memory that several controllers may share.
+ */
+#ifndef TESTS_FAKE_CONTROLLER_H
+#define TESTS_FAKE_CONTROLLER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "fake_target.h"
+#include "nvme/ana.h"
+
+#define FAKE_BLOCKS	 1024
+#define FAKE_CONNECTIONS 64 /* in the life of one */
+
+struct fake_controller;
+
+struct fake_connection {
+	struct fake_controller *c;
+	struct fake fake; /* fd and framing only */
+	pthread_t thread;
+	bool open;
+};
+
+struct fake_controller {
+	/* set before fake_controller_start(), or with it locked */
+	uint8_t *memory; /* FAKE_BLOCKS * 512 */
+	const char *subnqn;   /* that Identify tells */
+	const char *identity; /* that the namespace's identifiers are made of */
+	bool ana;	      /* says that it reports ANA */
+	uint8_t state;	      /* in the log */
+	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
+	unsigned int cut_at;  /* the so many-th I/O command from now is answered by half and all connections end; 0: none */
+	bool cut_always;
+	/* what it saw */
+	unsigned int commands, connects, logs;
+	/* its own */
+	pthread_mutex_t lock;
+	int listener;
+	struct initiator_addr addr;
+	pthread_t thread;
+	struct fake_connection connections[FAKE_CONNECTIONS];
+	unsigned int n_connections;
+	struct fake_connection *event_conn; /* where a request for events waits */
+	__le16 event_cid;
+};
+
+void fake_controller_start(struct fake_controller *c);
+/* Ends all connections and the listener; the address stays its own for fake_controller_back(). */
+void fake_controller_away(struct fake_controller *c);
+void fake_controller_back(struct fake_controller *c);
+/* Resets all connections; the next ones are taken. */
+void fake_controller_cut(struct fake_controller *c);
+/* A new ANA state, with the event if the host asked for one. */
+void fake_controller_ana(struct fake_controller *c, uint8_t state);
+/* Changes a knob. */
+#define fake_controller_set(c, field, value)       \
+	do {                                       \
+		pthread_mutex_lock(&(c)->lock);    \
+		(c)->field = (value);              \
+		pthread_mutex_unlock(&(c)->lock);  \
+	} while (0)
+unsigned int fake_controller_commands(struct fake_controller *c);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A subsystem through one or more controllers ("paths"), which may go and come back. Each path has a thread that
+ * connects, keeps alive, hears of events and connects again with growing pauses; each thread that does I/O has a lane: one
+ * I/O queue on every path. A command goes to the best path for its namespace, and, if the connection is lost or the
+ * answer is a path's status, to another path or to the same one once it is back, so that the caller sees it done once.
+ *
+ *	multipath_open()	all paths try; one must come up
+ *	lane_open()		in the thread that uses it
+ *	lane_submit(), lane_poll()
+ *	lane_close()
+ *	multipath_close()
+ *
+ * What is sent again after its connection was lost, when nobody knows whether it was executed: Read, Write, Flush, Write
+ * Zeroes, Dataset Management and Verify, not fused, at most MULTIPATH_RETRIES times each; as the host of Linux does.
+ * Everything else is done with the error. Other statuses than those of the path are the caller's and not tried again.
+ */
+#ifndef SLUICE_STORAGE_MULTIPATH_H
+#define SLUICE_STORAGE_MULTIPATH_H
+
+#include "storage/initiator.h"
+
+#define MULTIPATH_MAX	     8
+#define MULTIPATH_NAMESPACES 64
+#define MULTIPATH_RETRIES    5
+
+struct multipath_options {
+	struct initiator_options target; /* without addr */
+	struct initiator_addr addrs[MULTIPATH_MAX]; /* of equally good paths the first is taken */
+	unsigned int n_addrs;
+	unsigned int queues; /* lanes */
+	uint32_t nsids[MULTIPATH_NAMESPACES];
+	unsigned int n_nsids;
+	uint32_t reconnect_delay_ms; /* the first pause; doubled after each attempt up to MULTIPATH_DELAY_MAX_MS */
+	uint32_t ctrl_loss_ms;	     /* a path that is away for longer is given up. 0: at once */
+	bool round_robin;	     /* over all paths of the best state; else the first one */
+};
+
+#define MULTIPATH_DELAY_MAX_MS 10000
+
+struct multipath;
+
+/*
+ * Connects all paths; at least one must succeed, the others go on trying. -ESTALE: a path leads to another subsystem,
+ * or a namespace is not the same one there. With several that fail, err is the first address's.
+ */
+int multipath_open(const struct multipath_options *options, struct multipath **ret_multipath, struct error *err);
+
+/* Close the lanes first. NULL is fine. */
+void multipath_close(struct multipath *m);
+
+/* As found on the first path that came up; ns is an index of options.nsids. */
+const struct nvme_ns_view *multipath_namespace(const struct multipath *m, unsigned int ns);
+
+/* Bytes that one command may carry. */
+uint32_t multipath_max_transfer(const struct multipath *m);
+
+enum path_state {
+	PATH_CONNECTING,
+	PATH_LIVE,
+	PATH_LOST, /* given up */
+};
+
+struct multipath_info {
+	const char *addr;
+	enum path_state state;
+	uint8_t ana[MULTIPATH_NAMESPACES]; /* enum nvme_ana_state, by index of options.nsids */
+	uint64_t reconnects;
+	uint64_t commands;    /* done by way of it; of lanes that are closed */
+	uint64_t resubmitted; /* taken from it, to be sent again */
+	struct error why;     /* not live: the last failure */
+};
+
+unsigned int multipath_paths(const struct multipath *m);
+const char *path_state_name(enum path_state state);
+void multipath_path_info(struct multipath *m, unsigned int path, struct multipath_info *ret_info);
+
+/* ---- lanes ---- */
+
+struct lane;
+
+/* The caller's from submit until done. io.sqe, io.data and io.len are set by the caller, the rest of io by the lane. */
+struct path_io {
+	struct initiator_io io; /* submitted_ns: of the first attempt */
+	unsigned int ns;	/* index of options.nsids */
+	/* Called once from lane_poll(); may submit. NULL: the caller looks at io.finished. */
+	void (*done)(struct path_io *io);
+	void *owner;
+	/* the lane's */
+	struct path_io *next;
+	uint64_t first_ns, waiting_ns;
+	uint8_t path, retries;
+};
+
+/* index: 0 .. options.queues - 1, each once. Succeeds if one path works. Only the calling thread may use the lane. */
+int lane_open(struct multipath *m, unsigned int index, unsigned int depth, unsigned int spin_us, struct lane **ret_lane,
+	      struct error *err);
+
+/* -EAGAIN: depth commands are outstanding. -ENOTCONN: no path is left; io is untouched in both cases. */
+int lane_submit(struct lane *lane, struct path_io *io);
+
+unsigned int lane_outstanding(const struct lane *lane);
+
+/*
+ * As initiator_queue_poll(). A failure means that no path is left: every command is done with an error, and the lane
+ * is good for lane_close() alone.
+ */
+int lane_poll(struct lane *lane, bool wait, struct error *err);
+
+/* Submits io and polls until it is done; its done must be NULL. */
+int lane_execute(struct lane *lane, struct path_io *io, struct error *err);
+
+/* NULL is fine. Outstanding commands are done with -ECANCELED. */
+void lane_close(struct lane *lane);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a multipath: multipath.c (life), multipath_path.c (a path's thread), multipath_lane.c (I/O) only. */
+#ifndef SLUICE_STORAGE_MULTIPATH_PRIVATE_H
+#define SLUICE_STORAGE_MULTIPATH_PRIVATE_H
+
+#include <pthread.h>
+
+#include "nvme/ana.h"
+#include "storage/multipath.h"
+
+#define ANA_STALE 0 /* a command said that the state is not what the log said; not used until the log was read again */
+
+struct path {
+	struct multipath *m;
+	struct initiator_options options;
+	pthread_t thread;
+	bool started;
+	int wake; /* eventfd: the admin queue, a lane's report, or the end */
+	/* under m->lock */
+	enum path_state state;
+	bool tried;		 /* the first attempt is over */
+	unsigned int generation; /* counts connections */
+	unsigned int users;	 /* lanes that are opening a queue with i */
+	struct initiator *i;	 /* LIVE only */
+	bool failed;		 /* a lane lost its queue */
+	int why_errno;
+	struct error why;
+	uint64_t reconnects, commands, resubmitted;
+	/* atomic; written by the path's thread, set stale by lanes */
+	uint8_t ana[MULTIPATH_NAMESPACES];
+	/* the thread's */
+	struct initiator_io event;
+	bool event_armed, ana_unsettled;
+	uint64_t ana_read_ns, lost_ns;
+	unsigned int attempts;
+	uint8_t *log;
+	size_t log_size;
+};
+
+/* What a namespace is known by, whatever the path. */
+struct identity {
+	struct nvme_ns_view view;
+	uint8_t uuid[16]; /* zeros: none */
+};
+
+struct multipath {
+	struct multipath_options options;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned int version; /* atomic; counts every change that a lane must look at */
+	bool stop;	      /* atomic */
+	bool known;	      /* identities, under lock */
+	uint32_t max_transfer;
+	struct identity identities[MULTIPATH_NAMESPACES];
+	struct path paths[MULTIPATH_MAX];
+};
+
+/* Tells all lanes to look. With m->lock held. */
+void multipath_changed(struct multipath *m);
+
+/* Compares with what is known, or makes it known. -ESTALE. */
+int multipath_identify(struct multipath *m, const char *place, const struct identity *found, uint32_t max_transfer,
+		       struct error *err);
+
+void *path_main(void *path);
+
+/* ---- for lanes ---- */
+
+/* The controller to open a queue of, and the number of its connection; NULL: not live. Give it back. */
+struct initiator *path_take(struct path *p, unsigned int *ret_generation);
+void path_give(struct path *p);
+
+/* The connection of this number is lost for a lane: the whole path connects again. */
+void path_report(struct path *p, unsigned int generation, int errnum, const struct error *why);
+
+/* A command was answered with a status of the path. */
+void path_stale(struct path *p, unsigned int ns);
+
+static inline uint8_t path_ana(const struct path *p, unsigned int ns)
+{
+	return __atomic_load_n(&p->ana[ns], __ATOMIC_RELAXED);
+}
+
+#endif
