@@ -147,7 +147,7 @@ bench: deps ## figures, as ratios within one run
 
 bench-storage: deps ## the target's part of them
 	$(Q)$(MAKE) $(if $(V),,-s) --no-print-directory all $(BENCHES)
-	$(Q)tests/bench/run.sh --build $(BUILD) --only storage
+	$(Q)tests/bench/run.sh --build $(BUILD) --only storage,noise
 	$(Q)tests/bench/report.sh $(BUILD)
 
 demo: deps ## the main job: four hosts, policies, NVMe/TCP, an intruder

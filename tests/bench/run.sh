@@ -17,6 +17,7 @@
 #   new            first packets of flows, beside conntrack
 #   flood          what a SYN flood leaves of a transfer, and whether connections can still be made
 #   storage        sluice target and sluice io over loopback, bare messages of the same sizes, and fio on the file that the target serves
+#   noise          what a throttled host does to another's p99
 #   prefix         an address in 1 to 1,000,000 prefixes, beside the LPM trie, by test run
 #   classify       a new packet under 1 to 100,000 rules in the manner of ClassBench, by test run
 #   policies       check, apply, load and memory of 1 to 100,000 ACL rules
@@ -59,6 +60,8 @@ sluice_in() { topology_in "$1" "$SLUICE" --root "$(topology_root "$1")" "${@:2}"
 . tests/bench/forward.lib
 # shellcheck source=tests/bench/storage.lib
 . tests/bench/storage.lib
+# shellcheck source=tests/bench/noise.lib
+. tests/bench/noise.lib
 
 cleanup() {
 	local namespace pids
@@ -371,5 +374,6 @@ bench_prefix
 bench_classify
 bench_policies
 bench_storage
+bench_noise
 bench_policy
 title "raw figures in $out/"

@@ -70,6 +70,8 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 					     .reactors_auto = true,
 					     .subsystems = f->subsystems,
 					     .n_subsystems = 2,
+					     .limits = how->limits,
+					     .n_limits = how->n_limits,
 					     .transport = how->transport};
 	must(!target_cpus(&f->storage, cpus, &n, &err));
 	options.cpus = cpus;

@@ -38,6 +38,8 @@ struct fixture_options {
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
 	unsigned int ring_without, rx_buffers;		   /* as in target_options */
+	struct policy_storage_limit *limits;		   /* the caller's */
+	size_t n_limits;
 };
 void fixture_start_as(struct fixture *f, const struct fixture_options *how); /* asserts */
 

@@ -148,7 +148,17 @@ Test(policy_write, every_construct_in_its_canonical_form)
 		"        - {nqn: \"nqn.2026-11.io.example:j\", dhchap-key: /etc/j.key, dhchap-controller-key: \"/etc/a b\"}\n"
 		"      namespaces: []\n"
 		"    - nqn: \"nqn.2026-11.io.example:f\"\n"
-		"      namespaces: []\n";
+		"      namespaces: []\n"
+		"  limits:\n"
+		"    - name: tenant-red\n"
+		"      from: [a, v, 1.2.3.4, \"fd00::/8\"]\n"
+		"      iops: 50k\n"
+		"      bandwidth: 1GiB/s\n"
+		"    - name: d1\n"
+		"      hosts: [\"nqn.2026-11.io.example:h\", \"nqn.2026-11.io.example:i\"]\n"
+		"      subsystem: \"nqn.2026-11.io.example:d\"\n"
+		"      namespace: 1\n"
+		"      bandwidth: 5000/s\n";
 	_cleanup_free_ char *written = round_trip(text);
 
 	cr_assert_str_eq(written, text);

@@ -238,6 +238,9 @@ Test(policy_yaml, tenants_of_rules)
 #define STORAGE(text)	"sluice: 1\nstorage:\n  portals: [{address: 10.0.0.1}]\n  " text "\n"
 #define SUBSYSTEM(text) STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:x, namespaces: [" text "]}]")
 
+#define LIMITS(text)                                                                                                   \
+	SUBSYSTEM("{id: 2, backend: null, size: 1TiB}") "  limits: [" text "]\n"
+
 Test(policy_yaml, conntrack_and_storage)
 {
 	static const struct row rows[] = {
@@ -259,8 +262,50 @@ Test(policy_yaml, conntrack_and_storage)
 		{SUBSYSTEM("{id: 1, backend: memory, size: 5000}"),
 		 E("4:92", "size must be a multiple of the block size 4096, and not 0; change one")},
 		{STORAGE("access: []\n  limits: []\n  subsystems: []"),
-		 E("4:3", "'access' is not in this version of sluice; remove it")
-			 E("5:3", "'limits' is not in this version of sluice; remove it")},
+		 E("4:3", "'access' is not in this version of sluice; remove it")},
+		{LIMITS("{name: a, iops: 1k}, {name: b, bandwidth: 10MiB/s, from: [10.0.0.0/8], hosts: any},\n"
+			"    {name: c, iops: 1, bandwidth: 1TiB/s, hosts: ['nqn.2026-11.io.example:h'], namespace: 2,\n"
+			"    subsystem: nqn.2026-11.io.example:x}"),
+		 ""},
+		{LIMITS("{iops: 1}, {name: a}, {name: a, iops: 0, bandwidth: 10MiB},\n"
+			"    {name: b, iops: 11M, bandwidth: 1KiB/s, hosts: [], from: x},\n"
+			"    {name: c, rate: 1, iops: 1, subsystem: nqn.2026-11.io.example:y, namespace: 0},\n"
+			"    {name: d, iops: many, subsystem: nqn.2026-11.io.example:x, namespace: 3},\n"
+			"    {name: e, bandwidth: /s, subsystem: nqn.2026-11.io.example:y, hosts: [q]}"),
+		 E("5:12",
+		   "limit has no 'name'; add it")
+		 E("5:23",
+		   "limit has neither 'iops' nor 'bandwidth', so it limits nothing; add one")
+		 E("5:41",
+		   "limit 'a' is here twice, first on line 5; give it another name")
+		 E("5:50",
+		   "iops: 0 is out of range; use 1-10000000")
+		 E("5:64",
+		   "bandwidth '10MiB' is none; write bytes a second, as in 100MiB/s")
+		 E("6:21",
+		   "iops: 11M is out of range; use 1-10000000")
+		 E("6:37",
+		   "bandwidth: 1KiB/s is out of range; use 4KiB/s-1TiB/s")
+		 E("6:52",
+		   "hosts must be 'any' or a list of host NQNs")
+		 E("6:62",
+		   "segment 'x' is not defined; add it to 'segments'")
+		 E("7:15",
+		   "unknown key 'rate' in limit; known are name, from, hosts, subsystem, namespace, iops, bandwidth")
+		 E("7:44",
+		   "no subsystem of this policy is 'nqn.2026-11.io.example:y'; name one of 'subsystems'")
+		 E("7:81",
+		   "namespace 0 is out of range; use 1-1024")
+		 E("8:5",
+		   "no subsystem that it concerns has a namespace 3; name one of 'subsystems'")
+		 E("8:21",
+		   "iops: 'many' is no count; write a whole number, or one with k, M or G, as in 10k")
+		 E("9:26",
+		   "bandwidth '/s' is none; write bytes a second, as in 100MiB/s")
+		 E("9:41",
+		   "no subsystem of this policy is 'nqn.2026-11.io.example:y'; name one of 'subsystems'")
+		 E("9:75",
+		   "host 'q' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")},
 		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
 			 "    hosts: [{nqn: nqn.2026-11.io.example:h, psk: /k}]}]"),
 		 E("5:50", "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one")},

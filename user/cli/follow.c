@@ -67,11 +67,12 @@ struct json_object *follow_request(const char *request, const char *path)
 static void print_change(struct json_object *o)
 {
 	const char *change = json_object_get_string(json_object_object_get(o, "change"));
+	const char *limit = json_object_get_string(json_object_object_get(o, "limit"));
 	const char *nqn = json_object_get_string(json_object_object_get(o, "subsystem"));
 	uint64_t bytes = json_object_get_int64(json_object_object_get(o, "bytes"));
 	int nsid = json_object_get_int(json_object_object_get(o, "nsid"));
 
-	printf("  storage     %s", nqn);
+	printf("  storage     %s", limit ? limit : nqn);
 	if (nsid)
 		printf(" namespace %d", nsid);
 	printf(": %s", change);

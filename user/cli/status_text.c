@@ -290,6 +290,38 @@ static void print_io(struct json_object *list, const char *title, const char *fi
 	table_done(&t);
 }
 
+static void print_limits(struct json_object *list)
+{
+	struct table t;
+	size_t i;
+
+	table_start(&t, (const struct table_column[]){{"limit", 0},
+						      {"iops", 1},
+						      {"bandwidth", 1},
+						      {"now a second", 1},
+						      {"bytes", 1},
+						      {"commands", 1},
+						      {"throttled", 1},
+						      {"waiting", 1},
+						      {}});
+	for (i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		table_row(&t, "%s", word(o, "name"));
+		table_cell(&t, "%s", member(o, "iops") ? number_text(count(o, "iops")).text : "-");
+		table_cell(&t, "%s", member(o, "bandwidth") ? bytes_text(count(o, "bandwidth")).text : "-");
+		table_cell(&t, "%s", number_text(count(o, "commands_per_second")).text);
+		table_cell(&t, "%s", bytes_text(count(o, "bytes_per_second")).text);
+		table_cell(&t, "%s", number_text(count(o, "commands")).text);
+		table_cell(&t, "%s", number_text(count(o, "throttled")).text);
+		table_cell(&t, "%s", number_text(count(o, "waiting")).text);
+	}
+	if (t.n_cells)
+		printf("\n");
+	table_print(&t, stdout);
+	table_done(&t);
+}
+
 static void print_targets(struct json_object *targets)
 {
 	size_t i;
@@ -299,6 +331,7 @@ static void print_targets(struct json_object *targets)
 
 		printf("\ntarget at %s\n", word(target, "socket"));
 		print_io(member(target, "namespaces"), "namespace", "nsid", "backend");
+		print_limits(member(target, "limits"));
 		print_io(member(target, "queues"), "queue from", "peer", "reactor");
 	}
 }

@@ -292,6 +292,51 @@ static void antispoof_check(struct checker *c, const struct policy_interface *in
 	}
 }
 
+/* ----------------------------------------------------------------------- limits */
+
+static void address_bytes(address_t number, bool ipv4, uint8_t ret_addr[16])
+{
+	int i;
+
+	for (i = 15; i >= 0; i--, number >>= 8)
+		ret_addr[i] = (uint8_t)number;
+	if (ipv4)
+		ret_addr[10] = ret_addr[11] = 0xff;
+}
+
+static void sources_add(struct checker *c, struct policy_storage_limit *l, const struct range_list *list, bool ipv4)
+{
+	struct policy_range *slot;
+	size_t i;
+
+	for (i = 0; i < list->count; i++) {
+		slot = array_add(&l->sources, &l->n_sources, sizeof(*slot));
+		if (!slot) {
+			c->failed = -ENOMEM;
+			return;
+		}
+		address_bytes(list->items[i].first, ipv4, slot->first);
+		address_bytes(list->items[i].last, ipv4, slot->last);
+	}
+}
+
+/* The addresses of `from`: what a target is asked of a host's, which comes in no tenant. */
+static void limit_check(struct checker *c, struct policy_storage_limit *l)
+{
+	const struct policy_side *from = l->from;
+	struct ranges ranges = {};
+	size_t i;
+
+	for (i = 0; from && i < from->n_segments && !c->failed; i++) {
+		if (ranges_of_segment(c->policy, from->segments[i], &ranges))
+			c->failed = -ENOMEM;
+		sources_add(c, l, &ranges.v4, true);
+		sources_add(c, l, &ranges.v6, false);
+		ranges_done(&ranges);
+		ranges = (struct ranges){};
+	}
+}
+
 /* ----------------------------------------------------------------- useless things */
 
 static void segment_useless(struct checker *c, size_t i)
@@ -364,6 +409,8 @@ int policy_check(struct policy *p, struct policy_diagnostics *d, bool *wrong)
 		rule_check(&c, &p->rules[i]);
 	for (i = 0; i < p->n_interfaces && !c.failed; i++)
 		antispoof_check(&c, &p->interfaces[i]);
+	for (i = 0; i < p->storage.n_limits && !c.failed; i++)
+		limit_check(&c, &p->storage.limits[i]);
 	if (!c.failed)
 		c.failed = policy_check_ports(p, d, &c.wrong);
 	if (!c.failed && !c.wrong && !*wrong) {

@@ -141,6 +141,24 @@ static void digest_subsystem(struct digest *d, const struct policy_subsystem *s)
 	}
 }
 
+static void digest_limit(struct digest *d, const struct policy_storage_limit *l)
+{
+	size_t i;
+
+	digest_string(d, l->name);
+	digest_number(d, l->any_host);
+	digest_number(d, l->n_hosts);
+	for (i = 0; i < l->n_hosts; i++)
+		digest_string(d, l->hosts[i]);
+	digest_string(d, l->subsystem ? l->subsystem : "");
+	digest_number(d, (uint64_t)l->nsid << 1 | !l->from);
+	digest_number(d, l->iops);
+	digest_number(d, l->bandwidth);
+	digest_number(d, l->n_sources);
+	for (i = 0; i < l->n_sources; i++)
+		digest_bytes(d, &l->sources[i], sizeof(l->sources[i]));
+}
+
 static void digest_storage(struct digest *d, const struct policy_storage *s)
 {
 	size_t i;
@@ -160,6 +178,9 @@ static void digest_storage(struct digest *d, const struct policy_storage *s)
 	digest_number(d, s->n_subsystems);
 	for (i = 0; i < s->n_subsystems; i++)
 		digest_subsystem(d, &s->subsystems[i]);
+	/* Nothing at all where there are none, so that policies without them keep the digest that they always had. */
+	for (i = 0; i < s->n_limits; i++)
+		digest_limit(d, &s->limits[i]);
 }
 
 void digest_policy(struct digest *d, const struct policy *p)

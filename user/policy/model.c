@@ -123,6 +123,17 @@ static void host_done(struct policy_host *host)
 	free(host->psk.path);
 }
 
+static void storage_limit_done(struct policy_storage_limit *l)
+{
+	free(l->name);
+	strings_free(l->hosts, l->n_hosts);
+	free(l->subsystem);
+	if (l->from)
+		free(l->from->segments);
+	free(l->from);
+	free(l->sources);
+}
+
 void policy_storage_take(struct policy *p, struct policy_storage *ret_storage)
 {
 	*ret_storage = p->storage;
@@ -133,6 +144,9 @@ void policy_storage_done(struct policy_storage *s)
 {
 	size_t i, k;
 
+	for (i = 0; i < s->n_limits; i++)
+		storage_limit_done(&s->limits[i]);
+	free(s->limits);
 	for (i = 0; i < s->n_portals; i++) {
 		free(s->portals[i].address);
 		free(s->portals[i].name);

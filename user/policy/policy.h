@@ -194,6 +194,30 @@ struct policy_transport {
 	((struct policy_transport){                                                                                    \
 		.in_capsule = 8192, .max_h2c_data = 256 << 10, .r2t = 256 << 10, .r2ts = 4, .alignment = 4})
 
+/* Addresses in network order, IPv4-mapped, both ends included. */
+struct policy_range {
+	uint8_t first[16];
+	uint8_t last[16];
+};
+
+struct policy_side; /* model.h */
+
+/* An entry of `storage: limits:`. What each selector leaves open is any. */
+struct policy_storage_limit {
+	struct policy_place place;
+	char *name; /* unique */
+	bool any_host;
+	char **hosts; /* NQNs, if !any_host */
+	size_t n_hosts;
+	char *subsystem; /* NQN, or NULL */
+	uint32_t nsid;	 /* or 0 */
+	struct policy_side *from;     /* as written; owned; NULL: any */
+	struct policy_range *sources; /* the addresses of `from`; check.c */
+	size_t n_sources;
+	uint64_t iops;	    /* commands a second; 0: no limit */
+	uint64_t bandwidth; /* bytes a second; 0: no limit */
+};
+
 /* The `storage:` section; what `sluice target` serves. */
 struct policy_storage {
 	bool present;
@@ -207,6 +231,8 @@ struct policy_storage {
 	size_t n_subsystems;
 	struct policy_referral *referrals;
 	size_t n_referrals;
+	struct policy_storage_limit *limits;
+	size_t n_limits;
 	struct policy_transport transport;
 };
 

@@ -123,7 +123,7 @@ bool reader_knows(const struct reader *r, enum name_kind kind, const char *name)
 /* The number that a scalar refers to, or NAME_UNDEFINED with an error that suggests a near name. */
 size_t reader_find(struct reader *r, enum name_kind kind, const struct node *at);
 
-/* Parts of the language: yaml_network.c, yaml_rules.c, yaml_storage.c, yaml_hosts.c. */
+/* Parts of the language: yaml_network.c, yaml_rules.c, yaml_storage.c, yaml_hosts.c, yaml_limits.c. */
 void read_tenants(struct reader *r, const struct node *node);
 void declare_segments(struct reader *r, const struct node *node);
 void read_segments(struct reader *r, const struct node *node);
@@ -144,6 +144,10 @@ void read_referrals(struct reader *r, const struct node *node, struct policy_sto
 void read_hosts(struct reader *r, const struct node *node, struct policy_subsystem *s);
 /* Keys and portals of TLS are of no use without each other. */
 void check_tls(struct reader *r, const struct policy_storage *storage);
+void read_limits(struct reader *r, const struct node *node); /* likewise */
+
+/* `from` or `to`, as `what` says: names of segments and literals. */
+void read_side(struct reader *r, const struct node *node, const char *what, struct policy_side *side);
 
 /* False, with an error, unless the node is an NQN. `what` is the key. */
 bool reader_nqn(struct reader *r, const struct node *node, const char *what);

@@ -539,6 +539,7 @@ static void storage_write(const struct writer *w, const struct policy_storage *s
 	fprintf(w->out, "  subsystems:%s\n", s->n_subsystems ? "" : " []");
 	for (i = 0; i < s->n_subsystems; i++)
 		subsystem_write(w, &s->subsystems[i]);
+	limits_write(w->out, w->policy);
 }
 
 /* ------------------------------------------------------------------------- whole */

@@ -55,4 +55,7 @@ void referrals_write(FILE *out, const struct policy_storage *s);
 /* write_hosts.c: `hosts:` of a subsystem that does not take any. */
 void hosts_write(FILE *out, const struct policy_subsystem *s);
 
+/* write_limits.c: `limits:` of storage. */
+void limits_write(FILE *out, const struct policy *p);
+
 #endif

@@ -99,7 +99,7 @@ static void any_alone(struct reader *r, const struct node *node, const struct ta
 		reader_error(r, node, "'%s' lists any beside others; write 'any' alone, or remove it", what);
 }
 
-static void side_read(struct reader *r, const struct node *node, const char *what, struct policy_side *side)
+void read_side(struct reader *r, const struct node *node, const char *what, struct policy_side *side)
 {
 	struct target t = {&side->segments, &side->n_segments, &side->any, NAME_UNDEFINED, node->place};
 
@@ -300,9 +300,9 @@ static void rule_read(struct reader *r, const struct node *node)
 		read_tenant(r, &tenant, text.tenant, &rule->tenant);
 	}
 	if (text.from)
-		side_read(r, text.from, "from", &rule->from);
+		read_side(r, text.from, "from", &rule->from);
 	if (text.to)
-		side_read(r, text.to, "to", &rule->to);
+		read_side(r, text.to, "to", &rule->to);
 	service_read(r, text.service, rule);
 	stateful_read(r, text.stateful, rule);
 	log_read(r, text.log, rule);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Sections `conntrack` and `storage`: what the flow table keeps, and what `sluice target` serves. Called by yaml.c.
- * Storage refers to nothing outside itself.
+ * Storage refers to nothing outside itself, but `from` of its limits to segments.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -291,7 +291,7 @@ static void reactors_read(struct reader *r, const struct node *node, struct poli
 }
 
 struct storage_text {
-	const struct node *portals, *reactors, *transport, *subsystems, *referrals;
+	const struct node *portals, *reactors, *transport, *subsystems, *referrals, *limits;
 	int steering;
 };
 
@@ -309,7 +309,7 @@ static const struct field storage_fields[] = {
 	FIELD("subsystems", read_node, struct storage_text, subsystems, REQUIRED),
 	FIELD("referrals", read_node, struct storage_text, referrals),
 	FIELD_NOT_YET("access"),
-	FIELD_NOT_YET("limits"),
+	FIELD("limits", read_node, struct storage_text, limits),
 	{}};
 
 void read_storage(struct reader *r, const struct node *node)
@@ -335,4 +335,6 @@ void read_storage(struct reader *r, const struct node *node)
 	}
 	read_referrals(r, text.referrals, storage);
 	check_tls(r, storage);
+	if (text.limits)
+		read_limits(r, text.limits);
 }

@@ -43,6 +43,9 @@ static bool stop(struct conn *c, struct command *cmd)
 		c->n_parked--;
 		c->controller->events--;
 		break;
+	case COMMAND_LIMITED:
+		limits_withdraw(cmd);
+		break;
 	case COMMAND_WAITING:
 		unwait(c, cmd);
 		break;
@@ -53,6 +56,8 @@ static bool stop(struct conn *c, struct command *cmd)
 	default:
 		return false;
 	}
+	if (cmd->fuse)
+		fused_refused(cmd);
 	command_reply(cmd, NVME_ST_ABORTED);
 	return true;
 }

@@ -190,6 +190,7 @@ static void forget_waiting(struct conn *c)
 	struct reactor *r = c->reactor;
 	struct conn **link = &r->waiting;
 
+	limits_leave(c);
 	c->waiting = NULL;
 	c->waiting_tail = &c->waiting;
 	if (!c->is_waiting)

@@ -43,6 +43,7 @@ enum conn_state {
 enum command_state {
 	COMMAND_FREE,
 	COMMAND_CAPSULE,  /* in-capsule data are coming */
+	COMMAND_LIMITED,  /* for its turn under a limit */
 	COMMAND_WAITING,  /* for a buffer, a slot or scratch */
 	COMMAND_H2C,	  /* asked for data, which are coming */
 	COMMAND_FUSED,	  /* for the other half of its pair */
@@ -102,6 +103,9 @@ struct command {
 	uint16_t io_slot; /* while io.ring is set */
 	uint8_t fuse;	  /* NVME_SQE_FUSE_* of a half that was accepted */
 	bool counts_fused;
+	bool is_admitted;	/* by all limits */
+	bool is_charged;	/* with what it copies */
+	uint16_t limits_passed; /* of conn.limits */
 	bool is_holding;     /* its blocks: or waits for them */
 	bool hold_exclusive; /* even to read */
 	bool hold_whole;     /* the whole extent, until it is answered */
@@ -218,6 +222,7 @@ struct conn {
 	struct command *waiting, **waiting_tail; /* for a buffer or an I/O slot, in order of arrival */
 	uint64_t cids[(UINT16_MAX + 1) / 64];	 /* identifiers of open commands */
 	const struct namespace *last_ns;
+	struct conn_limits *limits;		 /* NULL: none holds for it */
 	struct conn_auth *auth; /* NULL: the host need not authenticate */
 	struct queue *queue;	/* statistics; on the target's list once connected */
 };

@@ -6,7 +6,8 @@
  * io_command.c, admin and Fabrics commands to controller_admin.c.
  *
  * What a command needs may be short for a moment: a data buffer or an I/O slot. Then it waits on the reactor's list and
- * conn_retry() takes it up where it stood, which is what its state says.
+ * conn_retry() takes it up where it stood, which is what its state says. One that is over a limit waits before all that,
+ * in limit_turns.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -176,6 +177,8 @@ bool command_begin(struct conn *c)
 		conn_close(c, "more commands than the queue has entries");
 		return false;
 	}
+	if (c->limits && pdu->data_len && limits_full(c))
+		return false;
 	if (!c->free) /* answers on their way out free commands */
 		return false;
 	cmd = take(c);
@@ -261,6 +264,8 @@ static bool advance(struct command *cmd)
 		refuse(cmd);
 		return true;
 	}
+	if (cmd->conn->limits && !limits_admit(cmd))
+		return true; /* it comes again when it is its turn */
 	if (wants_data && !cmd->received) {
 		if (!command_place(cmd, BACKEND_WRITE))
 			return false;
@@ -377,10 +382,14 @@ void command_abandon(struct command *cmd)
 void command_fail(struct command *cmd, uint16_t status)
 {
 	cmd->status = status;
-	if (cmd->state == COMMAND_FUSED)
+	if (cmd->state == COMMAND_LIMITED) {
+		limits_withdraw(cmd);
 		refuse(cmd);
-	else if (cmd->state == COMMAND_H2C && h2c_done(cmd))
+	} else if (cmd->state == COMMAND_FUSED) {
+		refuse(cmd);
+	} else if (cmd->state == COMMAND_H2C && h2c_done(cmd)) {
 		h2c_end(cmd);
+	}
 	/* Else when its capsule or its data are whole, or when its turn comes. */
 }
 

@@ -207,7 +207,8 @@ static void keep(struct conn *c, unsigned int id, uint32_t offset, uint32_t len)
 		r->rx_kept[c->kept_tail].next = id;
 	c->kept_tail = id;
 	r->rx_held++;
-	if (++c->n_kept >= CONN_KEPT_MAX && c->receiving && !c->cancelling) {
+	/* Under a limit it may last: others need the buffers. */
+	if (++c->n_kept >= (c->limits ? 1 : CONN_KEPT_MAX) && c->receiving && !c->cancelling) {
 		c->cancelling = true;
 		ring_cancel(&r->ring, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
 	}

@@ -202,6 +202,10 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 	else
 		log_info(conn->name, "%s connected to %s", connect.hostnqn, connect.subnqn);
 	conn_set_state(conn, CONN_LIVE);
+	if (conn->qid && limits_join(conn)) {
+		conn_close(conn, "no memory for its limits");
+		return NVME_ST_CONNECT_BUSY;
+	}
 	if (conn_auth_begin(conn, conn->controller, &auth)) {
 		conn_close(conn, "no memory to authenticate its host");
 		return NVME_ST_CONNECT_BUSY;

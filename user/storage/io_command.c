@@ -223,6 +223,11 @@ bool io_run(struct command *cmd)
 		command_reply(cmd, cmd->status);
 		return true;
 	}
+	/* How much is copied is known only now. */
+	if (cmd->conn->limits && cmd->sqe.opcode == NVME_IO_COPY && !cmd->is_charged) {
+		limits_charge(cmd, cmd->extent.len);
+		cmd->is_charged = true;
+	}
 	if (io_scratch(cmd) && !cmd->scratch && !(cmd->scratch = buf_take_scratch(&r->pool)))
 		return false;
 	/* One operation that never stays pending needs no slot. */

@@ -332,6 +332,11 @@ static void retry_blocked(struct reactor *r)
 	}
 }
 
+static bool limits_due(const struct reactor *r)
+{
+	return r->limits.wake_ns != LIMIT_NEVER && (r->limits.wake_ns <= r->now_ns || r->stopping);
+}
+
 static void settle(struct reactor *r)
 {
 	struct conn *c;
@@ -339,6 +344,8 @@ static void settle(struct reactor *r)
 	do {
 		r->pool.given = false;
 		run_granted(r);
+		if (limits_due(r))
+			limits_serve(r);
 		retry_waiting(r);
 		if (r->blocked)
 			retry_blocked(r);
@@ -349,7 +356,7 @@ static void settle(struct reactor *r)
 			conn_settle(c);
 		}
 		/* A connection that went has left buffers to those that wait. */
-	} while ((r->pool.given && (r->waiting || r->blocked)) || r->granted.head);
+	} while ((r->pool.given && (r->waiting || r->blocked)) || r->granted.head || limits_due(r));
 }
 
 /*
@@ -363,8 +370,12 @@ static bool spin(struct reactor *r)
 	if (r->gap_ns > limit_ns)
 		return false;
 	while (!ring_pending(&r->ring)) {
-		if (time_now_ns() - r->busy_ns > limit_ns)
+		uint64_t now = time_now_ns();
+
+		if (now - r->busy_ns > limit_ns)
 			return false;
+		if (now >= r->limits.wake_ns)
+			return true;
 		cpu_relax();
 	}
 	return true;
@@ -385,6 +396,13 @@ static int collect(struct reactor *r)
 		return ring_poll(&r->ring);
 	if (r->n_conns || r->stopping || r->listeners_off)
 		timeout = REACTOR_TICK_NS;
+	if (r->limits.wake_ns != LIMIT_NEVER) {
+		uint64_t now = time_now_ns();
+
+		if (r->limits.wake_ns <= now)
+			return ring_poll(&r->ring);
+		timeout = min((uint64_t)timeout, r->limits.wake_ns - now);
+	}
 	stats_add(&r->sleeps, 1);
 	return ring_wait(&r->ring, timeout);
 }
@@ -503,6 +521,8 @@ static int open_all(struct reactor *r)
 		return error_system(&r->error, -ret, "reactor %u: data buffers", r->index);
 	tables_init(r);
 	register_backends(r);
+	r->limits.wake_ns = LIMIT_NEVER;
+	limits_switch(r, r->target->limits);
 	r->now_ns = r->tick_ns = r->busy_ns = time_now_ns();
 	r->gap_ns = GAP_MAX_NS;
 	wake_arm(r);

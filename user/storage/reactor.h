@@ -17,6 +17,7 @@
 #include "storage/conn.h"
 #include "storage/controller.h"
 #include "storage/host_keys.h"
+#include "storage/limit.h"
 #include "storage/ring.h"
 #include "storage/target.h"
 #include "storage/target_counters.h"
@@ -189,6 +190,8 @@ struct reactor {
 	struct conn *waiting, **waiting_tail; /* with commands that wait for a data buffer or an I/O slot, in turn */
 	unsigned int n_fused;			 /* first halves of fused commands under way */
 
+	struct reactor_limits limits;
+
 	struct command_list granted; /* by this thread: have their blocks, and go on at the end of the turn */
 
 	/* Statistics: written here, read by anyone. */
@@ -208,6 +211,7 @@ struct target {
 	bool write_cache;		 /* atomic: of any backend so far */
 	uint64_t generation;		 /* atomic: of what discovery tells */
 	struct storage_version *version; /* in force; atomic, and goes like a subsystem's state */
+	struct limit_table *limits;	 /* in force; under `changing` */
 	struct reactor *reactors[TARGET_MAX_REACTORS];
 	unsigned int n_reactors;
 	atomic_bool stopping;

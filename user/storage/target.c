@@ -216,6 +216,7 @@ static void target_free(struct target *t)
 		free(t->reactors[i]->namespaces);
 		free(t->reactors[i]);
 	}
+	limit_table_free(t->limits);
 	catalog_close(t);
 	tls_server_close(t->tls);
 	pthread_mutex_destroy(&t->changing);
@@ -267,6 +268,8 @@ int target_start(const struct target_options *options, struct error *err, struct
 	pthread_cond_init(&t->changed, NULL);
 	pthread_cond_init(&t->started, NULL);
 	ret = catalog_open(t, err);
+	if (!ret && limit_table_make(t, t->version, NULL, &t->limits))
+		ret = error_system(err, ENOMEM, "limits");
 	if (!ret)
 		ret = conn_tls_open(t, options->storage, &t->tls, err);
 	if (!ret)

@@ -74,7 +74,7 @@ int target_cpus(const struct policy_storage *storage, unsigned int *ret_cpus, un
  * From now on exports what this storage section says: subsystems and namespaces come, go, change size, and hosts are
  * told. `storage` becomes the target's own whether or not it can be done; on failure, which err explains, nothing has
  * changed. Any thread but a reactor's. *ret_account is the caller's, json_object_put():
- * {"changes": [{"change", "subsystem", "nsid"?, "bytes"?}], "later": [what only a restart brings into force]}.
+ * {"changes": [{"change", "subsystem" or "limit", "nsid"?, "bytes"?}], "later": [what only a restart brings into force]}.
  */
 int target_update(struct target *t, struct policy_storage *storage, struct json_object **ret_account,
 		  struct error *err);
@@ -93,6 +93,8 @@ void target_describe(struct target *t, void (*line)(void *arg, const char *text)
 /*
  * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer", "no_rx_buffer"}],
  *  "namespaces": [{"subsystem", "nsid", "backend", "bytes", "block", STATS}],
+ *  "limits": [{"name", "iops"?, "bandwidth"?, "commands", "bytes", "throttled", "waiting", "commands_per_second",
+ *	"bytes_per_second"}],
  *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", STATS, and what hooks add}]}
  * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes",
  * "errors", "latency_us": {"count", "mean", "p50", "p99", "p999", "max"}: capsule received to answer handed to the

@@ -153,6 +153,7 @@ struct json_object *target_stats(struct target *t)
 		for (n = 0; n < state->n_namespaces; n++)
 			json_object_array_add(list, namespace_stats(t, state->namespaces[n], &sum));
 	}
+	json_object_object_add(o, "limits", limit_stats(t));
 	pthread_mutex_unlock(&t->changing);
 	json_object_object_add(o, "namespaces", list);
 

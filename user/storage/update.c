@@ -34,6 +34,7 @@ struct update {
 	unsigned int n_fresh, max_fresh;
 	struct namespace **gone; /* of the old states, not of the new */
 	unsigned int n_gone;
+	struct limit_table *limits;
 	bool discovery;
 	unsigned int pending; /* calls that reactors have not run; under the target's mutex */
 	struct json_object *changes;
@@ -62,6 +63,17 @@ static void tell(struct update *u, const char *change, const char *nqn, uint32_t
 		log_info("target", "%s namespace %u: %s", nqn, nsid, change);
 	else
 		log_info("target", "%s: %s", nqn, change);
+}
+
+static void tell_limit(void *arg, const char *change, const char *name)
+{
+	struct json_object *o = json_object_new_object();
+	struct update *u = arg;
+
+	json_object_object_add(o, "change", json_object_new_string(change));
+	json_object_object_add(o, "limit", json_object_new_string(name));
+	json_object_array_add(u->changes, o);
+	log_info("target", "%s: %s", name, change);
 }
 
 static uint64_t bytes_of(const struct namespace *ns)
@@ -298,7 +310,13 @@ static int prepare(struct update *u, struct error *err)
 		u->discovery = true;
 		tell(u, "referrals changed", NVME_DISCOVERY_NQN, 0, 0);
 	}
-	return ret ? ret : note_gone(u, err);
+	if (!ret)
+		ret = note_gone(u, err);
+	if (!ret && limit_table_make(u->target, u->version, u->target->limits, &u->limits))
+		ret = error_system(err, ENOMEM, "limits");
+	if (!ret)
+		limit_changes(&u->target->version->storage, storage, tell_limit, u);
+	return ret;
 }
 
 static void give_up(struct update *u)
@@ -309,6 +327,7 @@ static void give_up(struct update *u)
 		drop(u->fresh[i]);
 	for (i = 0; i < u->n_turnovers; i++)
 		subsystem_state_free(u->turnovers[i].new);
+	limit_table_free(u->limits);
 }
 
 /* ---- on each reactor ---- */
@@ -342,8 +361,8 @@ static void forget_in(struct conn *conn)
 	conn->last_ns = NULL;
 	for (i = 0; i < conn->n_commands; i++) {
 		struct command *cmd = conn_command(conn, i);
-		bool waits = cmd->state == COMMAND_CAPSULE || cmd->state == COMMAND_WAITING ||
-			     cmd->state == COMMAND_H2C || cmd->state == COMMAND_FUSED;
+		bool waits = cmd->state == COMMAND_CAPSULE || cmd->state == COMMAND_LIMITED ||
+			     cmd->state == COMMAND_WAITING || cmd->state == COMMAND_H2C || cmd->state == COMMAND_FUSED;
 
 		if (waits && cmd->ns && cmd->ns->gone && !cmd->status)
 			command_fail(cmd, NVME_ST_INVALID_NS | NVME_STATUS_DNR);
@@ -358,6 +377,7 @@ static void forget(struct reactor *r, struct reactor_call *call)
 	for (i = 0; i < REACTOR_MAX_CONNS; i++)
 		if (r->conns[i])
 			forget_in(r->conns[i]);
+	limits_switch(r, c->update->limits);
 	for (i = 0; i < c->update->n_gone; i++) {
 		c->retiring[i]->next = r->retiring;
 		r->retiring = c->retiring[i];
@@ -510,6 +530,8 @@ static void switch_over(struct update *u, struct update_call *calls)
 		namespace_put(u->gone[i]);
 	for (i = 0; i < u->n_turnovers; i++)
 		subsystem_state_free(u->turnovers[i].old);
+	limit_table_free(t->limits);
+	t->limits = u->limits;
 	storage_version_put(before);
 }
 
