@@ -54,7 +54,7 @@ wait_for() {
 # ask WORD ARG...: has the host do something, waits for it, says what it said; its status is the host's.
 ask() {
 	local answer status
-	answer=$(printf '%s\n' "$*" | ncat -w 120s "$HOST" "$ASK_PORT") || return
+	answer=$(printf '%s\n' "$*" | ncat --no-shutdown -w 120s "$HOST" "$ASK_PORT") || return
 	status=${answer##*$'\n'}
 	answer=${answer%"$status"}
 	[[ $answer ]] && printf '%s' "$answer"

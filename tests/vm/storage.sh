@@ -17,7 +17,8 @@ HOSTID=5c1f62a8-2d41-4c5c-8f0e-7f1d3c1c9a01
 
 # ------------------------------------------------------------------------------------------------------- host's end
 
-target_alive() { [[ -e $WORK/target.pid ]] && kill -0 "$(<"$WORK/target.pid")" 2>/dev/null; }
+# A process that nobody has waited for yet is none.
+target_alive() { [[ -e $WORK/target.pid && $(sed 's/.*) //; s/ .*//' "/proc/$(<"$WORK/target.pid")/stat" 2>/dev/null) == [RSDT] ]]; }
 target_gone() { ! target_alive; }
 
 target_start() {
@@ -25,8 +26,13 @@ target_start() {
 	rm -f "$ready"
 	mkfifo "$ready"
 	exec 9<>"$ready"
-	"$BUILD/sluice" --state-dir "$WORK/state" target "$WORK/policy.yaml" --reactors 2 --run-dir "$WORK/target" --ready-fd 9 \
-		</dev/null >>"$WORK/target.log" 2>&1 &
+	( # without what ncat left open: the guest waits for the end of its connection
+		for fd in /proc/self/fd/*; do
+			fd=${fd##*/}
+			((fd > 2 && fd != 9)) && eval "exec $fd>&-"
+		done
+		exec "$BUILD/sluice" --state-dir "$WORK/state" target "$WORK/policy.yaml" --reactors 2 --run-dir "$WORK/target" --ready-fd 9
+	) </dev/null >>"$WORK/target.log" 2>&1 &
 	echo $! >"$WORK/target.pid"
 	disown
 	read -rt 10 <&9 || { tail -n 3 "$WORK/target.log"; return 1; }
