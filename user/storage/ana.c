@@ -24,7 +24,7 @@ struct log_group {
 	__le64 changes;
 	__u8 state;
 	__u8 reserved[15];
-};
+} __attribute__((packed, aligned(4))); /* they follow one another, 4 bytes a namespace between */
 
 _Static_assert(sizeof(struct log_header) == 16, "hosts find the first group there");
 _Static_assert(sizeof(struct log_group) == 32, "hosts find namespaces behind it");
