@@ -459,6 +459,7 @@ enum nvme_lid {		/* Get Log Page cdw10 bits 7:0 */
 	NVME_LID_ANA		= 0x0c,
 	NVME_LID_FEATURES	= 0x12,
 	NVME_LID_DISCOVERY	= 0x70,
+	NVME_LID_RESERVATION	= 0x80,
 };
 
 enum nvme_fid {		/* Get and Set Features cdw10 bits 7:0 */

@@ -38,6 +38,7 @@ void fixture_start(struct fixture *f, unsigned int reactors, unsigned int connec
 void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 {
 	struct target_options options = {.storage = &f->storage,
+					 .state_dir = how->state_dir,
 					 .connect_timeout_ms = how->connect_timeout_ms,
 					 .stall_timeout_ms = how->stall_timeout_ms,
 					 .ring_without = how->ring_without,
@@ -307,7 +308,7 @@ int client_connect(struct client *c, const struct client_connect *how)
 				      : NVME_CNTLID_DYNAMIC,
 		.kato_ms = how->kato_ms,
 		.no_sq_flow = how->no_sq_flow,
-		.hostid = {1, 2, 3},
+		.hostid = {1, 2, 3, how->host},
 	};
 	struct nvme_connect_data data;
 	uint64_t result = 0;

@@ -34,6 +34,7 @@ struct fixture {
 };
 
 struct fixture_options {
+	const char *state_dir; /* as of the target; NULL: none */
 	unsigned int reactors;	      /* one a CPU, at most so many as there are */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
@@ -89,6 +90,7 @@ int client_run(struct client *c, struct nvme_sqe sqe, void *data, uint32_t len, 
 struct client_connect {
 	const char *subnqn, *hostnqn; /* NULL: the usual */
 	uint16_t qid, cntlid;	      /* cntlid 0: dynamic for qid 0, else client.cntlid */
+	uint8_t host;		      /* tells host identifiers apart */
 	uint32_t entries, kato_ms;    /* entries 0: 32 */
 	bool no_sq_flow;
 };

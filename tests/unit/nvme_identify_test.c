@@ -99,8 +99,7 @@ Test(nvme_identify, controller_bytes)
 	cr_expect(id[320] == 10);
 	cr_expect(id[512] == 0x66 && id[513] == 0x44);
 	cr_expect(id[514] == 128 && id[516] == 3);
-	cr_expect(id[520] == 0xdd && id[521] == 1,
-		  "Compare, Dataset Management, Write Zeroes, Select, Timestamp, Verify, Copy");
+	cr_expect(id[520] == 0xfd && id[521] == 1, "all but Write Uncorrectable");
 	cr_expect(id[522] == 1 && id[534] == 1, "fused Compare and Write, Copy format 0");
 	cr_expect(id[525] == 5, "volatile cache, no broadcast Flush");
 	cr_expect(id[536] == 1 && id[538] == 0x30);

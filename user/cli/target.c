@@ -22,6 +22,7 @@
 #include "cli/follow.h"
 #include "cli/json.h"
 #include "cli/table.h"
+#include "cli/target_state.h"
 #include "control/control.h"
 #include "storage/target.h"
 
@@ -46,6 +47,7 @@ struct target_arguments {
 	int ready_fd;	/* -1: none */
 	unsigned int spin_us;
 	const char *run_dir;
+	const char *state_dir; /* NULL: the usual one */
 };
 
 /* ---- arguments ---- */
@@ -89,6 +91,7 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 		{"reactors", required_argument, NULL, 'n'},
 		{"ready-fd", required_argument, NULL, 'f'},
 		{"run-dir", required_argument, NULL, 'd'},
+		{"state-dir", required_argument, NULL, 'k'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"spin", required_argument, NULL, 's'},
 		{},
@@ -116,6 +119,9 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 			break;
 		case 'd':
 			a->run_dir = optarg;
+			break;
+		case 'k':
+			a->state_dir = optarg;
 			break;
 		case 'v':
 			cli_options.verbose = true;
@@ -280,7 +286,7 @@ static void say(void *arg, const char *text)
 static int start(struct serving *s, const struct target_arguments *a, struct error *err)
 {
 	struct target_options options = {.storage = &s->policy->storage, .spin_us = a->spin_us};
-	char text[128];
+	char text[128], state[4096];
 	unsigned int i;
 	int r;
 
@@ -292,8 +298,11 @@ static int start(struct serving *s, const struct target_arguments *a, struct err
 	r = choose_cpus(s, a->reactors, err);
 	if (!r)
 		r = open_steering(s, a->root, err);
+	if (!r)
+		r = target_state_dir(a->state_dir, state, sizeof(state), err);
 	if (r)
 		return r;
+	options.state_dir = *state ? state : NULL;
 	options.cpus = s->cpus;
 	options.n_cpus = s->n_cpus;
 	if (s->steering)

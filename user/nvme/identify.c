@@ -35,6 +35,8 @@
 #define NSFEAT_ATOMIC	(1 << 1)	/* NAWUN, NAWUPF and NACWU are set */
 #define NSFEAT_OPTPERF	(1 << 4)	/* NPWG and the like are set */
 #define NMIC_SHARED	(1 << 0)
+#define RESCAP_PTPL	(1 << 0)
+#define RESCAP_ALL	0xfe		/* all six types; IEKEY as defined since 1.3 */
 #define DLFEAT_ZEROES	1		/* deallocated blocks read as zeroes */
 #define DLFEAT_WZ_DEAC	(1 << 3)	/* Write Zeroes takes DEAC */
 #define NSATTR_PROTECTED (1 << 0)
@@ -149,8 +151,8 @@ static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 	id->sqes = ONE_ENTRY_SIZE(6);
 	id->cqes = ONE_ENTRY_SIZE(4);
 	id->nn = id->mnan = htole32(ctrl->nn);
-	id->oncs = htole16(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY |
-			   NVME_ONCS_COPY | NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP |
+	id->oncs = htole16(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
+			   NVME_ONCS_RESERVATIONS | NVME_ONCS_VERIFY | NVME_ONCS_COPY | NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP |
 			   (ctrl->write_uncor ? NVME_ONCS_WRITE_UNCOR : 0));
 	id->fuses = htole16(NVME_FUSES_COMPARE_WRITE);
 	id->ofcs = htole16(OFCS_DISCONNECT);
@@ -198,6 +200,7 @@ void nvme_identify_ns(void *out, const struct nvme_ns_desc *ns)
 	id->msrc = NVME_COPY_MAX_RANGES - 1;
 	id->nmic = NMIC_SHARED;
 	id->anagrpid = htole32(ns->ana_group);
+	id->rescap = RESCAP_ALL | (ns->ptpl ? RESCAP_PTPL : 0);
 	id->dlfeat = ns->zeroes ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
 	bytes = htole64(ns->blocks << ns->block_shift);
 	memcpy(id->nvmcap, &bytes, sizeof(bytes));
@@ -265,6 +268,7 @@ void nvme_identify_ns_indep(void *out, const struct nvme_ns_desc *ns)
 	memset(out, 0, NVME_IDENTIFY_LEN);
 	id[1] = NMIC_SHARED;
 	id[4] = ns->ana_group;	/* 4 bytes; groups are less than 256 */
+	id[2] = RESCAP_ALL | (ns->ptpl ? RESCAP_PTPL : 0);
 	id[8] = ns->readonly ? NSATTR_PROTECTED : 0;
 	id[14] = NSTAT_READY;
 }

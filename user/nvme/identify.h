@@ -103,6 +103,7 @@ struct nvme_id_ctrl {
 #define NVME_ONCS_DSM			(1 << 2)
 #define NVME_ONCS_WRITE_ZEROES		(1 << 3)
 #define NVME_ONCS_SELECT		(1 << 4)	/* Select of Get Features, Save of Set Features */
+#define NVME_ONCS_RESERVATIONS		(1 << 5)
 #define NVME_ONCS_TIMESTAMP		(1 << 6)
 #define NVME_ONCS_VERIFY		(1 << 7)
 #define NVME_ONCS_COPY			(1 << 8)
@@ -201,6 +202,7 @@ struct nvme_ns_desc {
 	 * one block across a loss of power, which is the least that can be said.
 	 */
 	__u32		atomic;
+	bool		ptpl;		/* reservations can be kept across a restart */
 };
 
 /*
@@ -239,6 +241,7 @@ void nvme_subsystem_serial(const char *subnqn, char ret_serial[21]);
 #define NVME_LOG_EFFECTS_LEN	4096
 #define NVME_LOG_CHANGED_LEN	4096
 #define NVME_LOG_MAX_LEN	8448	/* ANA's, with all groups and namespaces */
+#define NVME_LOG_RESERVATION_LEN 64
 
 /* Host traffic of a controller or subsystem, for SMART. */
 struct nvme_usage {

@@ -13,6 +13,7 @@
 
 #define LSUPP		(1 << 0)	/* log page supported */
 #define FSUPP		(1 << 0)	/* feature supported */
+#define FSCOPE_NAMESPACE (1U << 20)
 #define FSCOPE_CONTROLLER (1 << 21)
 
 #define CSUPP		(1 << 0)	/* command supported */
@@ -60,7 +61,9 @@ void nvme_log_features(void *out, const bool known[256])
 	memset(out, 0, NVME_LOG_FEATURES_LEN);
 	for (size_t i = 0; i < 256; i++)
 		if (known[i])
-			page[i] = htole32(FSUPP | FSCOPE_CONTROLLER);
+			page[i] = htole32(FSUPP | (i == NVME_FID_RESV_MASK || i == NVME_FID_RESV_PERSIST
+							   ? FSCOPE_NAMESPACE
+							   : FSCOPE_CONTROLLER));
 }
 
 /* The low half of a 128-bit counter. */
@@ -106,7 +109,9 @@ void nvme_log_effects(void *out, bool discovery, bool write_uncor)
 		NVME_ADM_GET_LOG_PAGE, NVME_ADM_IDENTIFY, NVME_ADM_ABORT, NVME_ADM_SET_FEATURES,
 		NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT, NVME_ADM_KEEP_ALIVE,
 	};
-	static const __u8 reading[] = { NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE, NVME_IO_VERIFY };
+	static const __u8 reading[] = { NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE, NVME_IO_VERIFY,
+				      NVME_IO_RESV_REGISTER, NVME_IO_RESV_REPORT, NVME_IO_RESV_ACQUIRE,
+				      NVME_IO_RESV_RELEASE };
 	static const __u8 writing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM, NVME_IO_COPY };
 	__le32 *page = out, *io = page + 256;
 

@@ -9,16 +9,17 @@
 #include "nvme/identify.h"
 #include "storage/reactor.h"
 
-enum event_type { TYPE_NOTICE = 2 };
+enum event_type { TYPE_NOTICE = 2, TYPE_IO = 6 };
 
 static const struct event {
 	uint32_t bit;	 /* EVENT_* */
-	uint32_t config; /* bit of Asynchronous Event Configuration */
+	uint32_t config; /* bit of Asynchronous Event Configuration; 0: always on */
 	uint8_t type, info, log;
 } events[] = {
 	{EVENT_NAMESPACE, NVME_OAES_NS_ATTR, TYPE_NOTICE, 0x00, NVME_LID_CHANGED_NS},
 	{EVENT_ANA, NVME_OAES_ANA, TYPE_NOTICE, 0x03, NVME_LID_ANA},
 	{EVENT_DISCOVERY, NVME_OAES_DISCOVERY, TYPE_NOTICE, 0xf0, NVME_LID_DISCOVERY},
+	{EVENT_RESERVATION, 0, TYPE_IO, 0x00, NVME_LID_RESERVATION},
 };
 
 void controller_notify(struct controller *c, uint32_t bits)
@@ -36,12 +37,14 @@ static const struct event *event_take(struct controller *c)
 	for (i = 0; pending && i < ARRAY_SIZE(events); i++) {
 		const struct event *e = &events[i];
 
+		bool wanted = !e->config || c->event_config & e->config;
+
 		if (!(pending & e->bit))
 			continue;
-		if (c->event_config & e->config && c->events_told & e->bit)
+		if (wanted && c->events_told & e->bit)
 			continue; /* again once the log page was read */
 		__atomic_fetch_and(&c->events_pending, ~e->bit, __ATOMIC_RELAXED);
-		if (!(c->event_config & e->config))
+		if (!wanted)
 			continue;
 		c->events_told |= e->bit;
 		return e;

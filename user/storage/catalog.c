@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 /* ---- versions ---- */
 
@@ -165,7 +165,9 @@ int namespace_open(struct subsystem *s, struct storage_version *v, const struct 
 		return error_set(err, E2BIG, "namespace %u of %s: a target serves %u namespaces; remove some",
 				 config->id, s->nqn, REACTOR_MAX_SPACES);
 	}
-	ret = backend_open(config, err, &ns->backend);
+	ret = reservations_open(s->target->saver, s->nqn, config->id, err, &ns->reservations);
+	if (!ret)
+		ret = backend_open(config, err, &ns->backend);
 	if (!ret)
 		ret = check_size(ns, err);
 	if (ret) {
@@ -225,6 +227,7 @@ int namespace_change(struct namespace *old, struct storage_version *v, const str
 	atomic_fetch_add(&base->users, 1);
 	ns->base = base;
 	ns->backend = base->backend;
+	ns->reservations = base->reservations;
 	ns->index = base->index;
 	ret = check_size(ns, err);
 	if (ret) {
@@ -243,6 +246,7 @@ void namespace_put(struct namespace *ns)
 		namespace_put(ns->base);
 	} else {
 		backend_close(ns->backend);
+		reservations_close(ns->reservations);
 		space_give(ns->subsystem->target, ns->index);
 	}
 	storage_version_put(ns->version);

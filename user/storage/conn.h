@@ -110,6 +110,7 @@ struct command {
 	bool hold_exclusive; /* even to read */
 	bool hold_whole;     /* the whole extent, until it is answered */
 	bool is_yielding;    /* its SQE does nothing */
+	uint16_t ends_with;  /* not 0: it was aborted, and begins no more operations */
 	uint32_t turn_bytes; /* since it last let others have their turn */
 	struct range_hold hold;
 	struct reactor_call grant; /* of its blocks, by another reactor */

@@ -41,6 +41,17 @@ struct controller_features {
 #define CONTROLLER_OAES	    NVME_OAES_NS_ATTR
 #define CONTROLLER_OAES_ANA NVME_OAES_ANA /* where namespaces have groups */
 
+/* Reservation notices that the host has not read, and which it does not want. Under the target's mutex. */
+struct controller_notices {
+	uint64_t count; /* since Connect */
+	unsigned int first, n;
+	struct {
+		uint32_t nsid;
+		uint8_t type; /* enum reservation_notice */
+	} entries[64];
+	uint8_t masks[CONTROLLER_NSIDS + 1]; /* by nsid; bit n: no notice of type n */
+};
+
 struct controller {
 	struct target *target;
 	const struct subsystem *subsystem; /* NULL: discovery */
@@ -52,6 +63,7 @@ struct controller {
 	unsigned int refs;				 /* connections */
 	uint64_t queues[CONTROLLER_MAX_QUEUES / 64 + 1]; /* qids in use */
 	uint64_t changed[CONTROLLER_NSIDS / 64 + 1];	 /* nsids for the Changed Namespace List */
+	struct controller_notices notices;
 
 	/* Any thread; relaxed atomics. */
 	bool ready;		 /* CSTS.RDY: I/O is served */
@@ -101,7 +113,7 @@ void controller_fabrics_io(struct conn *conn, struct command *cmd);
 
 /* ---- aer.c: asynchronous events ---- */
 
-enum { EVENT_NAMESPACE = 1 << 0, EVENT_ANA = 1 << 1, EVENT_DISCOVERY = 1 << 2 };
+enum { EVENT_NAMESPACE = 1 << 0, EVENT_ANA = 1 << 1, EVENT_DISCOVERY = 1 << 2, EVENT_RESERVATION = 1 << 3 };
 
 /* Any thread that holds the target's mutex, so that the controller stays: these EVENT_* have happened. */
 void controller_notify(struct controller *c, uint32_t events);

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "nvme/identify.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 #define INVALID_FIELD (NVME_ST_INVALID_FIELD | NVME_STATUS_DNR)
 
@@ -53,6 +53,7 @@ static void describe_ns(const struct namespace *ns, struct nvme_ns_desc *ret_des
 		.max_transfer = BUFFER_MAX_LEN,
 		.atomic = BUFFER_MAX_LEN,
 		.ana_group = ns->group,
+		.ptpl = ns->reservations->can_persist,
 	};
 }
 

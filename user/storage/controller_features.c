@@ -8,7 +8,7 @@
 
 #include "base/util.h"
 #include "nvme/identify.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 #define INVALID_FIELD  (NVME_ST_INVALID_FIELD | NVME_STATUS_DNR)
 #define EVENTS_SMART   0xffu /* warnings, none of which ever comes */
@@ -21,6 +21,7 @@
 
 enum select { SELECT_CURRENT, SELECT_DEFAULT, SELECT_SAVED, SELECT_CAPABILITIES };
 
+#define CAPABILITY_NAMESPACE  2u
 #define CAPABILITY_CHANGEABLE 4u
 
 /* ---- numbers that are kept, in one place each ---- */
@@ -242,6 +243,38 @@ static uint16_t set_behavior(struct controller *c, struct command *cmd, uint32_t
 	return NVME_ST_SUCCESS;
 }
 
+static uint16_t get_reservation_mask(struct controller *c, struct command *cmd, bool current)
+{
+	uint32_t mask = 0;
+	uint16_t status = reservation_mask_get(c, le32toh(cmd->sqe.nsid), &mask);
+
+	cmd->result = current ? mask : 0;
+	return status;
+}
+
+static uint16_t set_reservation_mask(struct controller *c, struct command *cmd, uint32_t cdw11)
+{
+	return reservation_mask_set(c, le32toh(cmd->sqe.nsid), cdw11);
+}
+
+static uint16_t get_reservation_persistence(struct controller *c, struct command *cmd, bool current)
+{
+	const struct namespace *ns = subsystem_namespace(c->subsystem, le32toh(cmd->sqe.nsid));
+
+	if (!ns)
+		return NVME_ST_INVALID_NS | NVME_STATUS_DNR;
+	pthread_mutex_lock(&ns->reservations->mutex);
+	cmd->result = current && ns->reservations->now.persists;
+	pthread_mutex_unlock(&ns->reservations->mutex);
+	return NVME_ST_SUCCESS;
+}
+
+/* Only Reservation Register changes it: that waits for the disk. */
+static uint16_t set_reservation_persistence(struct controller *c, struct command *cmd, uint32_t cdw11)
+{
+	return NVME_ST_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR;
+}
+
 /* ---- table ---- */
 
 static const struct feature {
@@ -263,6 +296,10 @@ static const struct feature {
 	[NVME_FID_TIMESTAMP] = {get_timestamp, set_timestamp, true, CAPABILITY_CHANGEABLE},
 	[NVME_FID_KATO] = {get_kato, set_kato, false, CAPABILITY_CHANGEABLE},
 	[NVME_FID_HOST_BEHAVIOR] = {get_behavior, set_behavior, true, CAPABILITY_CHANGEABLE},
+	[NVME_FID_RESV_MASK] = {get_reservation_mask, set_reservation_mask, true,
+				CAPABILITY_CHANGEABLE | CAPABILITY_NAMESPACE},
+	[NVME_FID_RESV_PERSIST] = {get_reservation_persistence, set_reservation_persistence, true,
+				   CAPABILITY_NAMESPACE},
 	[NVME_FID_HOST_ID] = {get_host_id, set_host_id, true, 0},
 };
 
@@ -303,7 +340,7 @@ uint16_t controller_set_feature(struct controller *c, struct command *cmd)
 		return INVALID_FIELD;
 	if (cdw10 >> 31)
 		return NVME_ST_FEATURE_NOT_SAVEABLE | NVME_STATUS_DNR;
-	if (nsid && nsid != UINT32_MAX && !f->any_nsid)
+	if (nsid && nsid != UINT32_MAX && !f->any_nsid && !(f->capabilities & CAPABILITY_NAMESPACE))
 		return NVME_ST_FEATURE_NOT_PER_NS | NVME_STATUS_DNR;
 	return f->set(c, cmd, le32toh(cmd->sqe.cdw11));
 }

@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "nvme/identify.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 /* ---- SMART ---- */
 
@@ -209,6 +209,12 @@ static size_t log_effects(const struct page *p)
 	return NVME_LOG_EFFECTS_LEN;
 }
 
+static size_t log_reservation(const struct page *p)
+{
+	reservation_log(p->controller, p->data);
+	return NVME_LOG_RESERVATION_LEN;
+}
+
 static size_t log_features(const struct page *p)
 {
 	bool known[256];
@@ -238,6 +244,7 @@ static const struct log_page {
 	[NVME_LID_EFFECTS] = {log_effects},
 	[NVME_LID_ANA] = {log_ana, .io_only = true},
 	[NVME_LID_FEATURES] = {log_features},
+	[NVME_LID_RESERVATION] = {log_reservation, .io_only = true},
 };
 
 static bool has_page(const struct controller *c, uint8_t lid)

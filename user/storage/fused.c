@@ -123,8 +123,13 @@ bool fused_run(struct command *cmd)
 	cmd->state = COMMAND_FUSED;
 	if (!other || other->state != COMMAND_FUSED)
 		return true; /* for the other half */
-	if (cmd->fuse == NVME_SQE_FUSE_FIRST)
-		return io_run(cmd);
+	if (cmd->fuse == NVME_SQE_FUSE_FIRST) {
+		other->state = COMMAND_BACKEND; /* nobody ends it alone any more */
+		if (io_run(cmd))
+			return true;
+		other->state = COMMAND_FUSED;
+		return false;
+	}
 	command_proceed(other);
 	return true;
 }

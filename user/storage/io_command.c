@@ -11,10 +11,12 @@
 
 #include "base/util.h"
 #include "storage/io_steps.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 /* Bytes that a command may work off without the ring, before others have their turn. */
 #define TURN_BYTES (1u << 20)
+
+#define CONFLICT (NVME_ST_RESERVATION_CONFLICT | NVME_STATUS_DNR)
 
 /* ---- checks ---- */
 
@@ -30,12 +32,11 @@ static uint16_t find_namespace(struct conn *c, struct command *cmd)
 	return cmd->ns->group ? ana_status(c->controller, cmd->ns->group) : NVME_ST_SUCCESS;
 }
 
-uint16_t io_check(struct conn *c, struct command *cmd)
+/* Its namespace, its range, its lengths. */
+static uint16_t check_command(struct conn *c, struct command *cmd)
 {
 	uint16_t status;
 
-	if (!__atomic_load_n(&c->controller->ready, __ATOMIC_RELAXED))
-		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
 	switch (cmd->sqe.opcode) {
 	case NVME_IO_READ:
 	case NVME_IO_WRITE:
@@ -61,9 +62,27 @@ uint16_t io_check(struct conn *c, struct command *cmd)
 			      : nvme_copy_check(&cmd->sqe, &cmd->ns->space, cmd->transfer.len, &cmd->walk.n_ranges);
 	case NVME_IO_FLUSH:
 		return find_namespace(c, cmd);
+	case NVME_IO_RESV_REGISTER:
+	case NVME_IO_RESV_REPORT:
+	case NVME_IO_RESV_ACQUIRE:
+	case NVME_IO_RESV_RELEASE:
+		status = find_namespace(c, cmd);
+		return status ? status : reservation_check(cmd);
 	default:
 		return NVME_ST_INVALID_OPCODE | NVME_STATUS_DNR;
 	}
+}
+
+uint16_t io_check(struct conn *c, struct command *cmd)
+{
+	uint16_t status;
+
+	if (!__atomic_load_n(&c->controller->ready, __ATOMIC_RELAXED))
+		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
+	status = check_command(c, cmd);
+	if (!status && !reservation_is_command(cmd->sqe.opcode) && !reservation_admits(cmd))
+		return CONFLICT;
+	return status;
 }
 
 /* ---- place for data ---- */
@@ -177,7 +196,7 @@ static bool start(struct command *cmd)
 /* The operations that are left, as far as they go now. */
 static void proceed(struct command *cmd)
 {
-	while (io_next(cmd)) {
+	while (!cmd->ends_with && io_next(cmd)) {
 		if (cmd->conn->state == CONN_CLOSING) {
 			finish(cmd, -ECANCELED); /* nobody waits for its answer */
 			return;
@@ -189,6 +208,8 @@ static void proceed(struct command *cmd)
 			return;
 		}
 	}
+	if (cmd->ends_with)
+		cmd->status = cmd->ends_with;
 	finish(cmd, 0);
 }
 
@@ -198,7 +219,7 @@ void io_granted(struct command *cmd)
 	conn_mark(cmd->conn);
 	if (cmd->conn->state == CONN_CLOSING)
 		finish(cmd, -ECANCELED);
-	else if (start(cmd))
+	else if (cmd->ends_with || start(cmd))
 		proceed(cmd);
 }
 
@@ -212,11 +233,27 @@ void command_io_done(struct command *cmd, int32_t result)
 		proceed(cmd);
 }
 
+/* Before it has anything. */
+static void refuse(struct command *cmd)
+{
+	if (cmd->fused)
+		fused_finish(cmd, CONFLICT);
+	else
+		command_reply(cmd, CONFLICT);
+}
+
 bool io_run(struct command *cmd)
 {
 	struct reactor *r = cmd->conn->reactor;
 	bool several = io_several(cmd);
 
+	if (reservation_is_command(cmd->sqe.opcode))
+		return reservation_run(cmd);
+	/* Again: it may have been acquired while the data came. */
+	if (!reservation_admits(cmd)) {
+		refuse(cmd);
+		return true;
+	}
 	if (cmd->sqe.opcode == NVME_IO_READ && !cmd->data && !command_place(cmd, BACKEND_READ))
 		return false;
 	if (io_answered(cmd)) {

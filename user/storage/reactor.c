@@ -8,6 +8,8 @@
  */
 #include "storage/reactor.h"
 
+#include "storage/reservations.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -355,6 +357,8 @@ static void settle(struct reactor *r)
 			r->dirty = c->next_dirty;
 			conn_settle(c);
 		}
+		if (r->preempting)
+			reservation_settle(r);
 		/* A connection that went has left buffers to those that wait. */
 	} while ((r->pool.given && (r->waiting || r->blocked)) || r->granted.head || limits_due(r));
 }

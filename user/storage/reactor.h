@@ -49,6 +49,7 @@ struct namespace
 	const struct policy_namespace *config;
 	struct backend *backend; /* base's, if there is one */
 	struct nvme_space space;
+	struct reservations *reservations; /* base's, if there is one */
 	unsigned int index;	/* in struct reactor's namespaces: base's, if there is one */
 	struct namespace *base; /* held; NULL: this one owns backend and index */
 	atomic_uint users;
@@ -141,6 +142,10 @@ struct command_list {
 	struct command *head, **tail;
 };
 
+struct reservations;
+struct reservation_saver;
+struct preemption_part;
+
 struct reactor {
 	struct target *target;
 	unsigned int index;
@@ -188,6 +193,7 @@ struct reactor {
 	uint16_t free_ios[REACTOR_MAX_IOS];
 	unsigned int n_free_ios;
 	struct conn *waiting, **waiting_tail; /* with commands that wait for a data buffer or an I/O slot, in turn */
+	struct preemption_part *preempting;	 /* wait for commands to end */
 	unsigned int n_fused;			 /* first halves of fused commands under way */
 
 	struct reactor_limits limits;
@@ -212,6 +218,7 @@ struct target {
 	uint64_t generation;		 /* atomic: of what discovery tells */
 	struct storage_version *version; /* in force; atomic, and goes like a subsystem's state */
 	struct limit_table *limits;	 /* in force; under `changing` */
+	struct reservation_saver *saver; /* NULL: reservations go with the target */
 	struct reactor *reactors[TARGET_MAX_REACTORS];
 	unsigned int n_reactors;
 	atomic_bool stopping;

@@ -17,7 +17,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "storage/reactor.h"
+#include "storage/reservations.h"
 
 #define LISTEN_BACKLOG	   512
 #define CONNECT_TIMEOUT_MS 10000
@@ -217,6 +217,7 @@ static void target_free(struct target *t)
 		free(t->reactors[i]);
 	}
 	limit_table_free(t->limits);
+	reservation_saver_stop(t->saver);
 	catalog_close(t);
 	tls_server_close(t->tls);
 	pthread_mutex_destroy(&t->changing);
@@ -267,7 +268,10 @@ int target_start(const struct target_options *options, struct error *err, struct
 	pthread_mutex_init(&t->mutex, NULL);
 	pthread_cond_init(&t->changed, NULL);
 	pthread_cond_init(&t->started, NULL);
-	ret = catalog_open(t, err);
+	if (options->state_dir)
+		ret = reservation_saver_start(options->state_dir, err, &t->saver);
+	if (!ret)
+		ret = catalog_open(t, err);
 	if (!ret && limit_table_make(t, t->version, NULL, &t->limits))
 		ret = error_system(err, ENOMEM, "limits");
 	if (!ret)

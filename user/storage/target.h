@@ -53,6 +53,7 @@ struct target_options {
 	unsigned int stall_timeout_ms;
 	/* For tests: what the rings are not to use (enum ring_without), and receive buffers a reactor (0: 256). */
 	unsigned int ring_without, rx_buffers;
+	const char *state_dir; /* folder for reservations that outlive the target, made if need be; NULL: none do */
 	unsigned int auth_timeout_ms;	 /* for each message of a host that must authenticate; 0: 30 s */
 };
 
