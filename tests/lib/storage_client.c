@@ -39,6 +39,7 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 {
 	struct target_options options = {.storage = &f->storage,
 					 .state_dir = how->state_dir,
+					 .open_backend = how->open_backend,
 					 .connect_timeout_ms = how->connect_timeout_ms,
 					 .stall_timeout_ms = how->stall_timeout_ms,
 					 .ring_without = how->ring_without,

@@ -34,6 +34,8 @@ struct fixture {
 };
 
 struct fixture_options {
+	/* As of the target; NULL: the real ones. */
+	int (*open_backend)(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 	const char *state_dir; /* as of the target; NULL: none */
 	unsigned int reactors;	      /* one a CPU, at most so many as there are */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */

@@ -167,7 +167,7 @@ int namespace_open(struct subsystem *s, struct storage_version *v, const struct 
 	}
 	ret = reservations_open(s->target->saver, s->nqn, config->id, err, &ns->reservations);
 	if (!ret)
-		ret = backend_open(config, err, &ns->backend);
+		ret = (s->target->options.open_backend ?: backend_open)(config, err, &ns->backend);
 	if (!ret)
 		ret = check_size(ns, err);
 	if (ret) {

@@ -39,6 +39,8 @@ struct target_hooks {
 
 #define TARGET_NO_SLOT UINT32_MAX
 
+struct backend;
+
 struct target_options {
 	const struct policy_storage *storage; /* outlives the target */
 	const unsigned int *cpus;	      /* CPU of each reactor */
@@ -53,8 +55,10 @@ struct target_options {
 	unsigned int stall_timeout_ms;
 	/* For tests: what the rings are not to use (enum ring_without), and receive buffers a reactor (0: 256). */
 	unsigned int ring_without, rx_buffers;
+	/* What opens the backend of a namespace; NULL: backend_open(). */
+	int (*open_backend)(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 	const char *state_dir; /* folder for reservations that outlive the target, made if need be; NULL: none do */
-	unsigned int auth_timeout_ms;	 /* for each message of a host that must authenticate; 0: 30 s */
+	unsigned int auth_timeout_ms; /* for each message of a host that must authenticate; 0: 30 s */
 };
 
 struct target;
