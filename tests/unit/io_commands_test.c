@@ -450,6 +450,30 @@ Test(io_commands, fused_first_waits)
 	cr_expect(!h[0].status && !h[1].status);
 }
 
+/* A half that waits can be aborted, and takes its other half along. */
+Test(io_commands, fused_first_aborted)
+{
+	static uint8_t zero[512];
+	struct half h[2] = {half(NVME_IO_COMPARE, 1, NS_MEMORY, 0, zero, 512),
+			    half(NVME_IO_WRITE, 2, NS_MEMORY, 0, zero, 512)};
+	uint64_t result = 1;
+
+	h[0].in_capsule = h[1].in_capsule = true;
+	send_half(&io, &h[0]);
+	/* It may not have arrived yet: then there is nothing to abort. */
+	while (result & 1)
+		cr_assert_eq(
+			client_run(&admin,
+				   nvme_sqe_make(NVME_ADM_ABORT, 0, 0, (uint32_t)le16toh(h[0].sqe.cid) << 16 | 1, 0),
+				   NULL, 0, false, &result),
+			0);
+	send_half(&io, &h[1]);
+	answers(&io, h, 2);
+	cr_expect_eq(h[0].status, NVME_ST_ABORTED);
+	cr_expect_eq(h[1].status, NVME_ST_FUSED_FAILED);
+	cr_expect_eq(plain(NVME_IO_VERIFY, NS_MEMORY, 0, 1), 0, "the queue goes on");
+}
+
 /* More first halves than the target keeps: the rest may be sent again, and nothing is lost. */
 Test(io_commands, fused_many)
 {

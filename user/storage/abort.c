@@ -48,7 +48,12 @@ static bool stop(struct conn *c, struct command *cmd)
 		break;
 	case COMMAND_WAITING:
 		unwait(c, cmd);
+		if (cmd->fuse)
+			fused_refused(cmd);
 		break;
+	case COMMAND_FUSED:
+		command_fail(cmd, NVME_ST_ABORTED);
+		return true;
 	case COMMAND_BACKEND:
 		if (cmd->io.ring)
 			ring_cancel(&c->reactor->ring, cmd->io.token);
