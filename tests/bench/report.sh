@@ -90,35 +90,36 @@ if [[ -s $out/forward.tsv ]]; then
 		if ($1 in name) print name[$1] "\t" n "\t" 1e9 / $2 }' | sort -s -t "$(printf '\t')" -k1,1r |
 		plot flows 'A packet from veth to veth, generator included, ns' 'live flows, drawn at random' ns
 fi
-# The block of flows is of three sections; those that were not run are left out of it.
-flows_tables() {
-	printf '%s.\n' "$(machine)"
-	[[ ! -s $out/forward.tsv ]] || medians "$out/forward.tsv" 3 | awk -F '\t' '
+if [[ -s $out/forward.tsv ]]; then
+	medians "$out/forward.tsv" 3 | awk -F '\t' -v machine="$(machine)" '
 		{ rate[$1] = $2; n = $1; sub(/.*-/, "", n); if (!(n in seen)) { seen[n] = 1; order[++count] = n } }
 		END {
-			print "\n| live flows | bare redirect, packets/s | sluice, `wire` | ns for the flow and all else | nftables with conntrack |\n|---|---|---|---|---|"
+			print machine ".\n\n| live flows | bare redirect, packets/s | sluice, `wire` | ns for the flow and all else | nftables with conntrack |\n|---|---|---|---|---|"
 			for (i = 1; i <= count; i++) {
 				n = order[i]; r = rate["redirect-" n]; w = rate["wire-" n]; k = rate["nft-" n]
 				printf "| %s | %.2f M | %.2f M | %.0f | %s |\n", n, r / 1e6, w / 1e6, 1e9 / w - 1e9 / r, k ? sprintf("%.2f M", k / 1e6) : "over the limit"
 			}
-		}'
-	[[ ! -s $out/new.tsv ]] || medians "$out/new.tsv" 3 | awk -F '\t' '
+		}' | block flows
+fi
+if [[ -s $out/new.tsv ]]; then
+	medians "$out/new.tsv" 3 | awk -F '\t' -v machine="$(machine)" '
 		{ rate[$1] = $2 }
 		function line(c, what, to) { printf "| %s | %.0f k | %.2f |\n", what, rate[c] / 1e3, rate[c] / rate[to] }
 		END {
-			print "\n| new flows | a second | of nftables |\n|---|---|---|"
+			print machine ".\n\n| new flows | a second | of nftables |\n|---|---|---|"
 			line("new-open", "to a local socket, no firewall", "new-nft"); line("new-nft", "the same, nftables with conntrack", "new-nft")
 			line("new-sluice", "the same, sluice", "new-nft"); line("kernel", "forwarded by the kernel, no firewall", "nft")
 			line("nft", "the same, nftables with conntrack", "nft"); line("route", "the same, sluice with `forward: xdp`", "nft")
 			line("wire", "sent on by sluice, `wire`", "nft"); line("redirect", "sent on by a bare XDP redirect", "nft")
-		}'
-	[[ ! -s $out/flood.tsv ]] || paste <(medians "$out/flood.tsv" 3) <(medians "$out/flood.tsv" 4) <(medians "$out/flood.tsv" 5) \
-		<(medians "$out/flood.tsv" 6) <(medians "$out/flood.tsv" 7) | awk -F '\t' '
-		BEGIN { print "\n| under a SYN flood | transfer keeps | MB/s before | MB/s then | SYN/s | connections made of 10 |\n|---|---|---|---|---|---|"
+		}' | block new
+fi
+if [[ -s $out/flood.tsv ]]; then
+	paste <(medians "$out/flood.tsv" 3) <(medians "$out/flood.tsv" 4) <(medians "$out/flood.tsv" 5) \
+		<(medians "$out/flood.tsv" 6) <(medians "$out/flood.tsv" 7) | awk -F '\t' -v machine="$(machine)" '
+		BEGIN { print machine ".\n\n| under a SYN flood | transfer keeps | MB/s before | MB/s then | SYN/s | connections made of 10 |\n|---|---|---|---|---|---|"
 			name["flood-open"] = "no firewall"; name["flood-nft"] = "nftables with conntrack"; name["flood-sluice"] = "sluice" }
-		{ printf "| %s | %.2f | %.0f | %.0f | %.0f k | %s |\n", name[$1], $2, $4 / 1e6, $6 / 1e6, $8 / 1e3, $10 }'
-}
-if [[ -s $out/forward.tsv || -s $out/new.tsv || -s $out/flood.tsv ]]; then flows_tables | block flows; fi
+		{ printf "| %s | %.2f | %.0f | %.0f | %.0f k | %s |\n", name[$1], $2, $4 / 1e6, $6 / 1e6, $8 / 1e3, $10 }' | block flood
+fi
 if [[ -s $out/storage.tsv ]]; then
 	paste <(medians "$out/storage.tsv" 3) <(medians "$out/storage.tsv" 4) <(medians "$out/storage.tsv" 5) <(medians "$out/storage.tsv" 6) \
 		<(medians "$out/storage.tsv" 7) | awk -F '\t' -v machine="$(machine)" '
