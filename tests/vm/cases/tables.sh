@@ -6,7 +6,7 @@
 
 guest() {
 	local program
-	for program in rules frames tunnel tenants flow_states replay_explain; do
+	for program in rules frames tunnel tenants flow_states; do
 		timeout 240 "$BUILD/tests/bpf/${program}_test" | grep -a -v '^#'
 		((PIPESTATUS[0] == 0)) || not_ok "tables: ${program}_test" "ended with status ${PIPESTATUS[0]}"
 	done
