@@ -169,6 +169,7 @@ struct conn {
 	char name[80];	   /* "conn 192.0.2.7 port 40000", and the queue once known */
 	uint64_t since_ns; /* when the state was entered */
 	bool is_dirty, is_blocked, is_waiting;
+	bool ended; /* while its C2HTermReq was on its way: the host sends no more */
 	const struct portal *portal; /* that accepted it */
 
 	/* The kernel holds: */

@@ -268,7 +268,7 @@ void conn_recv_arm(struct conn *c)
 {
 	struct reactor *r = c->reactor;
 
-	if (r->rx_held == r->rx.count || c->n_kept)
+	if (c->ended || r->rx_held == r->rx.count || c->n_kept)
 		return; /* conn_tick() tries again */
 	c->receiving = true;
 	ring_recv(&r->ring, &c->file, &r->rx, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
@@ -306,6 +306,11 @@ void conn_recv_done(struct conn *c, const struct ring_completion *done)
 		stats_add(&c->reactor->no_rx_buffer, 1);
 	if (done->result > 0 || done->result == -ENOBUFS || done->result == -ECANCELED || done->result == -EINTR)
 		return;
+	/* A host that has only shut down its side still learns why it was refused. */
+	if (!done->result && c->state == CONN_TERM && (c->control_len || c->batch.last)) {
+		c->ended = true;
+		return;
+	}
 	/* End of stream: what was kept before it is still to be worked off, but nobody is there for the answers. */
 	conn_close(c, NULL);
 }

@@ -269,7 +269,11 @@ static void batch_done(struct conn *c)
 		command_free(cmd);
 	}
 	c->batch.done = NULL;
-	if (c->batch.last && c->state == CONN_TERM) {
+	if (!c->batch.last || c->state != CONN_TERM)
+		return;
+	if (c->ended) {
+		conn_close(c, NULL);
+	} else {
 		conn_set_state(c, CONN_LINGER);
 		shutdown(c->fd, SHUT_WR);
 	}
