@@ -556,6 +556,26 @@ Test(storage_faults, ends)
 	still_serves();
 }
 
+/* The end of the stream is mostly read together with what is refused. */
+Test(storage_faults, refusal_reaches_who_has_shut_down)
+{
+	const uint8_t icreq[128] = {PDU_ICREQ, [2] = 128, [4] = 128, [8] = 9 /* PFV */};
+	uint8_t answer[256];
+	struct client c;
+	ssize_t n;
+
+	for (int i = 0; i < 50; i++) {
+		client_dial(&c, fixture.port);
+		send_all(&c, icreq, sizeof(icreq));
+		cr_assert_eq(shutdown(c.fd, SHUT_WR), 0);
+		n = recv(c.fd, answer, sizeof(answer), MSG_WAITALL);
+		cr_expect(n > 24 && answer[0] == PDU_C2H_TERM_REQ, "time %d: %zd bytes, type %u", i, n, answer[0]);
+		client_close(&c);
+	}
+	cr_expect_eq(connections_left(), 0);
+	still_serves();
+}
+
 /* After the stall timeout a peer that reads nothing is closed, with all that it asked for; others are served on. */
 Test(storage_faults, peer_that_reads_nothing)
 {
