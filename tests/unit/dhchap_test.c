@@ -148,7 +148,7 @@ static void agree(struct dhchap_session *s, const struct vector *v)
 	BN_free(p);
 }
 
-Test(dhchap, vectors, .timeout = 60)
+Test(dhchap, vectors)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(vectors); i++) {
 		const struct vector *v = &vectors[i];
@@ -234,7 +234,7 @@ static void pair_run(struct pair *p)
 		;
 }
 
-Test(dhchap, agree_on_everything, .timeout = 120)
+Test(dhchap, agree_on_everything)
 {
 	for (unsigned int hash = DHCHAP_SHA256; hash <= DHCHAP_SHA512; hash++) {
 		for (unsigned int group = 0; group < DHCHAP_GROUPS; group++) {
@@ -568,7 +568,7 @@ Test(dhchap, begins_anew)
 }
 
 /* Any bytes in any step: nothing is read past the end (ASan), and no garbage authenticates. */
-Test(dhchap, garbage, .timeout = 60)
+Test(dhchap, garbage)
 {
 	uint32_t seed = 1;
 

@@ -223,23 +223,23 @@ static unsigned int run_model(bool lies_fua, bool lies_flush)
 	return broken;
 }
 
-Test(durability, power_cut, .timeout = 60)
+Test(durability, power_cut)
 {
 	cr_expect_eq(run_model(false, false), 0, "promises that a cut would break");
 }
 
-Test(durability, a_disk_that_ignores_fua_is_found, .timeout = 60)
+Test(durability, a_disk_that_ignores_fua_is_found)
 {
 	cr_expect_gt(run_model(true, false), 0);
 }
 
-Test(durability, a_disk_that_ignores_flushes_is_found, .timeout = 60)
+Test(durability, a_disk_that_ignores_flushes_is_found)
 {
 	cr_expect_gt(run_model(false, true), 0);
 }
 
 /* FUA of every command that has it reaches the backend, and nobody else's does. */
-Test(durability, fua, .timeout = 60)
+Test(durability, fua)
 {
 	static uint8_t data[4096];
 	struct nvme_copy_range range = {};
@@ -383,7 +383,7 @@ static void check_blocks(struct client *io)
 	}
 }
 
-Test(durability, killed, .timeout = 120)
+Test(durability, killed)
 {
 	char command[128];
 	unsigned int round, i;

@@ -144,7 +144,7 @@ static void say(struct end *e, const void *bytes, size_t len)
 	cr_assert_eq(tls_send(e->tls, &iov, 1), 0);
 }
 
-Test(tls, handshakes, .timeout = 60)
+Test(tls, handshakes)
 {
 	static const size_t chunks[] = {0, 1, 2, 5, 100, 1000};
 
@@ -177,7 +177,7 @@ Test(tls, handshakes, .timeout = 60)
 }
 
 /* Pieces of every size, both ways: the bytes are the same, and small ones share records. */
-Test(tls, data, .timeout = 60)
+Test(tls, data)
 {
 	enum { BYTES = 3 << 20 };
 	struct tls_psk psk = psk_of(1, 1);
@@ -301,7 +301,7 @@ Test(tls, other_clients)
 }
 
 /* Every bit of what the client says matters: nothing that was changed is taken for what it was. */
-Test(tls, damaged_on_the_way, .timeout = 120)
+Test(tls, damaged_on_the_way)
 {
 	struct tls_psk psk = psk_of(0, 0);
 	struct pair p;
@@ -330,7 +330,7 @@ Test(tls, damaged_on_the_way, .timeout = 120)
 	}
 }
 
-Test(tls, garbage, .timeout = 60)
+Test(tls, garbage)
 {
 	uint32_t seed = 3;
 
