@@ -25,6 +25,7 @@
 #include "account.h"
 #include "parse.h"
 #include "pkt.h"
+#include "table.h"
 
 /* What a plain packet is known by. No padding: compared as three words. */
 struct door_key {
@@ -238,6 +239,20 @@ static __always_inline bool frame_is6(struct xdp_md *ctx)
 	return (const void *)(ethernet + 1) <= (void *)(long)ctx->data_end && ethernet->h_proto == bpf_htons(ETHERTYPE_IPV6);
 }
 
+/* How the mark of the packet's flow reads now; false: there is none. */
+static __always_inline bool door_mark(const struct door_key *key, __u64 *ret_mark)
+{
+	__u32 number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port);
+	const volatile __u64 *mark;
+
+	number &= SLUICE_FLOW_MARKS - 1;
+	mark = bpf_map_lookup_elem(&flow_marks, &number);
+	if (!mark)
+		return false;
+	*ret_mark = *mark;
+	return true;
+}
+
 /*
  * What can be said of the packet at the door. `scratch` is the entry point's packet, which has not begun yet: a key beside
  * it would make the deepest chain of calls too long for the stack.
@@ -247,9 +262,7 @@ static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt 
 	struct door_key *key = (void *)scratch;
 	struct door_watch *watch = door_watch_get();
 	bool open = watch && door_opens(watch), flows = flows_exist();
-	const __u64 *mark;
-	__u32 number;
-	__u64 now;
+	__u64 mark;
 
 	if (replay || !(open || flows))
 		return DOOR_OTHER;
@@ -257,14 +270,11 @@ static __always_inline enum door_answer door_ask(struct xdp_md *ctx, struct pkt 
 		return flows && frame_is6(ctx) ? DOOR_PLAIN6 : DOOR_OTHER;
 	if (!open)
 		return DOOR_PLAIN;
-	number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port) & (SLUICE_FLOW_MARKS - 1);
-	mark = bpf_map_lookup_elem(&flow_marks, &number);
-	if (!mark)
+	if (!door_mark(key, &mark))
 		return DOOR_OTHER;
-	now = *(volatile __u64 *)mark;
-	if (door_knows(key, now, ctx->data_end - ctx->data))
+	if (door_knows(key, mark, ctx->data_end - ctx->data))
 		return DOOR_DENIED;
-	return (__u32)now == now >> 32 ? DOOR_OTHER : DOOR_PLAIN;
+	return mark_lives(mark) ? DOOR_PLAIN : DOOR_OTHER;
 }
 
 static __always_inline bool denial_is_kept(const struct pkt *pkt, int reason)

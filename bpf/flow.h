@@ -165,7 +165,7 @@ static __always_inline bool flow_may_be(struct pkt *pkt)
 		return true;
 	now = *(volatile __u64 *)mark;
 	pkt->flows_made = now;
-	return pkt->flows_made != now >> 32;
+	return mark_lives(now);
 }
 
 /*

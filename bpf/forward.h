@@ -217,13 +217,19 @@ static __always_inline bool mac_is(const __u8 *mac, const __u8 *other)
 	return !((*(const __u32 *)mac ^ *(const __u32 *)other) | (*(const __u16 *)(mac + 4) ^ *(const __u16 *)(other + 4)));
 }
 
+/* IPv4 addresses that a router does not forward, by their first octet. */
+static __always_inline bool octet_is_odd(__u8 first)
+{
+	return !first || first == 127 || first >= 224;
+}
+
 /* Addresses that a router does not forward, or not without asking further. */
 static __always_inline bool address_is_odd(const struct tuple *t, const __u8 addr[16])
 {
 	const __u32 *word = (const __u32 *)addr;
 
 	if (t->version == 4)
-		return !addr[12] || addr[12] == 127 || addr[12] >= 224;
+		return octet_is_odd(addr[12]);
 	return (!word[0] && !word[1]) || (word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) || addr[0] == 0xff;
 }
 

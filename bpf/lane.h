@@ -47,19 +47,11 @@ static __always_inline bool lane_is(const struct lane *l, const struct sluice_fl
 	return word[0] == l->probe.word[0] && word[1] == l->probe.word[1];
 }
 
-/* Whether some flow of that mark is alive. */
 static __always_inline bool lane_may_be(const struct door_key *key)
 {
-	__u32 number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port);
-	const volatile __u64 *mark;
-	__u64 now;
+	__u64 mark;
 
-	number &= SLUICE_FLOW_MARKS - 1;
-	mark = bpf_map_lookup_elem(&flow_marks, &number);
-	if (!mark)
-		return true;
-	now = *mark;
-	return (__u32)now != now >> 32;
+	return !door_mark(key, &mark) || mark_lives(mark);
 }
 
 /*

@@ -131,14 +131,6 @@ static __always_inline bool ports_matter(struct xdp_md *ctx)
 
 /* ------------------------------------------------------------------- asking */
 
-/* As address_is_odd(). */
-static __always_inline bool address4_is_odd(__be32 address)
-{
-	__u8 first = bpf_ntohl(address) >> 24;
-
-	return !first || first == 127 || first >= 224;
-}
-
 static __always_inline void route_keep(struct xdp_md *ctx, const struct route_key *key, const struct bpf_fib_lookup *fib,
 				       struct route *r)
 {
@@ -163,7 +155,7 @@ __noinline int route_ask(struct xdp_md *ctx, const struct route_key *key, struct
 
 	if (!key || !r)
 		return SLUICE_FORWARD_KERNEL_ROUTE;
-	if (address4_is_odd(key->source) || address4_is_odd(key->dest))
+	if (octet_is_odd(bpf_ntohl(key->source) >> 24) || octet_is_odd(bpf_ntohl(key->dest) >> 24))
 		return SLUICE_FORWARD_KERNEL_UNUSUAL;
 	fib.family = AF_INET;
 	fib.l4_protocol = key->protocol;

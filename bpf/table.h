@@ -51,6 +51,12 @@ static __always_inline void flow_mark_add(__u32 mark, __u64 what)
 	barrier_var(old);
 }
 
+/* Whether some flow is alive of a mark that reads so. */
+static __always_inline bool mark_lives(__u64 mark)
+{
+	return (__u32)mark != mark >> 32;
+}
+
 static __always_inline bool probe_is6(const struct sluice_flow_probe *p)
 {
 	return (p->tag & SLUICE_TAG_STATE) == SLUICE_TAG_LIVE6;

@@ -166,7 +166,6 @@ static void dispatch(struct end *e)
 /* Looks for completions as long as it may before it sleeps: as the reactor does. */
 static void collect(struct end *e)
 {
-	uint64_t until;
 	int r = 0;
 
 	if (ring_queued(&e->ring)) {
@@ -176,16 +175,10 @@ static void collect(struct end *e)
 		if (io_uring_cq_ready(&e->ring.uring))
 			return;
 	}
-	if (e->shape->spin_us) {
-		until = time_now_ns() + e->shape->spin_us * 1000ull;
-		while (!ring_pending(&e->ring) && time_now_ns() < until)
-			cpu_relax();
-		if (ring_pending(&e->ring)) {
-			ring_poll(&e->ring);
-			return;
-		}
-	}
-	r = ring_wait(&e->ring, -1);
+	if (e->shape->spin_us && ring_spin(&e->ring, time_now_ns() + e->shape->spin_us * 1000ull))
+		r = ring_poll(&e->ring);
+	else
+		r = ring_wait(&e->ring, -1);
 	if (r)
 		fail("io_uring", r);
 }

@@ -18,14 +18,6 @@
 
 /* ---- answers ---- */
 
-static void respond(struct fake *f, __le16 cid, uint16_t status, uint64_t result)
-{
-	struct nvme_cqe cqe = nvme_cqe_make(cid, 0xffff, status, result);
-	uint8_t buf[PDU_ENCODE_MAX];
-
-	fake_write(f, buf, pdu_encode_capsule_resp(buf, &f->framing, &cqe));
-}
-
 static void answer_fabrics(struct fake_connection *n, const struct nvme_sqe *sqe)
 {
 	const struct nvme_property_sqe *property = (const void *)sqe;
@@ -40,7 +32,7 @@ static void answer_fabrics(struct fake_connection *n, const struct nvme_sqe *sqe
 		else
 			value = le32toh(property->offset) == NVME_PROP_VS ? NVME_VS_1_4 : NVME_CSTS_RDY;
 	}
-	respond(&n->fake, sqe->cid, 0, value);
+	fake_respond_with(&n->fake, sqe->cid, 0, value);
 }
 
 static void answer_identify(struct fake_connection *n, const struct nvme_sqe *sqe)
@@ -106,7 +98,7 @@ static void answer_admin(struct fake_connection *n, const struct nvme_sqe *sqe)
 		n->c->event_cid = sqe->cid;
 		break;
 	default: /* Set Features, Keep Alive */
-		respond(&n->fake, sqe->cid, 0, 7 << 16 | 7);
+		fake_respond_with(&n->fake, sqe->cid, 0, 7 << 16 | 7);
 	}
 }
 
@@ -144,7 +136,7 @@ static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, con
 
 	n->c->commands++;
 	if (n->c->io_status) {
-		respond(&n->fake, sqe->cid, n->c->io_status, 0);
+		fake_respond_with(&n->fake, sqe->cid, n->c->io_status, 0);
 		return;
 	}
 	if (sqe->opcode == NVME_IO_WRITE)
@@ -154,7 +146,7 @@ static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, con
 	else if (sqe->opcode == NVME_IO_READ)
 		fake_c2h(&n->fake, sqe->cid, 0, at, len, PDU_F_LAST | PDU_F_SUCCESS);
 	else
-		respond(&n->fake, sqe->cid, 0, 0);
+		fake_respond_with(&n->fake, sqe->cid, 0, 0);
 }
 
 /* ---- connections ---- */
@@ -272,7 +264,7 @@ void fake_controller_ana(struct fake_controller *c, uint8_t state)
 	pthread_mutex_lock(&c->lock);
 	c->state = state;
 	if (c->event_conn)
-		respond(&c->event_conn->fake, c->event_cid, 0, 2 | 0x03 << 8 | NVME_LID_ANA << 16);
+		fake_respond_with(&c->event_conn->fake, c->event_cid, 0, 2 | 0x03 << 8 | NVME_LID_ANA << 16);
 	c->event_conn = NULL;
 	pthread_mutex_unlock(&c->lock);
 }

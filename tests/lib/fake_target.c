@@ -131,12 +131,17 @@ struct pdu_data fake_h2c(struct fake *f, uint8_t *data)
 	return h2c;
 }
 
-void fake_respond(struct fake *f, __le16 cid, uint16_t status)
+void fake_respond_with(struct fake *f, __le16 cid, uint16_t status, uint64_t result)
 {
-	struct nvme_cqe cqe = nvme_cqe_make(cid, 0, status, 0);
+	struct nvme_cqe cqe = nvme_cqe_make(cid, UINT16_MAX, status, result); /* without flow control no SQHD is told */
 	uint8_t buf[PDU_ENCODE_MAX];
 
 	fake_write(f, buf, pdu_encode_capsule_resp(buf, &f->framing, &cqe));
+}
+
+void fake_respond(struct fake *f, __le16 cid, uint16_t status)
+{
+	fake_respond_with(f, cid, status, 0);
 }
 
 void fake_c2h(struct fake *f, __le16 cid, uint32_t offset, const void *data, uint32_t len, uint8_t flags)

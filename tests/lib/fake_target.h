@@ -45,6 +45,7 @@ size_t fake_command(struct fake *f, struct nvme_sqe *ret_sqe, void *data);
 /* H2C_DATA: its data go to where its offset says in `data`. Returns the header; checks the data digest. */
 struct pdu_data fake_h2c(struct fake *f, uint8_t *data);
 void fake_respond(struct fake *f, __le16 cid, uint16_t status);
+void fake_respond_with(struct fake *f, __le16 cid, uint16_t status, uint64_t result);
 void fake_c2h(struct fake *f, __le16 cid, uint32_t offset, const void *data, uint32_t len, uint8_t flags);
 void fake_r2t(struct fake *f, __le16 cid, uint16_t ttag, uint32_t offset, uint32_t len);
 /* Reads until the end of the stream; remembers a TermReq that comes whole. */

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -153,6 +154,17 @@ static int receive(struct client *c, void *bytes, size_t len)
 	return 0;
 }
 
+bool client_is_closed(struct client *c)
+{
+	uint8_t sink[4096];
+	ssize_t n;
+
+	do
+		n = recv(c->fd, sink, sizeof(sink), 0);
+	while (n > 0);
+	return !n || errno == ECONNRESET;
+}
+
 int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max)
 {
 	enum pdu_result result = PDU_MORE;
@@ -220,6 +232,19 @@ static int send_pdu(struct client *c, const void *header, size_t header_len, con
 	if (!r && pdu_has_ddgst(&c->framing, len))
 		r = client_send(c, &digest, sizeof(digest));
 	return r;
+}
+
+uint32_t client_event(struct client *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	struct pdu pdu;
+
+	if (poll(&p, 1, 700) != 1)
+		return UINT32_MAX;
+	must(!client_receive(c, &pdu, NULL, 0));
+	must(pdu.type == PDU_CAPSULE_RESP);
+	must(!nvme_cqe_status(&pdu.header.resp.cqe));
+	return (uint32_t)le64toh(pdu.header.resp.cqe.result);
 }
 
 int client_capsule(struct client *c, const struct nvme_sqe *sqe, const void *data, uint32_t len)

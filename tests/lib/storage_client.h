@@ -74,8 +74,14 @@ void client_close(struct client *c);
 
 int client_send(struct client *c, const void *bytes, size_t len); /* 0 or -errno */
 
+/* Whether the target closes, whatever it sends before. */
+bool client_is_closed(struct client *c);
+
 /* Receives one PDU and its data (at most max). 0, -ECONNRESET at the end of the stream, -ETIMEDOUT, -EPROTO. */
 int client_receive(struct client *c, struct pdu *ret_pdu, void *data, size_t max);
+
+/* The result of the asynchronous event that comes next, or UINT32_MAX for none within a moment. Asserts that it is one. */
+uint32_t client_event(struct client *c);
 
 /* Sends a capsule with data in it (len may be 0). */
 int client_capsule(struct client *c, const struct nvme_sqe *sqe, const void *data, uint32_t len);

@@ -27,29 +27,21 @@ static struct bend {
 	uint32_t nsids[3];
 } bend;
 
-static void respond(struct fake *f, __le16 cid, uint16_t status, uint64_t result)
-{
-	struct nvme_cqe cqe = nvme_cqe_make(cid, 0xffff, status, result);
-	uint8_t buf[PDU_ENCODE_MAX];
-
-	fake_write(f, buf, pdu_encode_capsule_resp(buf, &f->framing, &cqe));
-}
-
 static void answer_fabrics(struct fake *f, const struct nvme_sqe *sqe)
 {
 	const struct nvme_property_sqe *property = (const void *)sqe;
 	uint32_t offset = le32toh(property->offset);
 
 	if (property->fctype == NVME_FC_CONNECT)
-		respond(f, sqe->cid, bend.connect_status, bend.connect_result);
+		fake_respond_with(f, sqe->cid, bend.connect_status, bend.connect_result);
 	else if (property->fctype == NVME_FC_PROPERTY_SET)
-		respond(f, sqe->cid, 0, 0);
+		fake_respond_with(f, sqe->cid, 0, 0);
 	else if (offset == NVME_PROP_CAP)
-		respond(f, sqe->cid, 0, 127 | 1ull << 24 | NVME_CAP_CSS_NVM);
+		fake_respond_with(f, sqe->cid, 0, 127 | 1ull << 24 | NVME_CAP_CSS_NVM);
 	else if (offset == NVME_PROP_VS)
-		respond(f, sqe->cid, 0, NVME_VS_1_4);
+		fake_respond_with(f, sqe->cid, 0, NVME_VS_1_4);
 	else
-		respond(f, sqe->cid, 0, bend.polls && bend.polls-- ? 0 : bend.csts);
+		fake_respond_with(f, sqe->cid, 0, bend.polls && bend.polls-- ? 0 : bend.csts);
 }
 
 static void answer_identify(struct fake *f, const struct nvme_sqe *sqe)
@@ -68,7 +60,7 @@ static void answer_identify(struct fake *f, const struct nvme_sqe *sqe)
 	uint32_t nsid = le32toh(sqe->nsid);
 
 	if (bend.identify_status) {
-		respond(f, sqe->cid, bend.identify_status, 0);
+		fake_respond_with(f, sqe->cid, bend.identify_status, 0);
 		return;
 	}
 	if (le32toh(sqe->cdw10) == NVME_CNS_CTRL)
@@ -95,9 +87,9 @@ static void script_controller(struct fake *f)
 		else if (sqe.opcode == NVME_ADM_IDENTIFY)
 			answer_identify(f, &sqe);
 		else if (sqe.opcode == NVME_ADM_SET_FEATURES)
-			respond(f, sqe.cid, 0, bend.queues);
+			fake_respond_with(f, sqe.cid, 0, bend.queues);
 		else
-			respond(f, sqe.cid, NVME_ST_INVALID_OPCODE, 0);
+			fake_respond_with(f, sqe.cid, NVME_ST_INVALID_OPCODE, 0);
 	}
 }
 

@@ -40,18 +40,6 @@ static void still_serves(void)
 	client_close(&admin);
 }
 
-/* Whether the peer closes, whatever it sends before. */
-static bool is_closed(struct client *c)
-{
-	uint8_t sink[4096];
-	ssize_t n;
-
-	do
-		n = recv(c->fd, sink, sizeof(sink), 0);
-	while (n > 0);
-	return !n || errno == ECONNRESET;
-}
-
 enum stage { DIALLED, NEGOTIATED, ADMIN, IO_QUEUE };
 
 static void reach(struct client *admin, struct client *c, enum stage stage)
@@ -95,7 +83,7 @@ Test(storage_abuse, host_term_request)
 
 	client_admin(&c, &fixture, 0);
 	cr_assert_eq(client_send(&c, buf, pdu_encode_term(buf, PDU_H2C_TERM_REQ, &error, header, sizeof(header))), 0);
-	cr_expect(is_closed(&c));
+	cr_expect(client_is_closed(&c));
 	client_close(&c);
 	still_serves();
 }
@@ -114,7 +102,7 @@ Test(storage_abuse, more_commands_than_the_queue_has)
 		if (client_capsule(&c, &sqe, NULL, 0))
 			break;
 	}
-	cr_expect(is_closed(&c));
+	cr_expect(client_is_closed(&c));
 	client_close(&c);
 	client_close(&admin);
 	still_serves();
@@ -128,8 +116,8 @@ Test(storage_abuse, connect_timeout)
 
 	client_dial(&silent, fixture.port);
 	client_open(&half, fixture.port, 0);
-	cr_expect(is_closed(&silent), "no ICReq");
-	cr_expect(is_closed(&half), "no Connect");
+	cr_expect(client_is_closed(&silent), "no ICReq");
+	cr_expect(client_is_closed(&half), "no Connect");
 	client_close(&silent);
 	client_close(&half);
 	still_serves();
@@ -149,8 +137,8 @@ Test(storage_abuse, keep_alive_timeout)
 	io.cntlid = admin.cntlid;
 	cr_assert_eq(client_connect(&io, &(struct client_connect){.qid = 1}), 0);
 	cr_assert_eq(client_run(&admin, nvme_sqe_keep_alive(0), NULL, 0, false, NULL), 0);
-	cr_expect(is_closed(&admin), "the controller ends");
-	cr_expect(is_closed(&io), "and its I/O queue, perhaps on another reactor");
+	cr_expect(client_is_closed(&admin), "the controller ends");
+	cr_expect(client_is_closed(&io), "and its I/O queue, perhaps on another reactor");
 	client_close(&admin);
 	client_close(&io);
 	still_serves();
@@ -162,7 +150,7 @@ Test(storage_abuse, admin_queue_gone)
 
 	reach(&admin, &io, IO_QUEUE);
 	client_close(&admin);
-	cr_expect(is_closed(&io), "its I/O queues go with it");
+	cr_expect(client_is_closed(&io), "its I/O queues go with it");
 	client_close(&io);
 	still_serves();
 }
@@ -222,8 +210,8 @@ Test(storage_stop, under_load, .timeout = 60)
 		cr_assert_eq(client_capsule(&c, &sqe, NULL, 0), 0);
 	}
 	fixture_stop(&fixture);
-	cr_expect(is_closed(&c));
-	cr_expect(is_closed(&admin));
+	cr_expect(client_is_closed(&c));
+	cr_expect(client_is_closed(&admin));
 	client_close(&c);
 	client_close(&admin);
 }

@@ -129,20 +129,6 @@ static void configure(struct client *c, uint32_t config)
 		     0);
 }
 
-/* The result of the event that comes next, or UINT32_MAX for none within a moment. */
-static uint32_t event(struct client *c)
-{
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	struct pdu pdu;
-
-	if (poll(&p, 1, 700) != 1)
-		return UINT32_MAX;
-	cr_assert_eq(client_receive(c, &pdu, NULL, 0), 0);
-	cr_assert_eq(pdu.type, PDU_CAPSULE_RESP);
-	cr_expect_eq(nvme_cqe_status(&pdu.header.resp.cqe), 0);
-	return le64toh(pdu.header.resp.cqe.result);
-}
-
 #define EVENT_NS   (2 | 0x00 << 8 | NVME_LID_CHANGED_NS << 16)
 #define EVENT_DISC (2 | 0xf0 << 8 | NVME_LID_DISCOVERY << 16)
 #define NO_EVENT   UINT32_MAX
@@ -190,7 +176,7 @@ Test(storage_admin, namespaces_come_and_go)
 	cr_expect_eq(client_rw(&io, NVME_IO_WRITE, 7, 0, 1, out, sizeof(out), false), NVME_ST_INVALID_NS);
 	ns_add(&next, 7, NS_SIZE);
 	cr_expect_str_eq(update(next), "added 7");
-	cr_expect_eq(event(&admin), EVENT_NS);
+	cr_expect_eq(client_event(&admin), EVENT_NS);
 	cr_expect_str_eq(changed(&admin, false), "7");
 	cr_expect_str_eq(changed(&admin, false), "");
 	cr_expect_eq(blocks(&admin, 7), NS_SIZE / NS_BLOCK);
@@ -201,7 +187,7 @@ Test(storage_admin, namespaces_come_and_go)
 	next = storage_copy(&fixture.storage);
 	ns_remove(&next, NS_MEMORY);
 	cr_expect_str_eq(update(next), "removed 2, removed 7");
-	cr_expect_eq(event(&admin), EVENT_NS);
+	cr_expect_eq(client_event(&admin), EVENT_NS);
 	cr_expect_str_eq(changed(&admin, false), "2 7");
 	cr_expect_eq(blocks(&admin, 7), 0);
 	cr_expect_eq(client_rw(&io, NVME_IO_READ, 7, 0, 1, in, sizeof(in), false), NVME_ST_INVALID_NS);
@@ -318,19 +304,19 @@ Test(storage_admin, events_wait_and_are_not_repeated)
 	ns_add(&more, 5, NS_SIZE);
 	cr_expect_str_eq(update(more), "added 5");
 	park(&on, 100); /* what happened before the request came is told at once */
-	cr_expect_eq(event(&on), EVENT_NS);
+	cr_expect_eq(client_event(&on), EVENT_NS);
 	park(&on, 101);
 	cr_expect_str_eq(update(storage_copy(&fixture.storage)), "removed 5");
-	cr_expect_eq(event(&on), NO_EVENT, "not again before the log was read");
+	cr_expect_eq(client_event(&on), NO_EVENT, "not again before the log was read");
 	cr_expect_str_eq(changed(&on, true), "5");
 	more = storage_copy(&fixture.storage);
 	ns_add(&more, 6, NS_SIZE);
 	cr_expect_str_eq(update(more), "added 6");
-	cr_expect_eq(event(&on), NO_EVENT, "retained");
+	cr_expect_eq(client_event(&on), NO_EVENT, "retained");
 	cr_expect_str_eq(changed(&on, false), "5 6");
 	cr_expect_str_eq(update(storage_copy(&fixture.storage)), "removed 6");
-	cr_expect_eq(event(&on), EVENT_NS, "the read has armed it again");
-	cr_expect_eq(event(&off), NO_EVENT, "switched off");
+	cr_expect_eq(client_event(&on), EVENT_NS, "the read has armed it again");
+	cr_expect_eq(client_event(&off), NO_EVENT, "switched off");
 	cr_expect_str_eq(changed(&off, false), "5 6", "but the log knows");
 	client_close(&on);
 	client_close(&off);
@@ -358,7 +344,7 @@ Test(storage_admin, discovery_changes)
 	cr_expect_eq(le64toh(header->numrec), 2);
 	next.subsystems[0].any_host = false;
 	cr_expect_str_eq(update(next), "hosts changed 0");
-	cr_expect_eq(event(&c), EVENT_DISC);
+	cr_expect_eq(client_event(&c), EVENT_DISC);
 	cr_assert_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_DISCOVERY, 0, 1024), page, 1024, false, NULL), 0);
 	cr_expect_eq(le64toh(header->genctr), before + 1);
 	cr_expect_eq(le64toh(header->numrec), 1);

@@ -123,17 +123,6 @@ static unsigned int ana_log(struct client *c, bool groups_only, struct group ret
 	return n;
 }
 
-static uint32_t event(struct client *c)
-{
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	struct pdu pdu;
-
-	if (poll(&p, 1, 700) != 1)
-		return UINT32_MAX;
-	cr_assert_eq(client_receive(c, &pdu, NULL, 0), 0);
-	return le64toh(pdu.header.resp.cqe.result);
-}
-
 static void listen_for(struct client *c, uint32_t config, uint16_t cid)
 {
 	struct nvme_sqe sqe = nvme_sqe_make(NVME_ADM_ASYNC_EVENT, cid, 0, 0, 0);
@@ -206,13 +195,13 @@ Test(storage_ana, a_change_is_told_where_it_is_one)
 		listen_for(&admin[i], NVME_OAES_ANA, 100);
 	}
 	update(after);
-	cr_expect_eq(event(&admin[0]), EVENT_ANA_CHANGE);
-	cr_expect_eq(event(&admin[1]), UINT32_MAX, "nothing has changed at this portal");
+	cr_expect_eq(client_event(&admin[0]), EVENT_ANA_CHANGE);
+	cr_expect_eq(client_event(&admin[1]), UINT32_MAX, "nothing has changed at this portal");
 	cr_assert_eq(ana_log(&admin[0], false, g), 2);
 	cr_expect(g[0].state == 1 && g[1].state == 1);
 	cr_expect_eq(read_block(&io[0], 2), 0);
 	update(lost);
-	cr_expect_eq(event(&admin[1]), EVENT_ANA_CHANGE);
+	cr_expect_eq(client_event(&admin[1]), EVENT_ANA_CHANGE);
 	for (i = 0; i < 2; i++) {
 		cr_expect_eq(read_block(&io[i], 1), NVME_ST_ANA_PERSISTENT_LOSS);
 		cr_expect_eq(read_block(&io[i], 2), NVME_ST_ANA_TRANSITION);
@@ -256,7 +245,7 @@ Test(storage_ana, referrals)
 	cr_assert_eq(client_enable(&c), 0);
 	listen_for(&c, NVME_OAES_DISCOVERY, 100);
 	update(with);
-	cr_expect_eq(event(&c), (2 | 0xf0 << 8 | NVME_LID_DISCOVERY << 16));
+	cr_expect_eq(client_event(&c), (2 | 0xf0 << 8 | NVME_LID_DISCOVERY << 16));
 	cr_assert_eq(client_run(&c, nvme_sqe_get_log(0, NVME_LID_DISCOVERY, 0, 8192), page, 8192, false, NULL), 0);
 	cr_assert_eq(le64toh(header->numrec), 6, "two portals, each with discovery and subsystem, and two referrals");
 	cr_assert_eq(nvme_discovery_decode((void *)(page + 5 * 1024), &entry), 0);

@@ -70,17 +70,6 @@ static void still_serves(void)
 	leave(&p);
 }
 
-static bool is_closed(struct client *c)
-{
-	uint8_t sink[4096];
-	ssize_t n;
-
-	do
-		n = recv(c->fd, sink, sizeof(sink), 0);
-	while (n > 0);
-	return !n || errno == ECONNRESET;
-}
-
 static void send_all(struct client *c, const void *bytes, size_t len)
 {
 	cr_assert_eq(client_send(c, bytes, len), 0);
@@ -473,7 +462,7 @@ static int64_t connections_left(void)
 static void half_close(struct client *c)
 {
 	cr_assert_eq(shutdown(c->fd, SHUT_WR), 0);
-	cr_expect(is_closed(c), "the target closes, too");
+	cr_expect(client_is_closed(c), "the target closes, too");
 }
 
 static void hard_reset(struct client *c)

@@ -86,6 +86,17 @@ const char *reader_scalar(struct reader *r, const struct node *node, const char 
 	return NULL;
 }
 
+const char *reader_address(struct reader *r, const struct node *node, const char *what)
+{
+	const char *text = reader_scalar(r, node, what);
+	struct policy_prefix prefix;
+
+	if (!text || (!strchr(text, '/') && !value_prefix(text, &prefix, NULL)))
+		return text;
+	reader_error(r, node, "'%.63s' is no address; write it as in 10.20.0.5 or fd00:20::5", text);
+	return NULL;
+}
+
 /* -------------------------------------------------------------------- mappings */
 
 static const struct field *field_find(const struct field *fields, const char *key)

@@ -80,6 +80,8 @@ bool reader_mapping(struct reader *r, const struct node *node, const char *what,
 bool reader_is_list(struct reader *r, const struct node *node, const char *what);
 /* The text of a scalar, or NULL with an error. */
 const char *reader_scalar(struct reader *r, const struct node *node, const char *what);
+/* The text of an IPv4 or IPv6 address, or NULL with an error. */
+const char *reader_address(struct reader *r, const struct node *node, const char *what);
 
 /* Read functions for struct field. */
 void read_node(struct reader *r, const struct field *f, const struct node *value, void *at);   /* const struct node * */

@@ -139,17 +139,10 @@ static void referral_read(struct reader *r, const struct node *node, struct poli
 {
 	struct referral_text text = {.port = DISCOVERY_PORT};
 	struct policy_referral *referral;
-	struct policy_prefix prefix;
-	struct error err;
 
 	if (!reader_mapping(r, node, "referral", referral_fields, &text) || !text.address ||
-	    !reader_scalar(r, text.address, "address"))
+	    !reader_address(r, text.address, "address"))
 		return;
-	if (strchr(text.address->text, '/') || value_prefix(text.address->text, &prefix, &err)) {
-		reader_error(r, text.address, "'%.63s' is no address; write it as in 10.20.0.5 or fd00:20::5",
-			     text.address->text);
-		return;
-	}
 	if (storage->n_referrals == REFERRALS_MAX) {
 		reader_error(r, node, "more than %d referrals; remove some", REFERRALS_MAX);
 		return;

@@ -235,17 +235,10 @@ static void portal_read(struct reader *r, const struct node *node, struct policy
 {
 	struct portal_text text = {.port = PORT_DEFAULT};
 	struct policy_portal *portal;
-	struct policy_prefix prefix;
-	struct error err;
 
 	if (!reader_mapping(r, node, "portal", portal_fields, &text) || !text.address ||
-	    !reader_scalar(r, text.address, "address"))
+	    !reader_address(r, text.address, "address"))
 		return;
-	if (strchr(text.address->text, '/') || value_prefix(text.address->text, &prefix, &err)) {
-		reader_error(r, text.address, "'%.63s' is no address; write it as in 10.20.0.5 or fd00:20::5",
-			     text.address->text);
-		return;
-	}
 	portal = reader_add(r, &storage->portals, &storage->n_portals, sizeof(*portal));
 	if (!portal)
 		return;

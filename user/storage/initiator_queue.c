@@ -250,19 +250,6 @@ static int dispatch(struct initiator_queue *q)
 	return 0;
 }
 
-/* Whether a completion comes while it may be waited for without sleeping: looks in memory, and asks the kernel nothing. */
-static bool spin(struct initiator_queue *q)
-{
-	uint64_t until = time_now_ns() + q->spin_ns;
-
-	while (!ring_pending(&q->ring)) {
-		if (time_now_ns() > until)
-			return false;
-		cpu_relax();
-	}
-	return true;
-}
-
 /* Submits, and spins and sleeps until there is a completion. */
 static int submit_and_wait(struct initiator_queue *q, bool wait)
 {
@@ -278,7 +265,7 @@ static int submit_and_wait(struct initiator_queue *q, bool wait)
 		if (r || io_uring_cq_ready(&q->ring.uring))
 			return r;
 	}
-	return spin(q) ? ring_poll(&q->ring) : ring_wait(&q->ring, -1);
+	return ring_spin(&q->ring, time_now_ns() + q->spin_ns) ? ring_poll(&q->ring) : ring_wait(&q->ring, -1);
 }
 
 int initiator_queue_poll(struct initiator_queue *q, bool wait, struct error *err)

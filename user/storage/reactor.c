@@ -371,18 +371,7 @@ static bool spin(struct reactor *r)
 {
 	uint64_t limit_ns = r->target->options.spin_us * 1000ull;
 
-	if (r->gap_ns > limit_ns)
-		return false;
-	while (!ring_pending(&r->ring)) {
-		uint64_t now = time_now_ns();
-
-		if (now - r->busy_ns > limit_ns)
-			return false;
-		if (now >= r->limits.wake_ns)
-			return true;
-		cpu_relax();
-	}
-	return true;
+	return r->gap_ns <= limit_ns && ring_spin(&r->ring, r->busy_ns + limit_ns);
 }
 
 /* Submits, and waits only if submitting has completed nothing. */

@@ -205,6 +205,16 @@ int ring_wait(struct ring *r, int64_t timeout_ns)
 	return harmless(io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, &ts, NULL));
 }
 
+bool ring_spin(struct ring *r, uint64_t until_ns)
+{
+	while (!ring_pending(r)) {
+		if (time_now_ns() > until_ns)
+			return false;
+		cpu_relax();
+	}
+	return true;
+}
+
 bool ring_next(struct ring *r, struct ring_completion *ret_completion)
 {
 	struct io_uring_cq *cq = &r->uring.cq;

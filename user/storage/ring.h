@@ -122,6 +122,9 @@ static inline bool ring_pending(struct ring *r)
 	       __atomic_load_n(r->uring.sq.kflags, __ATOMIC_ACQUIRE) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Looks until then (time_now_ns()) without asking the kernel: whether ring_poll() has something to bring. */
+bool ring_spin(struct ring *r, uint64_t until_ns);
+
 struct ring_completion {
 	struct token token;
 	int32_t result; /* >= 0, or -errno */
