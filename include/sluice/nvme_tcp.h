@@ -233,6 +233,7 @@ enum nvme_fctype {
 
 #define NVME_STATUS_DNR		(1 << 14)	/* do not retry */
 #define NVME_STATUS_MORE	(1 << 13)	/* more in the error log */
+#define NVME_STATUS_CRD(status) ((status) >> 11 & 3)	/* which of CRDT1 .. 3 to wait for; 0: none */
 #define NVME_STATUS_CODE	0x7ff		/* SCT and SC alone */
 #define NVME_STATUS_SCT		0x700
 #define NVME_STATUS_SCT_MEDIA	0x200		/* media and data integrity errors */
@@ -445,6 +446,9 @@ enum nvme_cns {		/* Identify cdw10 bits 7:0 */
 	NVME_CNS_CSI_NS_ALLOCATED = 0x1b,
 	NVME_CNS_COMMAND_SETS	= 0x1c,
 };
+
+#define NVME_BEHAVIOR_LEN	512	/* bytes of Host Behavior Support's data */
+#define NVME_BEHAVIOR_ACRE	1	/* its first byte: Advanced Command Retry is enabled */
 
 #define NVME_LOG_RGO	(1 << 8)	/* cdw10 of Get Log Page, ANA: groups only */
 #define NVME_LOG_RAE	(1 << 15)	/* cdw10 of Get Log Page: retain the asynchronous event */

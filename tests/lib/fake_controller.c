@@ -52,11 +52,15 @@ static void answer_identify(struct fake_connection *n, const struct nvme_sqe *sq
 	};
 	const struct nvme_ns_desc ns = {.subnqn = n->c->identity, .nsid = 1, .blocks = FAKE_BLOCKS, .block_shift = 9};
 	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(8))) = {0};
+	struct nvme_id_ctrl *id = (void *)page;
 
 	switch (le32toh(sqe->cdw10)) {
 	case NVME_CNS_CTRL:
 		nvme_identify_ctrl(page, &ctrl);
-		((struct nvme_id_ctrl *)page)->cmic = n->c->ana ? CMIC_ANA : 0;
+		id->cmic = n->c->ana ? CMIC_ANA : 0;
+		id->anatt = n->c->anatt;
+		id->crdt[0] = id->crdt[1] = htole16(n->c->crdt);
+		id->ctratt = htole32(n->c->ctratt);
 		break;
 	case NVME_CNS_NS_DESCS:
 		nvme_identify_descs(page, &ns);
@@ -84,6 +88,15 @@ static void answer_log(struct fake_connection *n, const struct nvme_sqe *sqe)
 	fake_c2h(&n->fake, sqe->cid, 0, page, (uint32_t)nvme_log_len(sqe), PDU_F_LAST | PDU_F_SUCCESS);
 }
 
+static void take_behavior(struct fake_connection *n, const struct nvme_sqe *sqe)
+{
+	uint8_t behavior[NVME_BEHAVIOR_LEN] = {0};
+
+	fake_r2t(&n->fake, sqe->cid, 1, 0, sizeof(behavior));
+	fake_h2c(&n->fake, behavior);
+	n->c->acre = behavior[0];
+}
+
 static void answer_admin(struct fake_connection *n, const struct nvme_sqe *sqe)
 {
 	switch (sqe->opcode) {
@@ -97,7 +110,13 @@ static void answer_admin(struct fake_connection *n, const struct nvme_sqe *sqe)
 		n->c->event_conn = n;
 		n->c->event_cid = sqe->cid;
 		break;
-	default: /* Set Features, Keep Alive */
+	case NVME_ADM_KEEP_ALIVE:
+		n->c->keep_alives++;
+		fake_respond(&n->fake, sqe->cid, 0);
+		break;
+	default: /* Set Features */
+		if ((le32toh(sqe->cdw10) & 0xff) == NVME_FID_HOST_BEHAVIOR)
+			take_behavior(n, sqe);
 		fake_respond_with(&n->fake, sqe->cid, 0, 7 << 16 | 7);
 	}
 }
@@ -137,6 +156,8 @@ static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, con
 	n->c->commands++;
 	if (n->c->io_status) {
 		fake_respond_with(&n->fake, sqe->cid, n->c->io_status, 0);
+		if (n->c->io_status_left && !--n->c->io_status_left)
+			n->c->io_status = 0;
 		return;
 	}
 	if (sqe->opcode == NVME_IO_WRITE)
@@ -164,7 +185,9 @@ static void *serve(void *arg)
 		if (n->fake.failed)
 			break;
 		pthread_mutex_lock(&n->c->lock);
-		if (sqe.opcode == NVME_FABRICS) {
+		if (n->c->mute) {
+			/* it hears, that is all */
+		} else if (sqe.opcode == NVME_FABRICS) {
 			const struct nvme_connect_sqe *connect = (const void *)&sqe;
 
 			if (connect->fctype == NVME_FC_CONNECT)

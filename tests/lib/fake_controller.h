@@ -32,11 +32,17 @@ struct fake_controller {
 	const char *identity; /* that the namespace's identifiers are made of */
 	bool ana;	      /* says that it reports ANA */
 	uint8_t state;	      /* in the log */
+	uint8_t anatt;	      /* seconds, that Identify tells */
+	uint16_t crdt;	      /* CRDT1 and CRDT2, that Identify tells; units of 100 ms */
+	uint16_t ctratt;      /* likewise */
 	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
+	unsigned int io_status_left; /* only so many of them; 0: all */
+	bool mute; /* connections stay, and nothing is answered */
 	unsigned int cut_at;  /* the so many-th I/O command from now is answered by half and all connections end; 0: none */
 	bool cut_always;
 	/* what it saw */
-	unsigned int commands, connects, logs;
+	unsigned int commands, connects, logs, keep_alives;
+	uint8_t acre; /* that Host Behavior Support was set to; 0xff: it was not */
 	/* its own */
 	pthread_mutex_t lock;
 	int listener;

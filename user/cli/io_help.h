@@ -49,7 +49,8 @@ static const char io_help_bench[] =
 	"\"bad_blocks\", \"statuses\": [{\"status\", \"name\", \"count\"}], \"failures\": [text],\n"
 	"\"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}], \"reconnects\", \"paths\": [PATH]}\n"
 	"PATH: {\"address\", \"state\": live, connecting or lost, \"ana\": [a state for each namespace],\n"
-	"\"reconnects\", \"commands\", \"resubmitted\", \"why\": null or text}\n"
+	"\"reconnects\", \"commands\", \"resubmitted\", \"retries\": [{\"status\", \"name\", \"count\"}] of these by status,\n"
+	"\"ana_timeouts\", \"why\": null or text}\n"
 	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\",\n"
 	"\"p99\", \"p999\", \"max\"}}; cpu -1: not pinned; status below 0: no answer, -errno\n";
 

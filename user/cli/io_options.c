@@ -188,6 +188,11 @@ static int set_timeout(struct io_options *o, const char *text, struct error *err
 	return set_ms(text, false, &o->target.timeout_ms, err);
 }
 
+static int set_keep_alive(struct io_options *o, const char *text, struct error *err)
+{
+	return set_ms(text, true, &o->target.kato_ms, err);
+}
+
 static int set_reconnect_delay(struct io_options *o, const char *text, struct error *err)
 {
 	return set_ms(text, false, &o->reconnect_delay_ms, err);
@@ -411,6 +416,8 @@ static const struct option_row options[] = {
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
+	{"keep-alive", "DURATION", set_keep_alive, ALL,
+	 "a controller that says nothing for so long is lost, and so is this host to it; 0s: none (default 30s)"},
 	{"timeout", "DURATION", set_timeout, ALL, "most time for connecting and for each command (default 10s)"},
 	{"help", NULL, set_help, ALL, "this text"},
 };

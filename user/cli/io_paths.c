@@ -69,6 +69,22 @@ int io_paths_open(const struct io_options *o, unsigned int queues, struct multip
 	return r ? r : multipath_open(&options, ret_multipath, err);
 }
 
+/* Commands that were sent again because of how they were answered. */
+static struct json_object *retries_json(const struct multipath_info *info)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (const struct retry_count *c = info->retries; c < info->retries + MULTIPATH_STATUSES && c->count; c++) {
+		struct json_object *entry = json_object_new_object();
+
+		json_object_object_add(entry, "status", json_object_new_int(c->status));
+		json_object_object_add(entry, "name", json_object_new_string(nvme_status_name(c->status)));
+		json_object_object_add(entry, "count", json_object_new_int64((int64_t)c->count));
+		json_object_array_add(list, entry);
+	}
+	return list;
+}
+
 void io_paths_add_json(struct json_object *to, const struct io_options *o, struct multipath *m)
 {
 	struct json_object *list = json_object_new_array();
@@ -88,6 +104,8 @@ void io_paths_add_json(struct json_object *to, const struct io_options *o, struc
 		json_object_object_add(path, "reconnects", json_object_new_int64((int64_t)info.reconnects));
 		json_object_object_add(path, "commands", json_object_new_int64((int64_t)info.commands));
 		json_object_object_add(path, "resubmitted", json_object_new_int64((int64_t)info.resubmitted));
+		json_object_object_add(path, "retries", retries_json(&info));
+		json_object_object_add(path, "ana_timeouts", json_object_new_int64((int64_t)info.ana_timeouts));
 		json_object_object_add(path, "why", *info.why.text ? json_object_new_string(info.why.text) : NULL);
 		json_object_array_add(list, path);
 	}
@@ -102,11 +120,13 @@ void io_paths_print(struct multipath *m)
 
 	for (unsigned int k = 0; k < n; k++) {
 		multipath_path_info(m, k, &info);
-		if (n == 1 && !info.reconnects && info.state == PATH_LIVE)
+		if (n == 1 && !info.reconnects && !info.resubmitted && info.state == PATH_LIVE)
 			return; /* nothing has happened that is worth a line */
 		printf("%spath %s: %s, %" PRIu64 " commands, %" PRIu64 " reconnects, %" PRIu64 " commands sent again\n",
 		       k ? "" : "\n", info.addr, path_state_name(info.state), info.commands, info.reconnects,
 		       info.resubmitted);
+		for (const struct retry_count *c = info.retries; c < info.retries + MULTIPATH_STATUSES && c->count; c++)
+			printf("  %" PRIu64 " of them for: %s (0x%03x)\n", c->count, nvme_status_name(c->status), c->status);
 		if (*info.why.text)
 			printf("  %s\n", info.why.text);
 	}

@@ -98,6 +98,7 @@ struct nvme_id_ctrl {
 
 #define NVME_CNTRLTYPE_IO		1
 #define NVME_CNTRLTYPE_DISCOVERY	2
+#define NVME_CTRATT_TBKAS		(1 << 6)
 #define NVME_ONCS_COMPARE		(1 << 0)
 #define NVME_ONCS_WRITE_UNCOR		(1 << 1)
 #define NVME_ONCS_DSM			(1 << 2)
@@ -283,7 +284,11 @@ struct nvme_ctrl_view {
 	__u16	max_cmds;	/* per queue; 0: not said */
 	__u16	kas_100ms;
 	__u32	oaes;		/* NVME_OAES_* that it may send */
+	__u16	crdt[3];	/* Command Retry Delay Times, units of 100 ms; 0: no advanced retry */
 	bool	ana;		/* reports Asymmetric Namespace Access */
+	__u8	anatt;		/* seconds that a change of its states takes at most; 0: not said */
+	bool	tbkas;		/* any command keeps it alive, not only Keep Alive */
+	__u16	oncs, fuses;	/* NVME_ONCS_*, NVME_FUSES_* */
 	bool	write_cache;
 	bool	dsm;
 	bool	write_zeroes;

@@ -86,6 +86,7 @@ struct initiator_io {
 	struct nvme_sqe sqe; /* from nvme_sqe_*(); the queue sets cid and sgl */
 	void *data;	     /* len bytes; 8-byte aligned is best */
 	uint32_t len;
+	uint32_t timeout_ms; /* 0: options.timeout_ms */
 	/*
 	 * Called once from initiator_queue_poll(), also when the connection is lost. May submit, to this queue too;
 	 * must not close or poll it. NULL: the caller looks at `finished`.
@@ -205,7 +206,11 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
  */
 int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err);
 
-/* Sends a Keep Alive when half of the timeout has passed since the last admin command. Call it at least that often. */
+/*
+ * Sends a Keep Alive when half of options.kato_ms has passed since the last one, or, where any traffic counts (TBKAS), since
+ * the last admin command, and waits for the answer at most the other half: a controller that is gone is noticed
+ * within kato_ms. Call it at least that often.
+ */
 int initiator_tend(struct initiator *i, struct error *err);
 
 /*

@@ -25,7 +25,7 @@ struct initiator {
 	uint64_t cap;
 	uint16_t cntlid;
 	struct nvme_ctrl_view view;
-	uint64_t last_admin_ns;
+	uint64_t last_admin_ns, last_alive_ns; /* last_alive_ns: Keep Alive, or what else starts its time anew */
 	/* for admin commands with data, one at a time */
 	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
 };
@@ -81,6 +81,8 @@ int initiator_io_check(const struct initiator_io *io, const char *place, bool ad
 static int execute(struct initiator *i, struct initiator_io *io, struct error *err)
 {
 	i->last_admin_ns = time_now_ns();
+	if (i->options.kato_ms && i->options.kato_ms < i->options.timeout_ms && !io->timeout_ms)
+		io->timeout_ms = i->options.kato_ms; /* longer than that the controller does not wait either */
 	return initiator_queue_execute(i->admin, io, err);
 }
 
@@ -198,6 +200,32 @@ static int wait_ready(struct initiator *i, struct error *err)
 	}
 }
 
+/*
+ * Lets the controller name the time after which a command is to be sent again, if it can. A controller that does not
+ * take it after all does not name any.
+ */
+static int enable_retry(struct initiator *i, struct error *err)
+{
+	struct initiator_io io = {
+		.sqe = nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_HOST_BEHAVIOR, 0),
+		.data = i->page,
+		.len = NVME_BEHAVIOR_LEN,
+	};
+	struct error refused = {0};
+	int r;
+
+	if (!i->view.crdt[0])
+		return 0;
+	memset(i->page, 0, NVME_BEHAVIOR_LEN);
+	i->page[0] = NVME_BEHAVIOR_ACRE;
+	r = execute(i, &io, &refused);
+	if (r && (!io.finished || io.error))
+		return error_set(err, -r, "%s", refused.text);
+	if (r)
+		memset(i->view.crdt, 0, sizeof(i->view.crdt));
+	return 0;
+}
+
 static int bring_up(struct initiator *i, struct error *err)
 {
 	const uint32_t cc = NVME_CC_EN | 6 << 16 | 4 << 20; /* entries of 64 and 16 bytes */
@@ -206,6 +234,7 @@ static int bring_up(struct initiator *i, struct error *err)
 	uint16_t status;
 	int r;
 
+	i->last_alive_ns = time_now_ns(); /* Connect starts the controller's timer, a little later */
 	connect_fill(&i->options, 0, ADMIN_DEPTH, NVME_CNTLID_DYNAMIC, &connect);
 	r = fabrics_connect(&i->options, i->admin, &connect, &result, &status, err);
 	if (r)
@@ -225,7 +254,7 @@ static int bring_up(struct initiator *i, struct error *err)
 	if (nvme_ctrl_read(i->page, &i->view))
 		return error_set(err, EPROTO, "%s: Identify controller: the data contradict the specification",
 				 i->options.addr.text);
-	return 0;
+	return enable_retry(i, err);
 }
 
 int initiator_open(const struct initiator_options *options, struct initiator **ret_initiator, struct error *err)
@@ -492,10 +521,13 @@ int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struc
 
 int initiator_tend(struct initiator *i, struct error *err)
 {
-	struct initiator_io io = {.sqe = nvme_sqe_keep_alive(0)};
+	uint32_t half_ms = max(i->options.kato_ms / 2, 1u), limit_ms = min(half_ms, i->options.timeout_ms);
+	struct initiator_io io = {.sqe = nvme_sqe_keep_alive(0), .timeout_ms = limit_ms};
+	uint64_t last_ns = i->view.tbkas ? i->last_admin_ns : i->last_alive_ns, now = time_now_ns();
 
-	if (!i->options.kato_ms || time_now_ns() - i->last_admin_ns < i->options.kato_ms * 500000ull)
+	if (!i->options.kato_ms || now - last_ns < half_ms * 1000000ull)
 		return 0;
+	i->last_alive_ns = now;
 	return execute(i, &io, err);
 }
 

@@ -165,11 +165,10 @@ static bool waits_for_event(const struct initiator_queue *q, const struct initia
 /* Whether something has waited for longer than the timeout. */
 static void check_timeouts(struct initiator_queue *q)
 {
-	uint64_t limit = q->options.timeout_ms * 1000000ull;
 	double seconds = q->options.timeout_ms / 1000.0;
 
 	q->now_ns = time_now_ns();
-	if (q->state == QUEUE_CONNECTING && q->now_ns - q->started_ns > limit) {
+	if (q->state == QUEUE_CONNECTING && q->now_ns - q->started_ns > q->options.timeout_ms * 1000000ull) {
 		queue_fail(q, ETIMEDOUT,
 			   q->tls && !q->connecting && !tls_ready(q->tls)
 				   ? "connected, but no answer to the TLS handshake within %g s; has the portal `tls`?"
@@ -182,10 +181,12 @@ static void check_timeouts(struct initiator_queue *q)
 	}
 	for (unsigned int slot = 0; slot < q->depth && q->state == QUEUE_READY; slot++) {
 		const struct initiator_io *io = q->slots[slot].io;
+		uint32_t limit_ms = io && io->timeout_ms ? io->timeout_ms : q->options.timeout_ms;
 
-		if (io && !waits_for_event(q, io) && q->now_ns - io->submitted_ns > limit)
-			queue_fail(q, ETIMEDOUT, "no answer to %s within %g s; raise --timeout if the target is slow",
-				   nvme_opcode_name(&io->sqe, !q->qid), seconds);
+		if (io && !waits_for_event(q, io) && q->now_ns - io->submitted_ns > limit_ms * 1000000ull)
+			queue_fail(q, ETIMEDOUT, "no answer to %s within %g s; raise --%s if the target is slow",
+				   nvme_opcode_name(&io->sqe, !q->qid), limit_ms / 1000.0,
+				   io->timeout_ms ? "keep-alive" : "timeout");
 	}
 }
 
@@ -427,7 +428,8 @@ int queue_connect(const struct initiator_options *options, uint16_t qid, unsigne
 {
 	const struct ring_options ring_options = {.entries = 16, .files = 1};
 	_cleanup_(queue_closep) struct initiator_queue *q = calloc(1, sizeof(*q));
-	unsigned int tick_ms = min((unsigned int)TICK_MS, options->timeout_ms / 4 + 1);
+	uint32_t shortest_ms = options->kato_ms ? min(options->timeout_ms, options->kato_ms) : options->timeout_ms;
+	unsigned int tick_ms = min((unsigned int)TICK_MS, shortest_ms / 4 + 1);
 	int r;
 
 	if (!q)

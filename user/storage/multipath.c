@@ -100,11 +100,24 @@ void multipath_path_info(struct multipath *m, unsigned int path, struct multipat
 		.reconnects = p->reconnects,
 		.commands = p->commands,
 		.resubmitted = p->resubmitted,
+		.ana_timeouts = p->ana_timeouts,
 		.why = p->why,
 	};
+	memcpy(ret_info->retries, p->retries, sizeof(ret_info->retries));
 	for (unsigned int k = 0; k < m->options.n_nsids; k++)
 		ret_info->ana[k] = path_ana(p, k);
 	pthread_mutex_unlock(&m->lock);
+}
+
+void multipath_count(struct retry_count counts[MULTIPATH_STATUSES], uint16_t status, uint64_t n)
+{
+	struct retry_count *c = counts;
+
+	while (c->count && c->status != status && c < counts + MULTIPATH_STATUSES - 1)
+		c++;
+	if (!c->count)
+		c->status = status;
+	c->count += n;
 }
 
 void multipath_changed(struct multipath *m)
@@ -185,6 +198,7 @@ int multipath_open(const struct multipath_options *options, struct multipath **r
 	if (!m)
 		return error_set(err, ENOMEM, "no memory for %u paths", options->n_addrs);
 	m->options = *options;
+	m->patience_ms = max(options->ctrl_loss_ms, PATIENCE_MS);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* that of time_now_ns() */

@@ -12,8 +12,10 @@
  *	multipath_close()
  *
  * What is sent again after its connection was lost, when nobody knows whether it was executed: Read, Write, Flush, Write
- * Zeroes, Dataset Management and Verify, not fused, at most MULTIPATH_RETRIES times each; as the host of Linux does.
- * Everything else is done with the error. Other statuses than those of the path are the caller's and not tried again.
+ * Zeroes, Write Uncorrectable, Dataset Management and Verify, not fused; as the host of Linux does. Everything else is done
+ * with the error. A command that comes back with a status that passes (nvme/retry.h), or whose data came with a wrong
+ * digest, is sent again whatever it is, unless fused. Each at most MULTIPATH_RETRIES times, those that an ANA state holds
+ * back as long as a path may be away. Other statuses are the caller's.
  */
 #ifndef SLUICE_STORAGE_MULTIPATH_H
 #define SLUICE_STORAGE_MULTIPATH_H
@@ -23,6 +25,7 @@
 #define MULTIPATH_MAX	     8
 #define MULTIPATH_NAMESPACES 64
 #define MULTIPATH_RETRIES    5
+#define MULTIPATH_STATUSES   8 /* that are told apart in the counts */
 
 struct multipath_options {
 	struct initiator_options target; /* without addr */
@@ -61,13 +64,21 @@ enum path_state {
 	PATH_LOST, /* given up */
 };
 
+/* Commands sent again because of a status, with all bits but DNR and CRD left out: -EBADMSG's are 0x022. */
+struct retry_count {
+	uint16_t status;
+	uint64_t count; /* 0: no entry */
+};
+
 struct multipath_info {
 	const char *addr;
 	enum path_state state;
 	uint8_t ana[MULTIPATH_NAMESPACES]; /* enum nvme_ana_state, by index of options.nsids */
 	uint64_t reconnects;
 	uint64_t commands;    /* done by way of it; of lanes that are closed */
-	uint64_t resubmitted; /* taken from it, to be sent again */
+	uint64_t resubmitted; /* taken from it, to be sent again; for whatever reason */
+	struct retry_count retries[MULTIPATH_STATUSES]; /* of these, by status; the last one counts all further ones */
+	uint64_t ana_timeouts; /* connected again, because a change of ANA state took longer than the controller says */
 	struct error why;     /* not live: the last failure */
 };
 
@@ -88,7 +99,7 @@ struct path_io {
 	void *owner;
 	/* the lane's */
 	struct path_io *next;
-	uint64_t first_ns, waiting_ns;
+	uint64_t first_ns, due_ns, ana_ns;
 	uint8_t path, retries;
 };
 

@@ -14,16 +14,18 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "nvme/retry.h"
 #include "storage/multipath_private.h"
 
-#define WAIT_MS	    100
-#define PATIENCE_MS 1000u /* least time that a command waits for a path; a path that is given up ends it sooner */
+#define WAIT_MS 100
 
 struct lane_path {
 	struct initiator_queue *q; /* NULL: none now */
 	unsigned int generation;   /* of the path's connection that q, or the last failure to open one, belongs to */
 	bool failed;		   /* q is good for closing alone */
+	uint16_t crdt[3];	   /* of the controller that q leads to */
 	uint64_t commands, resubmitted;
+	struct retry_count retries[MULTIPATH_STATUSES];
 };
 
 struct lane {
@@ -37,7 +39,7 @@ struct lane {
 	unsigned int seen; /* multipath.version */
 	int wake;	   /* eventfd of all queues; -1: there is one path, and its queue can be waited for */
 	unsigned int turn; /* round robin: where the next search begins */
-	uint64_t finished; /* counts commands done */
+	uint64_t moved; /* counts commands that were done, and that were put into the waiting line */
 	bool dead, closing;
 	int fault_errno;
 	struct error fault;
@@ -84,7 +86,7 @@ static void finish(struct lane *lane, struct path_io *io)
 {
 	io->io.submitted_ns = io->first_ns;
 	lane->outstanding--;
-	lane->finished++;
+	lane->moved++;
 	if (io->done)
 		io->done(io);
 }
@@ -99,10 +101,11 @@ static void finish_unsent(struct lane *lane, struct path_io *io, int errnum)
 	finish(lane, io);
 }
 
-static void wait_push(struct lane *lane, struct path_io *io)
+static void wait_push(struct lane *lane, struct path_io *io, uint64_t pause_ns)
 {
 	io->io.finished = false;
-	io->waiting_ns = time_now_ns();
+	io->due_ns = time_now_ns() + pause_ns;
+	lane->moved++;
 	io->next = NULL;
 	*lane->waiting_end = io;
 	lane->waiting_end = &io->next;
@@ -114,39 +117,64 @@ static bool repeatable(const struct nvme_sqe *sqe)
 	static const bool opcodes[256] = {
 		[NVME_IO_READ] = true,	       [NVME_IO_WRITE] = true, [NVME_IO_FLUSH] = true,
 		[NVME_IO_WRITE_ZEROES] = true, [NVME_IO_DSM] = true,   [NVME_IO_VERIFY] = true,
+		[NVME_IO_WRITE_UNCOR] = true,
 	};
 
-	return opcodes[sqe->opcode] && !nvme_fuse(sqe);
+	return opcodes[sqe->opcode];
 }
 
-static bool path_status(uint16_t status)
+/* How long a command waits for a path. */
+static uint64_t patience_ns(const struct lane *lane)
 {
-	return (status & NVME_STATUS_SCT) == NVME_STATUS_SCT_PATH && !(status & NVME_STATUS_DNR);
+	return __atomic_load_n(&lane->m->patience_ms, __ATOMIC_RELAXED) * 1000000ull;
+}
+
+/* Whether it is sent again because of how it was answered, and after which pause. */
+static bool again_answered(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns)
+{
+	struct lane_path *lp = &lane->paths[io->path];
+	uint16_t status = io->io.error == -EBADMSG ? NVME_ST_TRANSIENT_TRANSPORT : io->io.status;
+	struct nvme_retry retry = nvme_retry_of(status, io->retries, lp->crdt);
+	uint64_t now = time_now_ns(), pause_ns = retry.pause_ms * 1000000ull;
+
+	if (retry.where == NVME_RETRY_NEVER || pause_ns > patience_ns(lane))
+		return false;
+	if (retry.where == NVME_RETRY_ANA) {
+		io->ana_ns = io->ana_ns ? io->ana_ns : now;
+		if (now - io->ana_ns > patience_ns(lane))
+			return false;
+	} else if (io->retries++ >= MULTIPATH_RETRIES) {
+		return false;
+	}
+	if (retry.where != NVME_RETRY_HERE)
+		path_stale(&lane->m->paths[io->path], io->ns);
+	multipath_count(lp->retries, status & NVME_STATUS_CODE, 1);
+	*ret_pause_ns = pause_ns;
+	return true;
 }
 
 /* Whether the lane takes it on itself to send it again. */
-static bool again(struct lane *lane, struct path_io *io)
+static bool again(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns)
 {
-	const struct nvme_sqe *sqe = &io->io.sqe;
-
-	if (lane->dead || lane->closing)
+	*ret_pause_ns = 0;
+	if (lane->dead || lane->closing || nvme_fuse(&io->io.sqe))
 		return false;
 	if (io->io.lost)
-		return repeatable(sqe) && io->retries++ < MULTIPATH_RETRIES;
-	if (io->io.error || !path_status(io->io.status) || nvme_fuse(sqe))
+		return repeatable(&io->io.sqe) && io->retries++ < MULTIPATH_RETRIES;
+	if (io->io.error && io->io.error != -EBADMSG)
 		return false;
-	path_stale(&lane->m->paths[io->path], io->ns);
-	return true;
+	return again_answered(lane, io, ret_pause_ns);
 }
 
 static void io_done(struct initiator_io *inner)
 {
 	struct path_io *io = (struct path_io *)((char *)inner - offsetof(struct path_io, io));
 	struct lane *lane = inner->owner;
+	uint64_t pause_ns;
 
-	if (again(lane, io)) {
+	if (again(lane, io, &pause_ns)) {
 		lane->paths[io->path].resubmitted++;
-		wait_push(lane, io);
+		wait_push(lane, io, pause_ns);
 		return;
 	}
 	lane->paths[io->path].commands++;
@@ -179,12 +207,12 @@ int lane_submit(struct lane *lane, struct path_io *io)
 	io->io.error = 0;
 	io->io.status = 0;
 	io->retries = 0;
-	io->first_ns = 0;
+	io->first_ns = io->ana_ns = 0;
 	lane->outstanding++;
 	if (!send_io(lane, io))
 		return 0;
 	io->first_ns = time_now_ns();
-	wait_push(lane, io);
+	wait_push(lane, io, 0);
 	return 0;
 }
 
@@ -205,17 +233,17 @@ static struct path_io *waiting_take(struct lane *lane)
 	return first;
 }
 
-/* Sends what can be sent, and ends what has waited for longer than a path may be away. */
+/* Sends what is due and can be sent, and ends what has waited for longer than a path may be away. */
 static void drain(struct lane *lane)
 {
-	uint64_t limit = max(lane->m->options.ctrl_loss_ms, PATIENCE_MS) * 1000000ull, now = time_now_ns();
+	uint64_t limit = patience_ns(lane), now = time_now_ns();
 	struct path_io *io = waiting_take(lane), *next;
 
 	for (; io; io = next) {
 		next = io->next;
-		if (!send_io(lane, io))
+		if (now >= io->due_ns && !send_io(lane, io))
 			continue;
-		if (now - io->waiting_ns > limit) {
+		if (now >= io->due_ns && now - io->due_ns > limit) {
 			finish_unsent(lane, io, ETIMEDOUT);
 			continue;
 		}
@@ -223,6 +251,17 @@ static void drain(struct lane *lane)
 		*lane->waiting_end = io;
 		lane->waiting_end = &io->next;
 	}
+}
+
+/* Until when a lane that has nothing else to do may sleep: what waits for a path may be due, at most WAIT_MS. */
+static uint64_t sleep_until(const struct lane *lane)
+{
+	uint64_t now = time_now_ns(), until = now + WAIT_MS * 1000000ull;
+
+	for (const struct path_io *io = lane->waiting; io; io = io->next)
+		if (io->due_ns > now)
+			until = min(until, io->due_ns);
+	return until;
 }
 
 /* No path is left: everything ends. */
@@ -268,6 +307,7 @@ static void open_queue(struct lane *lane, unsigned int k, const struct initiator
 		path_report(&lane->m->paths[k], generation, -r, &err);
 	} else {
 		initiator_queue_spin(q, lane->spin_us);
+		memcpy(lp->crdt, initiator_controller(i)->crdt, sizeof(lp->crdt));
 		lp->q = q;
 	}
 }
@@ -319,10 +359,10 @@ static void refresh(struct lane *lane)
 
 /* ---- the loop ---- */
 
-/* Until a path changes, at most WAIT_MS. */
+/* Until a path changes, or something is due. */
 static void wait_change(struct lane *lane)
 {
-	uint64_t until = time_now_ns() + WAIT_MS * 1000000;
+	uint64_t until = sleep_until(lane);
 	const struct timespec ts = {.tv_sec = (time_t)(until / NSEC_PER_SEC), .tv_nsec = (long)(until % NSEC_PER_SEC)};
 	struct multipath *m = lane->m;
 	int r = 0;
@@ -348,7 +388,7 @@ static void poll_path(struct lane *lane, unsigned int k, bool wait)
 /* All queues without waiting. Whether something may be slept for: each is armed and has brought nothing. */
 static bool poll_all(struct lane *lane)
 {
-	uint64_t before = lane->finished;
+	uint64_t before = lane->moved;
 	bool armed = true;
 
 	for (unsigned int k = 0; k < lane->n_paths; k++) {
@@ -357,7 +397,7 @@ static bool poll_all(struct lane *lane)
 		poll_path(lane, k, false);
 		armed &= lane->paths[k].q && initiator_queue_armed(lane->paths[k].q);
 	}
-	return armed && lane->finished == before && !lane->waiting;
+	return armed && lane->moved == before;
 }
 
 /* Several queues have commands: all are looked at, and slept for together. */
@@ -372,7 +412,8 @@ static void poll_several(struct lane *lane, bool wait)
 		if (!poll_all(lane) || !wait)
 			return;
 	} while (time_now_ns() < until);
-	poll(&fd, 1, WAIT_MS);
+	until = sleep_until(lane);
+	poll(&fd, 1, (int)((until - min(until, time_now_ns())) / 1000000) + 1);
 	poll_all(lane);
 }
 
@@ -437,6 +478,9 @@ void lane_close(struct lane *lane)
 		pthread_mutex_lock(&lane->m->lock);
 		p->commands += lane->paths[k].commands;
 		p->resubmitted += lane->paths[k].resubmitted;
+		for (const struct retry_count *c = lane->paths[k].retries; c < lane->paths[k].retries + MULTIPATH_STATUSES; c++)
+			if (c->count)
+				multipath_count(p->retries, c->status, c->count);
 		pthread_mutex_unlock(&lane->m->lock);
 	}
 	die(lane, ECANCELED, &closed);

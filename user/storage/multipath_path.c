@@ -85,7 +85,7 @@ static bool settled(uint8_t state)
 static int read_ana(struct path *p, struct initiator *i, struct error *err)
 {
 	const struct multipath_options *o = &p->m->options;
-	bool ana = initiator_controller(i)->ana, changed = false;
+	bool ana = initiator_controller(i)->ana, changed = false, changing = false;
 	uint8_t state = NVME_ANA_OPTIMIZED;
 	size_t have = 0;
 	int r;
@@ -97,14 +97,35 @@ static int read_ana(struct path *p, struct initiator *i, struct error *err)
 		if (r)
 			return r;
 		p->ana_unsettled |= !settled(state);
+		changing |= state == NVME_ANA_CHANGE;
 		changed |= __atomic_exchange_n(&p->ana[k], state, __ATOMIC_RELAXED) != state;
 	}
+	p->change_ns = !changing ? 0 : p->change_ns ? p->change_ns : p->ana_read_ns;
 	if (changed) {
 		pthread_mutex_lock(&p->m->lock);
 		multipath_changed(p->m);
 		pthread_mutex_unlock(&p->m->lock);
 	}
 	return 0;
+}
+
+/*
+ * Whether a change of state takes longer than the controller says (ANATT; Base 2.0, section 8.1): then something is wrong
+ * with it, and it is connected again. Commands take another path in any case.
+ */
+static int check_transition(struct path *p, struct error *err)
+{
+	unsigned int anatt = initiator_controller(p->i)->anatt;
+
+	if (!p->change_ns || !anatt || time_now_ns() - p->change_ns <= anatt * NSEC_PER_SEC)
+		return 0;
+	pthread_mutex_lock(&p->m->lock);
+	p->ana_timeouts++;
+	pthread_mutex_unlock(&p->m->lock);
+	return error_set(err, ETIMEDOUT,
+			 "%s: a namespace's ANA state is `change` for longer than %u s, the most that the controller "
+			 "says it takes",
+			 p->options.addr.text, anatt);
 }
 
 /* ---- connecting ---- */
@@ -163,6 +184,7 @@ static bool attempt(struct path *p)
 	int r;
 
 	p->event_armed = false;
+	p->change_ns = 0;
 	r = initiator_open(&p->options, &i, &err);
 	if (!r)
 		r = prepare(p, i, &err);
@@ -179,6 +201,7 @@ static bool attempt(struct path *p)
 		p->why = (struct error){0};
 		p->i = i;
 		p->failed = false;
+		__atomic_store_n(&m->patience_ms, max(m->patience_ms, initiator_controller(i)->anatt * 1000u), __ATOMIC_RELAXED);
 		p->reconnects += p->generation > 0;
 		p->generation++;
 		p->state = PATH_LIVE;
@@ -322,6 +345,8 @@ static int attend(struct path *p, struct error *err)
 		r = check_report(p, &unsettled);
 	if (!r && unsettled && time_now_ns() - p->ana_read_ns >= ANA_REREAD_NS)
 		r = read_ana(p, p->i, err);
+	if (!r)
+		r = check_transition(p, err);
 	if (r)
 		return r;
 	if (!initiator_queue_armed(initiator_admin(p->i)))

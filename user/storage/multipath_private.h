@@ -8,6 +8,7 @@
 #include "nvme/ana.h"
 #include "storage/multipath.h"
 
+#define PATIENCE_MS 1000u /* least time that a command waits for a path; a path that is given up ends it sooner */
 #define ANA_STALE 0 /* a command said that the state is not what the log said; not used until the log was read again */
 
 struct path {
@@ -25,13 +26,15 @@ struct path {
 	bool failed;		 /* a lane lost its queue */
 	int why_errno;
 	struct error why;
-	uint64_t reconnects, commands, resubmitted;
+	uint64_t reconnects, commands, resubmitted, ana_timeouts;
+	struct retry_count retries[MULTIPATH_STATUSES];
 	/* atomic; written by the path's thread, set stale by lanes */
 	uint8_t ana[MULTIPATH_NAMESPACES];
 	/* the thread's */
 	struct initiator_io event;
 	bool event_armed, ana_unsettled;
 	uint64_t ana_read_ns, lost_ns;
+	uint64_t change_ns; /* when a namespace was first seen in a change of state that goes on; 0: none is */
 	unsigned int attempts;
 	uint8_t *log;
 	size_t log_size;
@@ -51,9 +54,13 @@ struct multipath {
 	bool stop;	      /* atomic */
 	bool known;	      /* identities, under lock */
 	uint32_t max_transfer;
+	uint32_t patience_ms; /* atomic; how long a command waits for a path */
 	struct identity identities[MULTIPATH_NAMESPACES];
 	struct path paths[MULTIPATH_MAX];
 };
+
+/* Adds to the entry of this status, or to the last one. */
+void multipath_count(struct retry_count counts[MULTIPATH_STATUSES], uint16_t status, uint64_t n);
 
 /* Tells all lanes to look. With m->lock held. */
 void multipath_changed(struct multipath *m);
