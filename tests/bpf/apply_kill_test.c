@@ -154,6 +154,9 @@ static struct phases phases_measure(enum witness_policy policy)
 			p.flip = time_now_ns() - start;
 	}
 	p.end = time_now_ns() - start;
+	/* Who looks may be kept from it for a while, and see the flip before the load, or neither. */
+	p.flip = p.flip ? p.flip : p.end;
+	p.load = p.load ? min(p.load, p.flip) : p.flip;
 	return p;
 }
 
@@ -171,9 +174,9 @@ static uint64_t moment_draw(uint64_t *state, const struct phases *p)
 	case 0:
 		return between(state, 0, p->end + p->end / 10);
 	case 1:
-		return between(state, p->flip - margin, p->flip + margin);
+		return between(state, p->flip - min(margin, p->flip), p->flip + margin);
 	default:
-		return between(state, p->load - margin, p->flip + margin);
+		return between(state, p->load - min(margin, p->load), p->flip + margin);
 	}
 }
 
