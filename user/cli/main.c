@@ -177,14 +177,14 @@ const struct cli_command cli_commands[] = {
 	 "counters and flows with it. Traffic passes unjudged from then on.\n"
 	 "\n"
 	 "  --json   one JSON document: {root, detached}\n"},
-	{"target", cmd_target, "POLICY [--reactors LIST] [--spin USEC] [--run-dir DIR] [--state-dir DIR] [--ready-fd N]",
+	{"target", cmd_target, "POLICY [--reactors LIST] [--spin DURATION] [--run-dir DIR] [--state-dir DIR] [--ready-fd N]",
 	 "serve NVMe/TCP as the policy's storage section says",
 	 "Serves the subsystems of POLICY's `storage:` on its portals, one pinned io_uring thread a reactor, until\n"
 	 "SIGINT or SIGTERM. Where programs are applied in this network namespace, its queues are steered and\n"
 	 "counted there. It follows POLICY: `sluice apply POLICY` and SIGHUP make it read it again.\n"
 	 "\n"
 	 "  --reactors LIST   \"2\": so many; \"0,2\" or \"2,\": these CPUs\n"
-	 "  --spin USEC       an idle reactor polls so long before it sleeps: lower latency for CPU time\n"
+	 "  --spin DURATION   an idle reactor polls so long before it sleeps: lower latency for CPU time\n"
 	 "  --run-dir DIR     folder of the control socket that `sluice status` asks\n"
 	 "  --state-dir DIR   folder that keeps reservations across restarts (default SLUICE_STATE_DIR or\n"
 	 "                    /var/lib/sluice)\n"

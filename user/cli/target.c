@@ -24,6 +24,7 @@
 #include "cli/table.h"
 #include "cli/target_state.h"
 #include "control/control.h"
+#include "policy/values.h"
 #include "storage/target.h"
 
 #define DRAIN_MS 2000 /* for commands under way when the target is told to stop */
@@ -96,6 +97,8 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 		{"spin", required_argument, NULL, 's'},
 		{},
 	};
+	struct error err = {};
+	uint64_t spin_ns;
 	char *end;
 	int option;
 
@@ -113,9 +116,11 @@ static int parse_arguments(int argc, char **argv, struct target_arguments *a)
 				return cli_usage("target", "--ready-fd %s: not a descriptor number", optarg);
 			break;
 		case 's':
-			a->spin_us = strtoul(optarg, &end, 10);
-			if (*end || a->spin_us > 1000000)
-				return cli_usage("target", "--spin %s: give microseconds, at most 1000000", optarg);
+			if (value_duration(optarg, &spin_ns, &err))
+				return cli_usage("target", "--spin: %s", err.text);
+			if (spin_ns > NSEC_PER_SEC)
+				return cli_usage("target", "--spin: '%s'; use 0s-1s", optarg);
+			a->spin_us = (unsigned int)(spin_ns / 1000);
 			break;
 		case 'd':
 			a->run_dir = optarg;
