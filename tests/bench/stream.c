@@ -4,10 +4,11 @@
  * ends, with nothing in them. Each end does what the target and its initiator do with a socket (storage/ring.h: multishot receive
  * into provided buffers, one send at a time of all that is due) and nothing else.
  *
- *   stream --request BYTES --reply BYTES --depth N [--seconds S] [--cpus ASKER,SERVER] [--spin USEC]
+ *   stream --request BYTES --reply BYTES --depth N [--seconds S] [--cpus ASKER,SERVER] [--spin USEC] [--zero-copy]
  *   stream --crc BYTES
  *
- * Prints messages a second, p50, p99 and p99.9 in ns, ns of the server's CPU a message. With --crc: ns that CRC32C of so many bytes
+ * Prints messages a second, p50, p99 and p99.9 in ns, ns of the server's CPU a message; with --zero-copy, which is how the server
+ * then sends, also the share of its sends whose data the kernel copied all the same. With --crc: ns that CRC32C of so many bytes
  * takes, by ISA-L, of data that are in the cache.
  */
 #include <arpa/inet.h>
@@ -33,11 +34,18 @@
 #define BUFFER	  16384
 #define BURST	  (1u << 20) /* bytes of one send, at most */
 
+/* Of Linux 6.2, not in liburing 2.3. */
+#ifndef IORING_SEND_ZC_REPORT_USAGE
+#define IORING_SEND_ZC_REPORT_USAGE (1u << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1u << 31)
+#endif
+
 enum { OP_RECV = RING_OP_NONE + 1, OP_SEND };
 
 struct shape {
 	unsigned int request, reply, depth, spin_us;
 	unsigned int cpus[2]; /* asker, server */
+	bool zero_copy;
 	double seconds;
 };
 
@@ -55,6 +63,9 @@ struct end {
 	unsigned int sending;  /* units under way */
 	unsigned int partial;  /* bytes of the unit that is being received */
 	unsigned int awaited;  /* asker: replies that have not come */
+	unsigned int noticed;  /* zero-copy: sends whose data nobody reads any more, and how many of these were copied */
+	unsigned int copied;
+	unsigned int unnoticed;
 	bool received_all;     /* the other end has closed */
 	uint64_t until_ns;     /* asker: no request after this */
 	uint64_t stamps[DEPTH_MAX]; /* asker: when requests were sent, in turn */
@@ -103,7 +114,12 @@ static void send_owed(struct end *e)
 		return;
 	e->sending = min(e->owed, BURST / e->out);
 	sqe = ring_sqe(&e->ring);
-	io_uring_prep_send(sqe, ring_file_fd(&e->file), e->burst, (size_t)e->sending * e->out, MSG_WAITALL | MSG_NOSIGNAL);
+	if (e->shape->zero_copy && !e->asks)
+		io_uring_prep_send_zc(sqe, ring_file_fd(&e->file), e->burst, (size_t)e->sending * e->out,
+				      MSG_WAITALL | MSG_NOSIGNAL, IORING_SEND_ZC_REPORT_USAGE);
+	else
+		io_uring_prep_send(sqe, ring_file_fd(&e->file), e->burst, (size_t)e->sending * e->out,
+				   MSG_WAITALL | MSG_NOSIGNAL);
 	ring_file_flag(sqe, &e->file);
 	ring_push(sqe, (struct token){.op = OP_SEND});
 	e->owed -= e->sending;
@@ -148,18 +164,30 @@ static void received(struct end *e, const struct ring_completion *c)
 		ring_recv(&e->ring, &e->file, &e->rx, (struct token){.op = OP_RECV});
 }
 
+static void sent(struct end *e, const struct ring_completion *c)
+{
+	if (c->flags & IORING_CQE_F_NOTIF) {
+		e->unnoticed--;
+		e->noticed++;
+		e->copied += (uint32_t)c->result & IORING_NOTIF_USAGE_ZC_COPIED ? 1 : 0;
+		return;
+	}
+	if (c->result != (int)(e->sending * e->out))
+		fail("send", c->result < 0 ? c->result : EPIPE);
+	e->sending = 0;
+	if (ring_more(c))
+		e->unnoticed++;
+}
+
 static void dispatch(struct end *e)
 {
 	struct ring_completion c;
 
 	while (ring_next(&e->ring, &c)) {
-		if (c.token.op == OP_RECV) {
+		if (c.token.op == OP_RECV)
 			received(e, &c);
-		} else {
-			if (c.result != (int)(e->sending * e->out))
-				fail("send", c.result < 0 ? c.result : EPIPE);
-			e->sending = 0;
-		}
+		else
+			sent(e, &c);
 	}
 }
 
@@ -185,7 +213,7 @@ static void collect(struct end *e)
 
 static bool is_over(const struct end *e)
 {
-	return e->asks ? !e->owed && !e->awaited && !e->sending : e->received_all;
+	return e->asks ? !e->owed && !e->awaited && !e->sending : e->received_all && !e->unnoticed;
 }
 
 static void *end_main(void *arg)
@@ -258,10 +286,13 @@ static void run(const struct shape *shape)
 	pthread_join(threads[1], NULL);
 	seconds = (double)(time_now_ns() - start) / 1e9;
 	pthread_join(threads[0], NULL);
-	printf("%.0f\t%llu\t%llu\t%llu\t%.0f\n", (double)asker.taken / seconds,
+	printf("%.0f\t%llu\t%llu\t%llu\t%.0f", (double)asker.taken / seconds,
 	       (unsigned long long)histogram_percentile(&asker.latency, 50000),
 	       (unsigned long long)histogram_percentile(&asker.latency, 99000),
 	       (unsigned long long)histogram_percentile(&asker.latency, 99900), server.cpu_seconds * 1e9 / (double)server.taken);
+	if (shape->zero_copy)
+		printf("\t%.2f", (double)server.copied / max(server.noticed, 1u));
+	printf("\n");
 }
 
 #define CRC_RUNS 200000
@@ -299,7 +330,8 @@ int main(int argc, char **argv)
 		{"request", required_argument, NULL, 'q'}, {"reply", required_argument, NULL, 'a'},
 		{"depth", required_argument, NULL, 'd'},   {"seconds", required_argument, NULL, 's'},
 		{"cpus", required_argument, NULL, 'c'},	   {"spin", required_argument, NULL, 'p'},
-		{"crc", required_argument, NULL, 'x'},	   {},
+		{"crc", required_argument, NULL, 'x'},	   {"zero-copy", no_argument, NULL, 'z'},
+		{},
 	};
 	struct shape shape = {.depth = 1, .seconds = 1, .cpus = {0, 1}};
 	int option;
@@ -310,6 +342,7 @@ int main(int argc, char **argv)
 		case 'a': shape.reply = number(optarg); break;
 		case 'd': shape.depth = number(optarg); break;
 		case 'p': shape.spin_us = number(optarg); break;
+		case 'z': shape.zero_copy = true; break;
 		case 's': shape.seconds = strtod(optarg, NULL); break;
 		case 'c':
 			if (sscanf(optarg, "%u,%u", &shape.cpus[0], &shape.cpus[1]) == 2)
@@ -321,7 +354,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!shape.request || !shape.reply || !shape.depth || shape.depth > DEPTH_MAX || optind < argc) {
-		fprintf(stderr, "usage: stream --request BYTES --reply BYTES --depth 1-%u [--seconds S] [--cpus A,B] [--spin USEC]\n"
+		fprintf(stderr, "usage: stream --request BYTES --reply BYTES --depth 1-%u [--seconds S] [--cpus A,B] [--spin USEC] [--zero-copy]\n"
 				"       stream --crc BYTES\n", DEPTH_MAX);
 		return 2;
 	}
