@@ -51,10 +51,10 @@ wait_for() {
 
 # ------------------------------------------------------------------------------------------------------- guest's end
 
-# ask WORD ARG...: has the host do something, waits for it, says what it said; its status is the host's.
+# ask WORD ARG...: has the host do something, waits for it, says what it said; its status is the host's. By the first path, or ASK_BY.
 ask() {
 	local answer status
-	answer=$(printf '%s\n' "$*" | ncat --no-shutdown -w 120s "$HOST" "$ASK_PORT") || return
+	answer=$(printf '%s\n' "$*" | ncat --no-shutdown -w 120s "${ASK_BY:-$HOST}" "$ASK_PORT") || return
 	status=${answer##*$'\n'}
 	answer=${answer%"$status"}
 	[[ $answer ]] && printf '%s' "$answer"

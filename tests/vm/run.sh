@@ -16,7 +16,7 @@ build=build
 build=$(realpath "$build")
 suite=$1 vm_case=$2
 kernel=$build/vm/$suite
-namespace=sluice-vm-host
+namespace=sluice-vm-$(cksum <<<"$build" | cut -d ' ' -f 1) # two build trees do not meet
 work=$build/vm/run
 log=$build/vm/log/$suite-$vm_case.log
 minutes=$(sed -n 's/^# minutes: //p' "tests/vm/cases/$vm_case.sh")
@@ -48,7 +48,7 @@ network_up() {
 		ip -n "$namespace" addr add "fd00:77:$i::1/64" dev "tap$i" nodad
 		ip -n "$namespace" link set "tap$i" up
 	done
-	nsenter --net="/run/netns/$namespace" ncat -l -k "$HOST" "$ASK_PORT" --sh-exec "tests/vm/answer.sh --status" 2>>"$work/answers" &
+	nsenter --net="/run/netns/$namespace" ncat -l -k "$ASK_PORT" --sh-exec "tests/vm/answer.sh --status" 2>>"$work/answers" &
 	disown
 }
 

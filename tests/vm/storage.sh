@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the cases share that put a guest's kernel before `sluice target`. Such a case defines policy(), which writes the policy with
-# its storage section to standard output, and uses storage_host for what the host does:
+# What the cases share that put a guest's kernel before `sluice target`. Such a case defines storage(), which writes what its policy
+# has in the section of that name to standard output; policy() puts the head before it. What the host does:
 #
-#   up              files, policy, target        kill      the target with SIGKILL
-#   down            ends the target              start     it again
-#   apply WORD      policy WORD, followed live   stop      it by SIGTERM, with a time limit
-#   path A|B off|on the link of a portal         status    its status as JSON
+#   up              files, policy, target        kill       the target with SIGKILL
+#   down            ends the target              start      it again
+#   apply WORD...   storage WORD..., followed    status     its status as JSON
+#                   live; says what changed      path A|B off|on   the link of a portal
 #
-# The policy's programs are not applied: what serves here is the target alone, in the namespace of the run.
+# The policy names no interface: what serves here is the target alone, in the namespace of the run.
 
 NQN=nqn.2026-11.io.example:vm
 HOSTNQN=nqn.2014-08.org.nvmexpress:uuid:5c1f62a8-2d41-4c5c-8f0e-7f1d3c1c9a01
@@ -31,7 +31,7 @@ target_start() {
 			fd=${fd##*/}
 			((fd > 2 && fd != 9)) && eval "exec $fd>&-"
 		done
-		exec "$BUILD/sluice" --state-dir "$WORK/state" target "$WORK/policy.yaml" --reactors 2 --run-dir "$WORK/target" --ready-fd 9
+		exec "$BUILD/sluice" --state-dir "$WORK/state" target "$WORK/policy.yaml" --reactors 2 --ready-fd 9
 	) </dev/null >>"$WORK/target.log" 2>&1 &
 	echo $! >"$WORK/target.pid"
 	disown
@@ -45,7 +45,17 @@ target_end() {
 	wait_for 10 target_gone || { echo "the target does not end"; kill -KILL "$(<"$WORK/target.pid")"; return 1; }
 }
 
-storage_host() {
+policy() {
+	printf 'sluice: 1\nname: vm-%s\nstorage:\n' "$VM_CASE"
+	storage "$@" | sed 's/^/  /'
+}
+
+portals() {
+	printf 'portals:\n'
+	printf '  - {address: %s, port: 4420}\n' "$@"
+}
+
+host() {
 	local word=${1:-}
 	shift
 	case $word in
@@ -53,13 +63,12 @@ storage_host() {
 		policy >"$WORK/policy.yaml"
 		target_start
 		;;
-	down) target_end TERM ;;
 	start) target_start ;;
-	stop) target_end TERM ;;
+	down) target_end TERM ;;
 	kill) target_end KILL ;;
 	apply)
 		policy "$@" >"$WORK/policy.new" && mv "$WORK/policy.new" "$WORK/policy.yaml" &&
-			kill -HUP "$(<"$WORK/target.pid")"
+			"$BUILD/sluice" --state-dir "$WORK/state" apply "$WORK/policy.yaml"
 		;;
 	path) ip link set "tap$([[ $1 == A ]] && echo 0 || echo 1)" "$([[ $2 == on ]] && echo up || echo down)" ;;
 	status) "$BUILD/sluice" status --json ;;
@@ -72,12 +81,9 @@ storage_host() {
 
 # ------------------------------------------------------------------------------------------------------- guest's end
 
-# connect NQN OPTION...: by the kernel's initiator; waits until its namespaces, if any are wanted, are block devices.
-connect() {
-	local nqn=$1
-	shift
-	nvme connect -t tcp -n "$nqn" -a "$HOST" -s 4420 -q "$HOSTNQN" -I "$HOSTID" "$@"
-}
+# connect NQN OPTION...: by the kernel's initiator, and connect_by ADDRESS NQN OPTION...
+connect() { connect_by "$HOST" "$@"; }
+connect_by() { nvme connect -t tcp -a "$1" -n "$2" -s 4420 -q "$HOSTNQN" -I "$HOSTID" "${@:3}"; }
 
 # disk NQN NSID: the block device of a namespace; not one of its paths (nvme0c0n1), which have none.
 disk() {

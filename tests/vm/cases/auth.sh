@@ -13,26 +13,19 @@ keys_make() {
 	chmod 600 "$WORK"/key?
 }
 
-policy() {
+storage() {
 	keys_make
-	truncate -s 32M "$WORK/disk.img"
+	portals "$HOST"
 	cat <<-EOF
-		sluice: 1
-		name: vm-auth
-		default: allow
-		interfaces: [{name: tap0}]
-		storage:
-		  portals: [{address: $HOST, port: 4420}]
-		  subsystems:
-		    - nqn: $NQN
-		      hosts: [{nqn: "$HOSTNQN", dhchap-key: $WORK/key1, dhchap-controller-key: $WORK/key3}]
-		      namespaces: [{id: 1, backend: memory, size: 32MiB, block: 4096}]
-		    - nqn: $NQN.one
-		      hosts: [{nqn: "$HOSTNQN", dhchap-key: $WORK/key2}]
-		      namespaces: [{id: 1, backend: memory, size: 32MiB, block: 4096}]
+		subsystems:
+		  - nqn: $NQN
+		    hosts: [{nqn: "$HOSTNQN", dhchap-key: $WORK/key1, dhchap-controller-key: $WORK/key3}]
+		    namespaces: [{id: 1, backend: memory, size: 32MiB, block: 4096}]
+		  - nqn: $NQN.one
+		    hosts: [{nqn: "$HOSTNQN", dhchap-key: $WORK/key2}]
+		    namespaces: [{id: 1, backend: memory, size: 32MiB, block: 4096}]
 	EOF
 }
-host() { storage_host "$@"; }
 
 guest() {
 	local key

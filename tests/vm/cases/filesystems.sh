@@ -4,23 +4,17 @@
 # minutes: 6
 . tests/vm/storage.sh
 
-policy() {
+storage() {
+	portals "$HOST"
 	cat <<-EOF
-		sluice: 1
-		name: vm-filesystems
-		default: allow
-		interfaces: [{name: tap0}]
-		storage:
-		  portals: [{address: $HOST, port: 4420}]
-		  subsystems:
-		    - nqn: $NQN
-		      hosts: any
-		      namespaces:
-		        - {id: 1, backend: file, path: $WORK/disk.img, size: 512MiB, block: 4096}
-		        - {id: 2, backend: memory, size: 512MiB, block: 512}
+		subsystems:
+		  - nqn: $NQN
+		    hosts: any
+		    namespaces:
+		      - {id: 1, backend: file, path: $WORK/disk.img, size: 512MiB, block: 4096}
+		      - {id: 2, backend: memory, size: 512MiB, block: 512}
 	EOF
 }
-host() { storage_host "$@"; }
 
 sums() { (cd /mnt && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
 

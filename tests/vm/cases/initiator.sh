@@ -6,28 +6,22 @@
 
 PRIVATE=nqn.2026-11.io.example:private
 
-policy() {
+storage() {
 	truncate -s 64M "$WORK/disk.img"
 	cat <<-EOF
-		sluice: 1
-		name: vm-initiator
-		default: allow
-		interfaces: [{name: tap0}]
-		storage:
-		  portals: [{address: $HOST, port: 4420}, {address: $HOST, port: 8009}, {address: "fd00:77:0::1", port: 4420}]
-		  subsystems:
-		    - nqn: $NQN
-		      hosts: any
-		      namespaces:
-		        - {id: 1, backend: file, path: $WORK/disk.img, size: 64MiB, block: 4096}
-		        - {id: 2, backend: memory, size: 32MiB, block: 512}
-		        - {id: 3, backend: null, size: 1TiB}
-		    - nqn: $PRIVATE
-		      hosts: [$HOSTNQN]
-		      namespaces: [{id: 1, backend: memory, size: 16MiB, block: 512}]
+		portals: [{address: $HOST, port: 4420}, {address: $HOST, port: 8009}, {address: "fd00:77:0::1", port: 4420}]
+		subsystems:
+		  - nqn: $NQN
+		    hosts: any
+		    namespaces:
+		      - {id: 1, backend: file, path: $WORK/disk.img, size: 64MiB, block: 4096}
+		      - {id: 2, backend: memory, size: 32MiB, block: 512}
+		      - {id: 3, backend: null, size: 1TiB}
+		  - nqn: $PRIVATE
+		    hosts: [$HOSTNQN]
+		    namespaces: [{id: 1, backend: memory, size: 16MiB, block: 512}]
 	EOF
 }
-host() { storage_host "$@"; }
 
 discovered() { nvme discover -t tcp -a "$HOST" -s 8009 -q "$1" -o json | jq -r '[.records[].subnqn | select(contains("discovery") | not)] | unique | join(" ")'; }
 jq_of() {
@@ -94,7 +88,7 @@ ways() {
 		case_ok "$name: written, read back" fio_verify "$(disk "$NQN" 2)"
 		case_ok "$name: disconnect" disconnect "$NQN"
 	done
-	case_ok "IPv6: connect" nvme connect -t tcp -n "$NQN" -a fd00:77:0::1 -s 4420 -q "$HOSTNQN" -I "$HOSTID"
+	case_ok "IPv6: connect" connect_by fd00:77:0::1 "$NQN"
 	case_ok "IPv6: the namespace is there" wait_for 10 disk_there "$NQN" 2
 	case_ok "IPv6: written, read back" fio_verify "$(disk "$NQN" 2)"
 	case_ok "IPv6: disconnect" disconnect "$NQN"

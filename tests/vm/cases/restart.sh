@@ -4,21 +4,15 @@
 # minutes: 6
 . tests/vm/storage.sh
 
-policy() {
+storage() {
+	portals "$HOST"
 	cat <<-EOF
-		sluice: 1
-		name: vm-restart
-		default: allow
-		interfaces: [{name: tap0}]
-		storage:
-		  portals: [{address: $HOST, port: 4420}]
-		  subsystems:
-		    - nqn: $NQN
-		      hosts: any
-		      namespaces: [{id: 1, backend: file, path: $WORK/disk.img, size: 128MiB, block: 4096}]
+		subsystems:
+		  - nqn: $NQN
+		    hosts: any
+		    namespaces: [{id: 1, backend: file, path: $WORK/disk.img, size: 128MiB, block: 4096}]
 	EOF
 }
-host() { storage_host "$@"; }
 
 written() { awk '{ n += $7 } END { print n }' /sys/block/nvme*c*n1/stat /dev/null; } # sectors, of the path: the disk itself counts none on 6.1
 has_written() { (($(written) >= $1)); }
@@ -43,6 +37,6 @@ guest() {
 	modprobe nvme-tcp
 	case_ok "connect" connected "$NQN" 1 -i 2 --reconnect-delay=1 --ctrl-loss-tmo=120
 	under_load kill
-	under_load stop
+	under_load down
 	case_ok "disconnect" disconnect "$NQN"
 }
