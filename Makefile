@@ -16,7 +16,7 @@ FRAMES	  ?= 10000000
 VERSION	  := 0.1.0
 PACKAGES  := gcc make clang llvm libclang-rt-dev bpftool pkg-config libbpf-dev libxdp-dev libelf-dev zlib1g-dev libyaml-dev \
 	     liburing-dev libisal-dev libssl-dev libjson-c-dev libcriterion-dev libpcap-dev iproute2 iputils-ping nftables \
-	     ethtool fio nmap ncat tcpdump tshark jq procps curl iperf3 gnutls-bin nginx-light traceroute iputils-tracepath
+	     ethtool fio nmap ncat tcpdump tshark jq procps curl iperf3 gnutls-bin nginx-light traceroute iputils-tracepath python3
 PACKAGES_VM := qemu-system-x86 busybox-static cpio kmod nvme-cli xfsprogs xdp-tools xz-utils zstd
 
 WARNINGS  := -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow

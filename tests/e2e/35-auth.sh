@@ -9,6 +9,7 @@
 NQN=nqn.2026-11.io.example:auth
 ONE=nqn.2026-11.io.example:one
 BOTH=nqn.2026-11.io.example:both
+MADE=nqn.2026-11.io.example:made
 KEY=DHHC-1:01:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:
 PSK1=NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:
 PSK2=NVMeTLSkey-1:02:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwP/w0S89ELi3W2LxIcLXVsDn8kXZQ==:
@@ -23,7 +24,7 @@ name: e2e-auth
 default: allow
 interfaces: [{name: eth0}]
 storage:
-  portals: [{address: $STORAGE4, port: 4420}, {address: $STORAGE4, port: 4421, tls: required}]
+  portals: [{address: $STORAGE4, port: 4420}, {address: $STORAGE4, port: 4421, tls: required}, {address: $STORAGE4, port: 4422, tls: allowed}]
   subsystems:
     - nqn: $NQN
       hosts:
@@ -31,6 +32,8 @@ storage:
         - {nqn: $BOTH, dhchap-key: $tmp/host.key, dhchap-controller-key: $tmp/controller.key}
         - {nqn: $NQN-host1, psk: $tmp/psk1}
         - {nqn: $NQN-host2, psk: $tmp/psk2}
+        - {nqn: $MADE, dhchap-key: $tmp/host.key, psk: generated}
+        - {nqn: $MADE-both, dhchap-key: $tmp/host.key, dhchap-controller-key: $tmp/controller.key, psk: generated}
       namespaces: [{id: 1, backend: memory, size: 64MiB}]
 EOP
 echo "$PSK1" >"$tmp/psk1"
@@ -68,6 +71,7 @@ echo "$KEY" >"$tmp/host.key"
 # ------------------------------------------------------------------------------------------------------------ in and out
 
 topology_start storage "$SLUICE" -v --root "$(topology_root storage)" target "$tmp/host.yaml" >>"$tmp/target.log" 2>&1
+target=$started
 wait_for 10 topology_in trainer ncat -z -w 1 "$STORAGE4" 4420 || { not_ok "the target listens" "$(tail -3 "$tmp/target.log")"; exit 1; }
 case_ok "with its key a host gets in" io connect --hostnqn "$ONE" --dhchap-key "$tmp/host.key"
 case_ok "and reads and writes" io verify --hostnqn "$ONE" --dhchap-key "$tmp/host.key" --length 4MiB
@@ -106,8 +110,9 @@ case_ok "nor with another key" refused_for "TLS:" tls connect --hostnqn "$NQN-ho
 case_ok "a psk that others may read is refused" eval 'chmod 0644 "$tmp/psk2"; refused_for "has mode 0644" tls connect --hostnqn "$NQN-host2" --psk "$tmp/psk2"; r=$?; chmod 0600 "$tmp/psk2"; ((!r))'
 
 # Another library than ours at the other end: handshake, ICReq, ICResp. (This one knows external keys of SHA-256 only.)
-gnutls_icresp() { # IDENTITY KEY
-	{ printf '\x00\x00\x80\x00\x80\x00\x00\x00'; head -c 120 /dev/zero; sleep 2; } | topology_in trainer timeout 20 gnutls-cli --no-ca-verification \
+icreq() { printf '\x00\x00\x80\x00\x80\x00\x00\x00'; head -c 120 /dev/zero; }
+gnutls_icresp() { # IDENTITY KEY [WHAT: a command that prints what is sent]
+	{ "${@:3}"; (($# > 2)) || icreq; sleep 2; } | topology_in trainer timeout 20 gnutls-cli --no-ca-verification \
 		-p 4421 "$STORAGE4" --priority "NORMAL:-VERS-ALL:+VERS-TLS1.3:%NO_TICKETS:+PSK:+DHE-PSK:+ECDHE-PSK" \
 		--pskusername "$1" --pskkey "$2" >"$tmp/gnutls" 2>&1
 	LC_ALL=C grep -qaP '\x01\x00\x80\x00\x80\x00\x00\x00' "$tmp/gnutls" || { tail -3 "$tmp/gnutls" | tr -d '\000'; return 1; }
@@ -143,6 +148,82 @@ finds_text 4421 tls write --hostnqn "$NQN-host1" --psk "$tmp/psk1" --file "$tmp/
 status=$?
 case_if "data by TLS cannot" "status $status" test "$status" = 1
 
+# ------------------------------------------------------------------------------------------- keys that authentication makes
+
+concat() { # COMMAND HOSTNQN OPTION...: by the portal that allows both
+	topology_in trainer "$SLUICE" -v io "$1" --to "$STORAGE4:4422" --nqn "$NQN" --timeout 20s --concat --hostnqn "$2" \
+		--dhchap-key "$tmp/host.key" "${@:3}"
+}
+for hash in sha256 sha384; do
+	for version in 0 1; do
+		case_ok "a key made with $hash, identity version $version" concat connect "$MADE" --dhchap-hash "$hash" --psk-identity "$version"
+	done
+	for group in ffdhe2048 ffdhe3072 ffdhe4096 ffdhe6144 ffdhe8192; do
+		case_ok "made with $hash over $group, the target proving itself" concat connect "$MADE-both" --dhchap-hash "$hash" \
+			--dhchap-group "$group" --dhchap-controller-key "$tmp/controller.key"
+	done
+done
+case_ok "of all that is offered" concat connect "$MADE"
+case_ok "data by such a key" concat verify "$MADE" --length 16MiB --block-size 64k --depth 64
+case_ok "four queues by one key" concat bench "$MADE-both" --queues 4 --depth 16 --read-percent 50 --count 8000
+case_ok "two paths, a key for each" concat bench "$MADE" --to "$STORAGE4:4422" --round-robin --queues 2 --count 4000
+finds_text 4422 concat write "$MADE" --file "$tmp/text"
+status=$?
+case_if "data by such a key cannot be read on the way" "status $status" test "$status" = 1
+case_ok "without --concat nobody gets in" refused_for "use --concat" topology_in trainer "$SLUICE" io connect --to "$STORAGE4:4422" --nqn "$NQN" \
+	--hostnqn "$MADE" --dhchap-key "$tmp/host.key"
+case_ok "nor where there is no TLS to come back by" refused_for "--concat where it is generated" io connect --hostnqn "$MADE" \
+	--dhchap-key "$tmp/host.key" --concat
+case_ok "nor where nothing else is spoken" refused_for "does its portal require TLS" tls connect --hostnqn "$MADE" --dhchap-key "$tmp/host.key" --concat
+case_ok "no key is made for who is to have none" refused_for "it makes no key for TLS for this host" concat connect "$BOTH"
+case_ok "sha512 makes none" refused_for "made with sha256 or sha384" concat connect "$MADE" --dhchap-hash sha512
+case_ok "the null group makes none" refused_for "a group that is not null" concat connect "$MADE" --dhchap-group null
+case_ok "another dhchap-key makes none" refused_for "does not accept the key of $MADE" topology_in trainer "$SLUICE" io connect --to "$STORAGE4:4422" \
+	--nqn "$NQN" --hostnqn "$MADE" --dhchap-key "$tmp/controller.key" --concat
+case_ok "one key or the other" refused_for "--concat and --psk" concat connect "$MADE" --psk "$tmp/psk1"
+case_ok "no key of nothing" refused_for "--concat needs --dhchap-key" tls connect --hostnqn "$MADE" --concat
+
+# A host that shares no code with ours: Python makes the key, GnuTLS comes by it.
+made_by_python() { # NAME SC_C HASH
+	topology_in trainer timeout 20 python3 tests/e2e/concatenation_host.py "$STORAGE4:4422" "$MADE" "$NQN" "$tmp/host.key" "$2" "$3" "$tmp/$1"
+}
+by_gnutls() { # NAME WHAT...
+	local identity key
+	{ read -r identity; read -r key; } <"$tmp/$1"
+	gnutls_icresp "$identity" "$key" "${@:2}"
+}
+said_of_target() { grep -c "$1" "$tmp/target.log"; }
+more_said_of_target() { (($(said_of_target "$1") > $2)); } # REGEX BEFORE
+gnutls_connects() { # NAME: Connect by TLS; the controller ends with this
+	local before connection
+	before=$(said_of_target "$MADE connected to $NQN")
+	by_gnutls "$1" cat "$tmp/$1.connect" && more_said_of_target "$MADE connected to $NQN" "$before" || return 1
+	connection=$(sed -n "s/: $MADE connected to .*//p" "$tmp/target.log" | tail -1)
+	wait_for 5 grep -q "$connection: debug: live -> closing" "$tmp/target.log"
+}
+case_ok "a Python host makes a key" made_by_python first 2 1
+case_ok "GnuTLS comes by it" by_gnutls first
+case_ok "a newer one is a key of its own" made_by_python second 2 1
+case_ok "Connect by the first" gnutls_connects first
+case_if "which is gone with its controller: no more TLS by it" "it gets in" not by_gnutls first
+case_ok "the second still waits to be used" gnutls_connects second
+case_if "and is gone, too" "it gets in" not by_gnutls second
+case_ok "sha384 as well" made_by_python third 2 2
+case_ok "none without asking for it: concatenation mismatch" eval '[[ $(made_by_python none 0 1) == 3 ]]'
+case_ok "nor instead of one that there is not" eval '[[ $(made_by_python none 3 1) == 3 ]]'
+case_ok "nor with sha512: hash not usable" eval '[[ $(made_by_python none 2 3) == 4 ]]'
+
+# Connections that are lost take their keys with them; a new one is made.
+queues=$(said_of_target ":2: debug: connect -> live")
+concat bench "$MADE" --time 8s --queues 2 --json >"$tmp/bench" 2>>"$tmp/said" &
+bench=$!
+wait_for 10 more_said_of_target ":2: debug: connect -> live" "$queues"
+kill -KILL "$target"
+wait_for 5 topology_process_gone "$target"
+topology_start storage "$SLUICE" -v --root "$(topology_root storage)" target "$tmp/host.yaml" >>"$tmp/target.log" 2>&1
+case_if "a host whose target has started anew gets in with a new key" "$(tail -3 "$tmp/said")" wait "$bench"
+case_if "having connected again" "$(jq -c .paths "$tmp/bench")" jq -e '.reconnects >= 1 and .errors == 0' "$tmp/bench"
+
 # ------------------------------------------------------------------------------------------------- what is said, and where
 
 "$SLUICE" check "$tmp/host.yaml" --json >>"$tmp/said" 2>&1
@@ -154,6 +235,8 @@ cat "$tmp/target.log" >>"$tmp/said"
 case_if "the log tells who did not get in" "$(tail -3 "$tmp/target.log")" grep -q "$ONE: authentication failed" "$tmp/target.log"
 case_if "and who did" "$(tail -3 "$tmp/target.log")" grep -q "$BOTH is authenticated" "$tmp/target.log"
 case_if "history, logs, JSON and errors hold paths" "no path" grep -q "$tmp/host.key" "$tmp/said"
+for name in first second third; do sed -n 2p "$tmp/$name" >>"$tmp/made"; done
+case_if "nor a key that was made" "$(wc -l "$tmp/made")" eval '(($(grep -c . "$tmp/made") == 3)) && ! grep -qiFf "$tmp/made" "$tmp/said"'
 case_if "and no secret" "$(grep -n 'ia6z\|DHHC-1:0\|VRLb' "$tmp/said" | head -2)" not grep -qi 'ia6z\|DHHC-1:0\|VRLb' "$tmp/said"
 sed "s|$tmp/host.key|'$KEY'|" "$tmp/host.yaml" >"$tmp/secret.yaml"
 "$SLUICE" check "$tmp/secret.yaml" >"$tmp/check.log" 2>&1

@@ -145,6 +145,7 @@ Test(policy_write, every_construct_in_its_canonical_form)
 		"        - {nqn: \"nqn.2026-11.io.example:h\"}\n"
 		"        - {nqn: \"nqn.2026-11.io.example:i\", dhchap-key: /etc/i.key}\n"
 		"        - {nqn: \"nqn.2026-11.io.example:k\", psk: /etc/k.psk}\n"
+		"        - {nqn: \"nqn.2026-11.io.example:g\", dhchap-key: /etc/g.key, psk: generated}\n"
 		"        - {nqn: \"nqn.2026-11.io.example:j\", dhchap-key: /etc/j.key, dhchap-controller-key: \"/etc/a b\"}\n"
 		"      namespaces: []\n"
 		"    - nqn: \"nqn.2026-11.io.example:f\"\n"

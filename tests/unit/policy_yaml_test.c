@@ -312,6 +312,20 @@ Test(policy_yaml, conntrack_and_storage)
 		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1}, {address: '::1', tls: required}]\n"
 		 "  subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: []}]\n",
 		 E("4:34", "portal has 'tls', and no host has a 'psk' to come with; add one, or remove 'tls'")},
+		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
+			 "    hosts: [{nqn: nqn.2026-11.io.example:h, dhchap-key: /k, psk: generated}]}]"),
+		 E("5:66", "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one")},
+		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1}, {address: '::1', tls: required}]\n"
+		 "  subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [], hosts: [{nqn: nqn.2026-11.io.example:g,\n"
+		 "    psk: /k}, {nqn: nqn.2026-11.io.example:h, dhchap-key: /k, psk: generated}]}]\n",
+		 E("6:68", "psk: generated is made on a connection without TLS, which every portal with 'tls' refuses; "
+			   "write 'tls: allowed' at one")},
+		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1, tls: allowed}]\n"
+		 "  subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [], hosts: [\n"
+		 "    {nqn: nqn.2026-11.io.example:g, psk: generated},\n"
+		 "    {nqn: nqn.2026-11.io.example:h, psk: retained}]}]\n",
+		 E("6:42", "psk: generated is a key that authentication makes; add 'dhchap-key'")
+			 E("7:42", "psk 'retained' is no absolute path; write it from / on, or 'generated'")},
 		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1, tls: perhaps}]\n  subsystems: []\n",
 		 E("4:38", "tls cannot be 'perhaps'; choose none | allowed | required")},
 		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"

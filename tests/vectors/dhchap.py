@@ -51,10 +51,10 @@ def transform(key, kind, nqn):
     return hmac.new(key, nqn + b"NVMe-over-Fabrics", HASHES[kind]).digest() if kind else key
 
 
-def response(name, key, kind, challenge, ks, sequence, tid, label, nqn, other):
+def response(name, key, kind, challenge, ks, sequence, tid, label, nqn, other, concatenation=0):
     if ks:
         challenge = hmac.new(ks, challenge, name).digest()
-    data = challenge + struct.pack("<IHB", sequence, tid, 0) + label + nqn + b"\0" + other
+    data = challenge + struct.pack("<IHB", sequence, tid, concatenation) + label + nqn + b"\0" + other
     return hmac.new(transform(key, kind, nqn), data, name).digest()
 
 
@@ -82,15 +82,20 @@ def row(hash_id, group, host_kind, controller_kind):
         c(c1), c(c2), c(digest), c(ks), c(r1), c(r2)))
 
 
-print("/* SPDX-License-Identifier: Apache-2.0 */")
-print("/* Made by tests/vectors/dhchap.py. */")
-print('#define VECTOR_HOST "%s"' % HOST.decode())
-print('#define VECTOR_SUBSYSTEM "%s"' % SUBSYSTEM.decode())
-print("#define VECTOR_S1 0x11223344u\n#define VECTOR_S2 0x778899aau\n#define VECTOR_TID 0x5566")
-print("#define VECTOR_X %s\n#define VECTOR_Y %s\n" % (c(secret(b"x", 32)), c(secret(b"y", 32))))
-print("/* hash, group, host's key, controller's key, C1, C2, SHA-256 of the prime, hash of g^xy, R1, R2 */")
-print("static const struct vector vectors[] = {")
-for row_of in [(1, 0, 0, 0), (2, 0, 1, 2), (3, 0, 3, 1), (1, 1, 1, 3), (2, 2, 2, 0), (3, 3, 3, 3), (1, 4, 2, 1),
-               (3, 5, 1, 2)]:
-    row(*row_of)
-print("};")
+def main():
+    print("/* SPDX-License-Identifier: Apache-2.0 */")
+    print("/* Made by tests/vectors/dhchap.py. */")
+    print('#define VECTOR_HOST "%s"' % HOST.decode())
+    print('#define VECTOR_SUBSYSTEM "%s"' % SUBSYSTEM.decode())
+    print("#define VECTOR_S1 0x11223344u\n#define VECTOR_S2 0x778899aau\n#define VECTOR_TID 0x5566")
+    print("#define VECTOR_X %s\n#define VECTOR_Y %s\n" % (c(secret(b"x", 32)), c(secret(b"y", 32))))
+    print("/* hash, group, host's key, controller's key, C1, C2, SHA-256 of the prime, hash of g^xy, R1, R2 */")
+    print("static const struct vector vectors[] = {")
+    for row_of in [(1, 0, 0, 0), (2, 0, 1, 2), (3, 0, 3, 1), (1, 1, 1, 3), (2, 2, 2, 0), (3, 3, 3, 3), (1, 4, 2, 1),
+                   (3, 5, 1, 2)]:
+        row(*row_of)
+    print("};")
+
+
+if __name__ == "__main__":
+    main()

@@ -34,6 +34,7 @@ struct io_options {
 	struct initiator_auth auth;
 	struct initiator_tls tls;
 	bool has_key;
+	int psk_identity; /* -1: not given */
 	bool help, json, identify, read_only, sequential, verify;
 	uint32_t nsids[IO_NAMESPACES_MAX];
 	unsigned int n_nsids;

@@ -133,8 +133,14 @@ static int set_psk_identity(struct io_options *o, const char *text, struct error
 	unsigned int version = 0;
 	int r = number(text, 0, TLS_PSK_VERSIONS - 1, &version, err);
 
-	o->tls.version = (int)version;
+	o->psk_identity = (int)version;
 	return r;
+}
+
+static int set_concat(struct io_options *o, const char *text, struct error *err)
+{
+	o->auth.concat = true;
+	return 0;
 }
 
 /* "a,b" → bits by their numbers. */
@@ -412,7 +418,10 @@ static const struct option_row options[] = {
 	{"dhchap-group", "LIST", set_dhchap_group, ALL,
 	 "offer these only: null, ffdhe2048 and on (3072, 4096, 6144, 8192)"},
 	{"psk", "FILE", set_psk, ALL, "connect by TLS 1.3 with this key; a file of mode 0600, as of nvme gen-tls-key"},
-	{"psk-identity", "N", set_psk_identity, ALL, "form of the identity that goes with --psk: 0 or 1 (default 0)"},
+	{"psk-identity", "N", set_psk_identity, ALL,
+	 "form of the identity for TLS: 0 or 1 (default: 0 with --psk, 1 with --concat)"},
+	{"concat", NULL, set_concat, ALL & ~IO_DISCOVER,
+	 "connect by TLS 1.3 with a key that authentication makes (--dhchap-key), a new one for each connection"},
 	{"header-digest", NULL, set_header_digest, ALL, "ask for CRC32C over headers"},
 	{"data-digest", NULL, set_data_digest, ALL, "ask for CRC32C over data"},
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
@@ -480,6 +489,12 @@ static int complete(struct io_options *o, struct error *err)
 	if (!o->has_key && o->auth.controller.len)
 		return error_set(err, EINVAL,
 				 "--dhchap-controller-key needs --dhchap-key: who asks proves itself first");
+	if (o->auth.concat && !o->has_key)
+		return error_set(err, EINVAL, "--concat needs --dhchap-key: authentication makes the key for TLS");
+	if (o->auth.concat && o->tls.key.len)
+		return error_set(err, EINVAL, "--concat and --psk: the key for TLS is the one or the other; choose");
+	o->tls.version = o->psk_identity < 0 ? 0 : o->psk_identity;
+	o->auth.psk_version = o->psk_identity < 0 ? 1 : o->psk_identity;
 	if (*o->target.hostnqn) {
 		initiator_hostid(o->target.hostnqn, o->target.hostid);
 		return 0;
@@ -507,6 +522,7 @@ int io_options_parse(enum io_command command, int argc, char **argv, struct io_o
 		.time_ns = 10 * NSEC_PER_SEC,
 		.reconnect_delay_ms = 200,
 		.ctrl_loss_ms = 60000,
+		.psk_identity = -1,
 		.auth = {.hashes = DHCHAP_ALL_HASHES, .groups = DHCHAP_ALL_GROUPS},
 	};
 	int r = 0;

@@ -10,12 +10,19 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "cli/io.h"
 #include "nvme/ana.h"
+
+static void auth_wipe(struct initiator_auth *auth)
+{
+	secret_wipe(auth, sizeof(*auth));
+}
 
 /* Adds the portals of the subsystem that are not there yet. */
 static int add_portals(const struct io_options *o, struct multipath_options *to, struct error *err)
 {
+	_cleanup_(auth_wipe) struct initiator_auth auth = o->auth; /* longer than i */
 	_cleanup_(io_closep) struct initiator *i = NULL;
 	_cleanup_free_ struct nvme_discovery_entry *entries = NULL;
 	struct initiator_options discovery = o->target;
@@ -23,6 +30,9 @@ static int add_portals(const struct io_options *o, struct multipath_options *to,
 	int r;
 
 	strcpy(discovery.subnqn, NVME_DISCOVERY_NQN);
+	auth.concat = false; /* a key is for one subsystem */
+	if (discovery.auth)
+		discovery.auth = &auth;
 	r = initiator_open(&discovery, &i, err);
 	if (!r)
 		r = initiator_discover(i, &entries, &n, &skipped, err);

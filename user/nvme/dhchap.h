@@ -7,9 +7,10 @@
  *	host				controller
  *	NEGOTIATE		->			algorithms that the host offers
  *				<-	CHALLENGE	the two that are taken, C1, g^y
- *	REPLY			->			R1 over C1; C2, if the controller is to prove itself too; g^x
+ *	REPLY			->			R1 over C1; C2, if the controller is to prove itself too or a
+ *							PSK is to be made; g^x
  *				<-	SUCCESS1	R2 over C2
- *	SUCCESS2		->			only if there was a C2
+ *	SUCCESS2		->			only if there was an R2
  *
  * Whatever does not fit is answered with FAILURE1 (by the controller) or FAILURE2 (by the host), and ends it.
  */
@@ -42,12 +43,32 @@ enum dhchap_group {
 #define DHCHAP_ALL_HASHES (1 << DHCHAP_SHA256 | 1 << DHCHAP_SHA384 | 1 << DHCHAP_SHA512)
 #define DHCHAP_ALL_GROUPS ((1 << DHCHAP_GROUPS) - 1)
 
+/*
+ * Secure channel concatenation (SC_C): what a successful authentication makes besides, a PSK for TLS (Base 2.1, section
+ * 8.3.4.3). As on the wire; 1 is obsolete.
+ */
+enum dhchap_concatenation {
+	DHCHAP_NOSC = 0,	  /* nothing */
+	DHCHAP_NEWTLSPSK = 2,	  /* on an admin queue without TLS: for all queues from then on */
+	DHCHAP_REPLACETLSPSK = 3, /* on an admin queue by TLS: instead of the one that it came by */
+};
+
+/* A PSK has the length of a hash that TLS cipher suites have, and is made of what Diffie-Hellman agrees on. */
+#define DHCHAP_CONCATENATION_HASHES (1 << DHCHAP_SHA256 | 1 << DHCHAP_SHA384)
+#define DHCHAP_CONCATENATION_GROUPS (DHCHAP_ALL_GROUPS & ~(1 << DHCHAP_NULL))
+
+/* A generated PSK; for tls_psk_generated(). A secret. */
+struct dhchap_psk {
+	uint8_t bytes[DHCHAP_HASH_MAX];
+	uint8_t len; /* 0: none */
+};
+
 /* Why it failed; the "reason code explanation" of FAILURE1 and FAILURE2. */
 enum dhchap_fault {
 	DHCHAP_FINE = 0x00,
 	DHCHAP_REJECTED = 0x01, /* authentication failed: wrong key, or an inner failure */
 	DHCHAP_NO_PROTOCOL = 0x02,
-	DHCHAP_NO_CONCATENATION = 0x03, /* secure channel concatenation is asked for, and not done here */
+	DHCHAP_NO_CONCATENATION = 0x03, /* another secure channel concatenation is due, or none */
 	DHCHAP_NO_HASH = 0x04,
 	DHCHAP_NO_GROUP = 0x05,
 	DHCHAP_BAD_PAYLOAD = 0x06,
@@ -96,6 +117,7 @@ struct evp_pkey_st;
 struct dhchap_session {
 	struct dhchap_parties parties;
 	uint16_t tid;
+	uint8_t concatenation; /* enum dhchap_concatenation */
 	uint8_t hash, group, hash_len;
 	uint32_t s1, s2;
 	uint8_t c1[DHCHAP_HASH_MAX], c2[DHCHAP_HASH_MAX];
@@ -119,6 +141,8 @@ enum dhchap_step {
 struct dhchap_controller {
 	struct dhchap_parties parties; /* the caller's to set */
 	unsigned int hashes, groups;   /* the caller's to set: which are taken; the best of what the host offers */
+	unsigned int concatenations;   /* the caller's to set: which are taken, as bits; 0 is none but DHCHAP_NOSC */
+	struct dhchap_psk psk;	       /* of a concatenation, when it has just come to DONE; the caller's to wipe */
 	struct dhchap_session session;
 	enum dhchap_step step; /* the message that is due next */
 	uint8_t fault;	       /* enum dhchap_fault, once step is FAILURE or FAILED */
@@ -144,6 +168,8 @@ void dhchap_controller_end(struct dhchap_controller *c);
 struct dhchap_host {
 	struct dhchap_parties parties; /* the caller's to set; with a key of the controller's it must prove itself */
 	unsigned int hashes, groups;   /* the caller's to set: what is offered */
+	uint8_t concatenation;	       /* the caller's to set; then hashes, groups: DHCHAP_CONCATENATION_* at most */
+	struct dhchap_psk psk;	       /* of a concatenation, once DONE */
 	uint16_t tid;		       /* the caller's to set: differs from transaction to transaction of a host */
 	struct dhchap_session session;
 	uint8_t dh_public[DHCHAP_DH_MAX]; /* what REPLY says */

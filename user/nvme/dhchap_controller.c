@@ -19,9 +19,17 @@ static void fail(struct dhchap_controller *c, uint8_t fault)
 	c->authenticated = false;
 }
 
-static void succeed(struct dhchap_controller *c)
+/* All has been said; what there is to keep of it is kept. -EIO. */
+static int succeed(struct dhchap_controller *c)
 {
+	int r = c->session.concatenation ? dhchap_psk_make(&c->session, &c->psk) : 0;
+
+	if (r)
+		return r;
+	c->step = DHCHAP_DONE;
+	dhchap_session_wipe(&c->session);
 	c->authenticated = true;
+	return 0;
 }
 
 /* ---- NEGOTIATE ---- */
@@ -43,12 +51,17 @@ static const uint8_t group_order[] = {DHCHAP_FFDHE3072, DHCHAP_FFDHE2048, DHCHAP
 
 static uint8_t take_descriptor(struct dhchap_controller *c, const struct dhchap_descriptor *d)
 {
+	unsigned int hashes = c->hashes, groups = c->groups;
 	int hash, group;
 
 	if (d->n_hashes > sizeof(d->hashes) || d->n_groups > sizeof(d->groups))
 		return DHCHAP_BAD_PAYLOAD;
-	hash = choose(hash_order, sizeof(hash_order), c->hashes, d->hashes, d->n_hashes);
-	group = choose(group_order, sizeof(group_order), c->groups, d->groups, d->n_groups);
+	if (c->session.concatenation) {
+		hashes &= DHCHAP_CONCATENATION_HASHES;
+		groups &= DHCHAP_CONCATENATION_GROUPS;
+	}
+	hash = choose(hash_order, sizeof(hash_order), hashes, d->hashes, d->n_hashes);
+	group = choose(group_order, sizeof(group_order), groups, d->groups, d->n_groups);
 	if (hash < 0)
 		return DHCHAP_NO_HASH;
 	if (group < 0)
@@ -59,6 +72,13 @@ static uint8_t take_descriptor(struct dhchap_controller *c, const struct dhchap_
 	return DHCHAP_FINE;
 }
 
+static bool concatenates(const struct dhchap_controller *c, uint8_t concatenation)
+{
+	unsigned int taken = c->concatenations ? c->concatenations : 1u << DHCHAP_NOSC;
+
+	return concatenation <= DHCHAP_REPLACETLSPSK && taken & 1u << concatenation;
+}
+
 /* A transaction begins; one that was under way is forgotten. */
 static uint8_t take_negotiate(struct dhchap_controller *c, const uint8_t *message, size_t len)
 {
@@ -66,12 +86,14 @@ static uint8_t take_negotiate(struct dhchap_controller *c, const uint8_t *messag
 	size_t head = offsetof(struct dhchap_negotiate, descriptors);
 
 	dhchap_session_wipe(&c->session);
+	OPENSSL_cleanse(&c->psk, sizeof(c->psk));
 	c->session.parties = c->parties;
 	c->session.tid = le16toh(m->head.tid);
 	if (len < head || len < head + m->n_descriptors * sizeof(struct dhchap_descriptor))
 		return DHCHAP_BAD_PAYLOAD;
-	if (m->concatenation)
+	if (!concatenates(c, m->concatenation))
 		return DHCHAP_NO_CONCATENATION;
+	c->session.concatenation = m->concatenation;
 	for (size_t i = 0; i < m->n_descriptors; i++) {
 		const struct dhchap_descriptor *d = (const void *)(message + head + i * sizeof(*d));
 
@@ -138,10 +160,11 @@ static uint8_t take_reply(struct dhchap_controller *c, const uint8_t *message, s
 	bool same;
 	int r;
 
-	if (!reply_reads(s, m, len))
+	if (!reply_reads(s, m, len) || (s->concatenation && !m->has_c2))
 		return DHCHAP_BAD_PAYLOAD;
-	s->mutual = m->has_c2;
 	s->s2 = le32toh(m->s2);
+	/* There may be a C2 for the PSK alone; without concatenation it is always to be answered. */
+	s->mutual = m->has_c2 && (s->s2 || !s->concatenation);
 	memcpy(s->c2, m->values + s->hash_len, s->hash_len);
 	r = s->group ? dhchap_dh_agree(s, m->values + 2 * s->hash_len, le16toh(m->dh_len)) : 0;
 	if (r)
@@ -150,7 +173,7 @@ static uint8_t take_reply(struct dhchap_controller *c, const uint8_t *message, s
 	same = !r && dhchap_same(expected, m->values, s->hash_len);
 	OPENSSL_cleanse(expected, sizeof(expected));
 	/* Who sends a challenge back as his own wants it answered for him. */
-	if (!same || (s->mutual && (!s->parties.controller || dhchap_same(s->c1, s->c2, s->hash_len))))
+	if (!same || (m->has_c2 && dhchap_same(s->c1, s->c2, s->hash_len)) || (s->mutual && !s->parties.controller))
 		return DHCHAP_REJECTED;
 	return DHCHAP_FINE;
 }
@@ -174,13 +197,9 @@ static int give_success1(struct dhchap_controller *c, uint8_t *buf, size_t len, 
 	memcpy(buf, &m, sizeof(m));
 	memcpy(buf + sizeof(m), response, s->hash_len);
 	*ret_len = sizeof(m) + s->hash_len;
-	if (s->mutual) {
-		c->step = DHCHAP_SUCCESS2;
-		return 0;
-	}
-	c->step = DHCHAP_DONE;
-	dhchap_session_wipe(s);
-	succeed(c);
+	if (!s->mutual)
+		return succeed(c);
+	c->step = DHCHAP_SUCCESS2;
 	return 0;
 }
 
@@ -212,13 +231,10 @@ static void take_step(struct dhchap_controller *c, const struct dhchap_head *hea
 		else
 			c->step = DHCHAP_SUCCESS1;
 	} else if (right && head->id == DHCHAP_ID_SUCCESS2 && c->step == DHCHAP_SUCCESS2) {
-		if (len < sizeof(struct dhchap_success2)) {
+		if (len < sizeof(struct dhchap_success2))
 			fail(c, DHCHAP_BAD_PAYLOAD);
-			return;
-		}
-		c->step = DHCHAP_DONE;
-		dhchap_session_wipe(&c->session);
-		succeed(c);
+		else if (succeed(c))
+			fail(c, DHCHAP_REJECTED);
 	} else {
 		fail(c, DHCHAP_BAD_MESSAGE);
 	}
@@ -275,5 +291,6 @@ bool dhchap_controller_waits(const struct dhchap_controller *c)
 
 void dhchap_controller_end(struct dhchap_controller *c)
 {
+	OPENSSL_cleanse(&c->psk, sizeof(c->psk));
 	dhchap_session_wipe(&c->session);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The cryptography of DH-HMAC-CHAP over OpenSSL: Diffie-Hellman in the groups of RFC 7919, the hash of what it agrees
- * on, and the responses of both ends. Called by dhchap_controller.c and dhchap_host.c. What always holds: no secret is
- * left behind in memory that goes out of use.
+ * on, the responses of both ends, and a PSK for TLS. Called by dhchap_controller.c and dhchap_host.c. What always
+ * holds: no secret is left behind in memory that goes out of use.
  */
 #include <endian.h>
 #include <errno.h>
@@ -165,7 +165,7 @@ static uint8_t *put(uint8_t *at, const void *bytes, size_t len)
 
 /* One end's response: the key's owner is `nqn`, `other` is at the other end. */
 static int respond(const struct dhchap_session *s, const struct dhchap_key *key, const uint8_t *challenge,
-		   uint32_t sequence, const char *label, const char *nqn, const char *other,
+		   uint32_t sequence, uint8_t concatenation, const char *label, const char *nqn, const char *other,
 		   uint8_t ret_response[DHCHAP_HASH_MAX])
 {
 	uint8_t text[DHCHAP_HASH_MAX + 32 + 2 * 256], *at = text;
@@ -184,7 +184,7 @@ static int respond(const struct dhchap_session *s, const struct dhchap_key *key,
 	at += s->hash_len;
 	at = put(at, &sequence_le, sizeof(sequence_le));
 	at = put(at, &tid_le, sizeof(tid_le));
-	*at++ = 0; /* no secure channel concatenation */
+	*at++ = concatenation;
 	at = put(at, label, strlen(label));
 	at = put(at, nqn, strlen(nqn));
 	*at++ = 0;
@@ -200,14 +200,32 @@ int dhchap_response_host(const struct dhchap_session *s, uint8_t ret_response[DH
 {
 	const struct dhchap_parties *p = &s->parties;
 
-	return respond(s, p->host, s->c1, s->s1, "HostHost", p->hostnqn, p->subnqn, ret_response);
+	return respond(s, p->host, s->c1, s->s1, s->concatenation, "HostHost", p->hostnqn, p->subnqn, ret_response);
 }
 
 int dhchap_response_controller(const struct dhchap_session *s, uint8_t ret_response[DHCHAP_HASH_MAX])
 {
 	const struct dhchap_parties *p = &s->parties;
 
-	return respond(s, p->controller, s->c2, s->s2, "Controller", p->subnqn, p->hostnqn, ret_response);
+	/* What was asked for stands in the host's response alone. */
+	return respond(s, p->controller, s->c2, s->s2, 0, "Controller", p->subnqn, p->hostnqn, ret_response);
+}
+
+/* ---- the PSK of a concatenation (Base 2.1, section 8.3.4.5.9) ---- */
+
+int dhchap_psk_make(const struct dhchap_session *s, struct dhchap_psk *ret_psk)
+{
+	uint8_t text[2 * DHCHAP_HASH_MAX];
+	struct dhchap_psk psk = {.len = s->hash_len};
+	int r = 0;
+
+	put(put(text, s->c1, s->hash_len), s->c2, s->hash_len);
+	if (!HMAC(hash_function(s->hash), s->secret, s->hash_len, text, 2u * s->hash_len, psk.bytes, NULL))
+		r = -EIO;
+	if (!r)
+		*ret_psk = psk;
+	OPENSSL_cleanse(&psk, sizeof(psk));
+	return r;
 }
 
 /* ---- the rest ---- */

@@ -35,6 +35,7 @@ static size_t give_negotiate(struct dhchap_host *h, void *buf)
 {
 	struct dhchap_negotiate m = {
 		.head = dhchap_head_make(DHCHAP_TYPE_COMMON, DHCHAP_ID_NEGOTIATE, h->tid),
+		.concatenation = h->concatenation,
 		.n_descriptors = 1,
 		.descriptors = {{.protocol = DHCHAP_PROTOCOL}},
 	};
@@ -45,6 +46,7 @@ static size_t give_negotiate(struct dhchap_host *h, void *buf)
 	dhchap_session_wipe(&h->session);
 	h->session.parties = h->parties;
 	h->session.tid = h->tid;
+	h->session.concatenation = h->concatenation;
 	h->step = DHCHAP_CHALLENGE;
 	memcpy(buf, &m, sizeof(m));
 	return sizeof(m);
@@ -57,7 +59,7 @@ static size_t give_reply(struct dhchap_host *h, uint8_t *buf)
 	const struct dhchap_reply m = {
 		.head = dhchap_head_make(DHCHAP_TYPE_DHCHAP, DHCHAP_ID_REPLY, s->tid),
 		.hash_len = s->hash_len,
-		.has_c2 = s->mutual,
+		.has_c2 = s->mutual || s->concatenation,
 		.dh_len = htole16(dh_len),
 		.s2 = htole32(s->s2),
 	};
@@ -117,7 +119,7 @@ static uint8_t prepare_reply(struct dhchap_host *h, const uint8_t *dh, size_t dh
 	int r = 0;
 
 	s->mutual = s->parties.controller;
-	if (s->mutual)
+	if (s->mutual || s->concatenation)
 		r = dhchap_random(s->c2, s->hash_len);
 	if (!r && s->mutual)
 		r = dhchap_sequence(&s->s2);
@@ -165,11 +167,12 @@ static uint8_t take_success1(struct dhchap_host *h, const uint8_t *message, size
 
 	if (len < sizeof(*m) || m->hash_len != s->hash_len || (m->has_r2 && len < sizeof(*m) + s->hash_len))
 		return DHCHAP_BAD_PAYLOAD;
-	if (!s->mutual)
-		return DHCHAP_FINE;
-	same = m->has_r2 && !dhchap_response_controller(s, expected) && dhchap_same(expected, m->values, s->hash_len);
+	same = !s->mutual ||
+	       (m->has_r2 && !dhchap_response_controller(s, expected) && dhchap_same(expected, m->values, s->hash_len));
 	OPENSSL_cleanse(expected, sizeof(expected));
-	return same ? DHCHAP_FINE : DHCHAP_REJECTED;
+	if (!same || (s->concatenation && dhchap_psk_make(s, &h->psk)))
+		return DHCHAP_REJECTED;
+	return DHCHAP_FINE;
 }
 
 static bool is_failure1(const struct dhchap_head *head, size_t len)
@@ -213,5 +216,6 @@ void dhchap_host_take(struct dhchap_host *h, const void *message, size_t len)
 
 void dhchap_host_end(struct dhchap_host *h)
 {
+	OPENSSL_cleanse(&h->psk, sizeof(h->psk));
 	dhchap_session_wipe(&h->session);
 }

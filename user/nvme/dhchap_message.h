@@ -43,7 +43,7 @@ struct dhchap_descriptor {
 
 struct dhchap_negotiate {
 	struct dhchap_head head;
-	__u8 concatenation; /* secure channel concatenation: 0 for none */
+	__u8 concatenation; /* enum dhchap_concatenation */
 	__u8 n_descriptors;
 	struct dhchap_descriptor descriptors[1]; /* as many as it says */
 };
@@ -65,7 +65,7 @@ struct dhchap_reply {
 	__u8 has_c2;
 	__u8 reserved9;
 	__le16 dh_len;
-	__le32 s2;
+	__le32 s2;     /* 0: C2 is for a PSK alone, no R2 is wanted */
 	__u8 values[]; /* R1: hash_len, C2: hash_len even if there is none, g^x: dh_len */
 };
 
@@ -112,6 +112,9 @@ int dhchap_dh_agree(struct dhchap_session *s, const void *peer, size_t len);
 /* R1 and R2: s->hash_len bytes. */
 int dhchap_response_host(const struct dhchap_session *s, uint8_t ret_response[DHCHAP_HASH_MAX]);
 int dhchap_response_controller(const struct dhchap_session *s, uint8_t ret_response[DHCHAP_HASH_MAX]);
+
+/* Of a session of concatenation that has all its values. */
+int dhchap_psk_make(const struct dhchap_session *s, struct dhchap_psk *ret_psk);
 
 /* A random challenge, and a sequence number, which is never 0. */
 int dhchap_random(void *ret_bytes, size_t len);

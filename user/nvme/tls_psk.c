@@ -88,7 +88,7 @@ static int derive(uint8_t hash, const uint8_t *key, size_t key_len, const char *
 }
 
 /* Base64 of the digest that version 1 has in its identity. */
-static int digest(uint8_t hash, const uint8_t *retained, const char *hostnqn, const char *subnqn,
+static int digest(uint8_t hash, const uint8_t *key, const char *hostnqn, const char *subnqn,
 		  char ret_text[EVP_MAX_MD_SIZE * 2])
 {
 	char text[2 * 224 + 32];
@@ -97,38 +97,60 @@ static int digest(uint8_t hash, const uint8_t *retained, const char *hostnqn, co
 
 	if (len >= (int)sizeof(text))
 		return -ENAMETOOLONG;
-	if (!HMAC(hash_function(hash), retained, (int)hash_len(hash), (const uint8_t *)text, (size_t)len, value, NULL))
+	if (!HMAC(hash_function(hash), key, (int)hash_len(hash), (const uint8_t *)text, (size_t)len, value, NULL))
 		return -EIO;
 	EVP_EncodeBlock((unsigned char *)ret_text, value, (int)hash_len(hash));
 	return 0;
 }
 
-/* Identity and context of the PSK. */
-static int name(uint8_t hash, const uint8_t *retained, const char *hostnqn, const char *subnqn, int version,
+/* Identity and context of the PSK; kind: 'R'etained or 'G'enerated. */
+static int name(char kind, uint8_t hash, const uint8_t *key, const char *hostnqn, const char *subnqn, int version,
 		char ret_identity[TLS_PSK_IDENTITY_MAX], char ret_context[TLS_PSK_IDENTITY_MAX])
 {
 	char text[EVP_MAX_MD_SIZE * 2];
 	int r, n;
 
 	if (version == 0) {
-		n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe0R%02u %s %s", hash, hostnqn, subnqn);
+		n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe0%c%02u %s %s", kind, hash, hostnqn, subnqn);
 		strcpy(ret_context, ret_identity);
 		return n < TLS_PSK_IDENTITY_MAX ? 0 : -ENAMETOOLONG;
 	}
-	r = digest(hash, retained, hostnqn, subnqn, text);
+	r = digest(hash, key, hostnqn, subnqn, text);
 	if (r)
 		return r;
-	n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe1R%02u %s %s %s", hash, hostnqn, subnqn, text);
+	n = snprintf(ret_identity, TLS_PSK_IDENTITY_MAX, "NVMe1%c%02u %s %s %s", kind, hash, hostnqn, subnqn, text);
 	snprintf(ret_context, TLS_PSK_IDENTITY_MAX, "%02u %s", hash, text);
 	return n < TLS_PSK_IDENTITY_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* From a retained or generated key, which has the length of its hash, on. */
+static int finish(char kind, uint8_t hash, const uint8_t *key, const char *hostnqn, const char *subnqn, int version,
+		  struct tls_psk *ret_psk)
+{
+	struct tls_psk psk = {.hash = hash, .len = (uint8_t)hash_len(hash)};
+	char context[TLS_PSK_IDENTITY_MAX];
+	int r = name(kind, hash, key, hostnqn, subnqn, version, psk.identity, context);
+
+	if (!r)
+		r = derive(hash, key, psk.len, "nvme-tls-psk", context, psk.bytes);
+	if (!r)
+		*ret_psk = psk;
+	secret_wipe(&psk, sizeof(psk));
+	return r;
+}
+
+int tls_psk_generated(const void *key, size_t len, const char *hostnqn, const char *subnqn, int version,
+		      struct tls_psk *ret_psk)
+{
+	if (len != 32 && len != 48)
+		return -EINVAL;
+	return finish('G', len == 32 ? TLS_PSK_SHA256 : TLS_PSK_SHA384, key, hostnqn, subnqn, version, ret_psk);
 }
 
 int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const char *subnqn, int version,
 		   struct tls_psk *ret_psk)
 {
 	uint8_t hash = key->hash ? key->hash : key->len == 32 ? TLS_PSK_SHA256 : TLS_PSK_SHA384;
-	struct tls_psk psk = {.hash = hash, .len = (uint8_t)hash_len(hash)};
-	char context[TLS_PSK_IDENTITY_MAX];
 	uint8_t retained[TLS_PSK_MAX];
 	int r = 0;
 
@@ -137,12 +159,7 @@ int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const cha
 	else
 		memcpy(retained, key->bytes, key->len);
 	if (!r)
-		r = name(hash, retained, hostnqn, subnqn, version, psk.identity, context);
-	if (!r)
-		r = derive(hash, retained, key->len, "nvme-tls-psk", context, psk.bytes);
-	if (!r)
-		*ret_psk = psk;
+		r = finish('R', hash, retained, hostnqn, subnqn, version, ret_psk);
 	secret_wipe(retained, sizeof(retained));
-	secret_wipe(&psk, sizeof(psk));
 	return r;
 }

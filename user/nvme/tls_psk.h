@@ -3,7 +3,9 @@
  * Pre-shared keys of NVMe/TCP over TLS 1.3: from the text that users carry about to the identity and the key of a
  * handshake (TCP Transport 1.0, section 3.6.1; TP 8018 for version 1). Pure; the target and the initiator share it.
  *
- *	configured key --(HostNQN)--> retained key --(identity)--> TLS PSK
+ *	configured key --(HostNQN)--> retained key --+
+ *						     +--(identity)--> TLS PSK
+ *	DH-HMAC-CHAP ---------------> generated key -+
  */
 #ifndef SLUICE_NVME_TLS_PSK_H
 #define SLUICE_NVME_TLS_PSK_H
@@ -45,5 +47,12 @@ struct tls_psk {
  */
 int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const char *subnqn, int version,
 		   struct tls_psk *ret_psk);
+
+/*
+ * As above, of a key that an authentication made (secure channel concatenation): 32 bytes for SHA-256, 48 for SHA-384.
+ * Its identities begin with "NVMe0G", "NVMe1G". -EINVAL: no cipher suite goes with another length.
+ */
+int tls_psk_generated(const void *key, size_t len, const char *hostnqn, const char *subnqn, int version,
+		      struct tls_psk *ret_psk);
 
 #endif

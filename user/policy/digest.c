@@ -115,12 +115,13 @@ static void digest_items(struct digest *d, const struct policy_service *service)
 
 static void digest_host(struct digest *d, const struct policy_host *h)
 {
-	const struct policy_secret *const secrets[] = {&h->dhchap_key, &h->dhchap_controller_key, &h->psk};
+	const char *const secrets[] = {h->dhchap_key.path, h->dhchap_controller_key.path,
+				       h->psk_generated ? "generated" : h->psk.path}; /* others are absolute */
 	size_t i;
 
 	digest_string(d, h->nqn);
 	for (i = 0; i < ARRAY_SIZE(secrets); i++)
-		digest_string(d, secrets[i]->path ? secrets[i]->path : "");
+		digest_string(d, secrets[i] ? secrets[i] : "");
 }
 
 static void digest_subsystem(struct digest *d, const struct policy_subsystem *s)

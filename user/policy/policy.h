@@ -165,6 +165,7 @@ struct policy_host {
 	struct policy_secret dhchap_key;	    /* the host's: it must authenticate */
 	struct policy_secret dhchap_controller_key; /* what the target proves itself with, if the host asks */
 	struct policy_secret psk;		    /* the host must come by TLS with this key */
+	bool psk_generated; /* or, psk.path being NULL, with one that its authentication makes; psk.place is there */
 };
 
 struct policy_subsystem {

@@ -36,6 +36,8 @@ void hosts_write(FILE *out, const struct policy_subsystem *s)
 		secret_write(out, "dhchap-key", &s->hosts[i].dhchap_key);
 		secret_write(out, "dhchap-controller-key", &s->hosts[i].dhchap_controller_key);
 		secret_write(out, "psk", &s->hosts[i].psk);
+		if (s->hosts[i].psk_generated)
+			fputs(", psk: generated", out);
 		fputs("}\n", out);
 	}
 }

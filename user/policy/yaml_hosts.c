@@ -31,8 +31,12 @@ bool reader_nqn(struct reader *r, const struct node *node, const char *what)
 	return false;
 }
 
-/* The name of a file with a secret. What looks like the secret itself is refused, and not said again. */
-static void secret_read(struct reader *r, const char *key, const struct node *node, struct policy_secret *ret_secret)
+/*
+ * The name of a file with a secret. What looks like the secret itself is refused, and not said again. other: what might
+ * stand there instead, for the remedy.
+ */
+static void secret_read(struct reader *r, const char *key, const struct node *node, const char *other,
+			struct policy_secret *ret_secret)
 {
 	if (!node || !reader_scalar(r, node, key))
 		return;
@@ -42,11 +46,22 @@ static void secret_read(struct reader *r, const char *key, const struct node *no
 			     "write the file's name here",
 			     key);
 	} else if (node->text[0] != '/') {
-		reader_error(r, node, "%s '%.63s' is no absolute path; write it from / on", key, node->text);
+		reader_error(r, node, "%s '%.63s' is no absolute path; write it from / on%s", key, node->text, other);
 	} else {
 		ret_secret->place = node->place;
 		ret_secret->path = reader_strdup(r, node->text);
 	}
+}
+
+/* A file, or `generated`: a key that the host's authentication makes. */
+static void psk_read(struct reader *r, const struct node *node, struct policy_host *host)
+{
+	if (!node || node->kind != NODE_SCALAR || strcmp(node->text, "generated")) {
+		secret_read(r, "psk", node, ", or 'generated'", &host->psk);
+		return;
+	}
+	host->psk_generated = true;
+	host->psk.place = node->place;
 }
 
 static void host_read(struct reader *r, const struct node *node, struct policy_subsystem *s)
@@ -72,23 +87,27 @@ static void host_read(struct reader *r, const struct node *node, struct policy_s
 		return;
 	host->place = text.nqn->place;
 	host->nqn = reader_strdup(r, text.nqn->text);
-	secret_read(r, "dhchap-key", text.dhchap_key, &host->dhchap_key);
-	secret_read(r, "dhchap-controller-key", text.dhchap_controller_key, &host->dhchap_controller_key);
-	secret_read(r, "psk", text.psk, &host->psk);
+	secret_read(r, "dhchap-key", text.dhchap_key, "", &host->dhchap_key);
+	secret_read(r, "dhchap-controller-key", text.dhchap_controller_key, "", &host->dhchap_controller_key);
+	psk_read(r, text.psk, host);
 	if (text.dhchap_controller_key && !text.dhchap_key)
 		reader_error(r, text.dhchap_controller_key,
 			     "dhchap-controller-key is asked for by hosts that prove themselves; add 'dhchap-key'");
+	if (host->psk_generated && !text.dhchap_key)
+		reader_error(r, text.psk, "psk: generated is a key that authentication makes; add 'dhchap-key'");
 }
 
-/* The first psk of any host; NULL: there is none. */
-static const struct policy_secret *any_psk(const struct policy_storage *storage)
+/* The first psk of any host, or the first generated one; NULL: there is none. */
+static const struct policy_secret *any_psk(const struct policy_storage *storage, bool generated)
 {
 	size_t i, k;
 
 	for (i = 0; i < storage->n_subsystems; i++) {
 		for (k = 0; k < storage->subsystems[i].n_hosts; k++) {
-			if (storage->subsystems[i].hosts[k].psk.path)
-				return &storage->subsystems[i].hosts[k].psk;
+			const struct policy_host *host = &storage->subsystems[i].hosts[k];
+
+			if (host->psk_generated || (host->psk.path && !generated))
+				return &host->psk;
 		}
 	}
 	return NULL;
@@ -96,17 +115,19 @@ static const struct policy_secret *any_psk(const struct policy_storage *storage)
 
 void check_tls(struct reader *r, const struct policy_storage *storage)
 {
-	const struct policy_secret *psk = any_psk(storage);
+	const struct policy_secret *psk = any_psk(storage, false), *generated = any_psk(storage, true);
 	const struct policy_portal *portal = NULL;
+	bool allowed = false;
 	struct node at = {};
 	size_t i;
 
 	if (r->wrong)
 		return; /* what is missing may be what is wrong */
 
-	for (i = 0; i < storage->n_portals && !portal; i++) {
-		if (storage->portals[i].tls)
+	for (i = 0; i < storage->n_portals; i++) {
+		if (storage->portals[i].tls && !portal)
 			portal = &storage->portals[i];
+		allowed |= storage->portals[i].tls == POLICY_TLS_ALLOWED;
 	}
 	if (portal && !psk) {
 		at.place = portal->place;
@@ -116,6 +137,11 @@ void check_tls(struct reader *r, const struct policy_storage *storage)
 		at.place = psk->place;
 		reader_error(r, &at,
 			     "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one");
+	} else if (generated && !allowed) {
+		at.place = generated->place;
+		reader_error(r, &at,
+			     "psk: generated is made on a connection without TLS, which every portal with 'tls' "
+			     "refuses; write 'tls: allowed' at one");
 	}
 }
 

@@ -9,24 +9,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <linux/types.h>
+
 #include "nvme/dhchap.h"
 #include "storage/host_keys.h"
 
 struct conn;
 struct command;
 struct controller;
+struct subsystem;
 
 struct conn_auth {
 	struct dhchap_controller state;
-	struct host_keys keys; /* a copy, wiped at the end */
-	uint64_t since_ns; /* when the host was last told to go on */
+	struct host_keys keys;	   /* a copy, wiped at the end */
+	uint64_t since_ns;	   /* when the host was last told to go on */
+	bool is_to_return;	   /* by TLS: this connection was for making a key */
+	struct generated_key *key; /* that this admin queue came by; held. NULL: another, or none */
 };
 
+/* NULL: the policy names none for this host, or s is NULL. Valid like subsystem_now(). */
+const struct host_keys *conn_auth_keys(const struct subsystem *s, const char *hostnqn);
+
 /*
- * The connection has just become a queue of c. *ret_required: whether its host must authenticate; then conn->auth is
- * there. -ENOMEM.
+ * The connection has just become a queue of c, and has conn->auth if its host has a key. *ret_requires: what its host
+ * must do, NVME_CONNECT_ATR and NVME_CONNECT_ASCR. -ENOMEM; -ENOKEY: the generated key that it came by has gone.
  */
-int conn_auth_begin(struct conn *conn, const struct controller *c, bool *ret_required);
+int conn_auth_begin(struct conn *conn, const struct controller *c, __u64 *ret_requires);
 
 /* Whether commands other than Connect, Authentication Send and Receive may be served. auth may be NULL. */
 static inline bool conn_auth_passed(const struct conn_auth *auth)

@@ -38,16 +38,27 @@ static bool find_in(const struct subsystem_state *state, const char *identity, s
 	return false;
 }
 
+/* As long as the policy still wants such keys of this host. */
+static bool find_generated(struct target *t, const char *identity, size_t len, struct tls_client *ret_client)
+{
+	const struct host_keys *keys;
+
+	if (!generated_keys_find(&t->generated, identity, len, time_now_ns(), ret_client))
+		return false;
+	keys = conn_auth_keys(target_subsystem(t, ret_client->subnqn), ret_client->hostnqn);
+	return keys && keys->generated;
+}
+
 /* Keys belong to what is exported at this moment, and may change with it. */
 static bool find_client(void *arg, const char *identity, size_t len, struct tls_client *ret_client)
 {
-	const struct target *t = arg;
+	struct target *t = arg;
 	unsigned int i, n = __atomic_load_n(&t->n_subsystems, __ATOMIC_ACQUIRE);
 
 	for (i = 0; i < n; i++)
 		if (find_in(subsystem_now(t->subsystems[i]), identity, len, ret_client))
 			return true;
-	return false;
+	return find_generated(t, identity, len, ret_client);
 }
 
 int conn_tls_open(struct target *t, const struct policy_storage *storage, struct tls_server **ret_server,
@@ -64,9 +75,9 @@ int conn_tls_open(struct target *t, const struct policy_storage *storage, struct
 
 uint16_t conn_tls_admits(const struct conn *c, const struct nvme_connect *connect, __u64 *ret_result)
 {
-	const struct subsystem *s = target_subsystem(c->reactor->target, connect->subnqn);
-	const struct subsystem_state *state = s ? subsystem_now(s) : NULL;
-	size_t i;
+	const struct host_keys *keys =
+		conn_auth_keys(target_subsystem(c->reactor->target, connect->subnqn), connect->hostnqn);
+	const char *fault = NULL;
 
 	if (c->tls && strcmp(tls_client(c->tls)->hostnqn, connect->hostnqn)) {
 		*ret_result = NVME_REFUSE_DATA(hostnqn);
@@ -76,12 +87,18 @@ uint16_t conn_tls_admits(const struct conn *c, const struct nvme_connect *connec
 		*ret_result = NVME_REFUSE_DATA(subnqn);
 		return NVME_ST_CONNECT_PARAM | NVME_STATUS_DNR;
 	}
-	for (i = 0; !c->tls && state && state->keys && i < state->config->n_hosts; i++)
-		if (state->keys[i].tls && !strcmp(state->config->hosts[i].nqn, connect->hostnqn)) {
-			log_warn(c->name, "%s has a psk and comes without TLS", connect->hostnqn);
-			return NVME_ST_CONNECT_HOST | NVME_STATUS_DNR;
-		}
-	return NVME_ST_SUCCESS;
+	if (c->tls && keys && tls_client(c->tls)->generated != keys->generated)
+		fault = "comes by a key of a kind that it has no longer";
+	else if (!c->tls && keys && keys->tls)
+		fault = "has a psk and comes without TLS";
+	else if (!c->tls && keys && keys->generated && !c->portal->config->tls)
+		fault = "is to have a key for TLS generated, and comes to a portal without TLS";
+	else if (!c->tls && keys && keys->generated && connect->qid)
+		fault = "has a key for TLS generated, and comes without TLS with an I/O queue";
+	if (!fault)
+		return NVME_ST_SUCCESS;
+	log_warn(c->name, "%s %s", connect->hostnqn, fault);
+	return NVME_ST_CONNECT_HOST | NVME_STATUS_DNR;
 }
 
 /* ---- what comes in ---- */

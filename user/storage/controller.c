@@ -6,6 +6,7 @@
  */
 #include "storage/controller.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ static struct controller *controller_make(struct target *t, const struct subsyst
 	c->subsystem = s;
 	c->reactor = conn->reactor->index;
 	c->portal = conn->portal - t->portals;
+	c->secure = conn->tls;
 	c->cntlid = t->last_cntlid;
 	c->kato_ms = connect->kato_ms;
 	c->connect_kato_ms = connect->kato_ms;
@@ -131,11 +133,12 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect *conn
 }
 
 /* Why the queue may not join c, or 0. */
-static uint16_t join_fault(const struct controller *c, const struct nvme_connect *connect, __u64 *ret_result)
+static uint16_t join_fault(const struct conn *conn, const struct controller *c, const struct nvme_connect *connect,
+			   __u64 *ret_result)
 {
 	const char *subnqn = c && c->subsystem ? c->subsystem->nqn : NVME_DISCOVERY_NQN;
 
-	if (!c || __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE)) {
+	if (!c || __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE) || c->secure != (conn->tls != NULL)) {
 		*ret_result = NVME_REFUSE_DATA(cntlid);
 	} else if (strcmp(subnqn, connect->subnqn)) {
 		*ret_result = NVME_REFUSE_DATA(subnqn);
@@ -163,7 +166,7 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect *connect
 	pthread_mutex_lock(&t->mutex);
 	if (connect->cntlid && connect->cntlid <= 0xffef)
 		c = t->controllers[connect->cntlid - 1];
-	status = join_fault(c, connect, ret_result);
+	status = join_fault(conn, c, connect, ret_result);
 	if (!status) {
 		bind_queue(conn, c, connect);
 		*ret_result = c->cntlid;
@@ -175,8 +178,9 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect *connect
 uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 *ret_result)
 {
 	struct nvme_connect connect;
+	__u64 requires;
 	uint16_t status;
-	bool auth;
+	int r;
 
 	if (conn->state != CONN_CONNECT)
 		return NVME_ST_SEQUENCE | NVME_STATUS_DNR;
@@ -206,12 +210,13 @@ uint16_t controller_connect(struct conn *conn, const struct command *cmd, __u64 
 		conn_close(conn, "no memory for its limits");
 		return NVME_ST_CONNECT_BUSY;
 	}
-	if (conn_auth_begin(conn, conn->controller, &auth)) {
-		conn_close(conn, "no memory to authenticate its host");
+	r = conn_auth_begin(conn, conn->controller, &requires);
+	if (r) {
+		conn_close(conn, r == -ENOKEY ? "the key that it came by has gone meanwhile"
+					      : "no memory to authenticate its host");
 		return NVME_ST_CONNECT_BUSY;
 	}
-	if (auth)
-		*ret_result |= NVME_CONNECT_ATR;
+	*ret_result |= requires;
 	return NVME_ST_SUCCESS;
 }
 

@@ -56,6 +56,7 @@ struct controller {
 	struct target *target;
 	const struct subsystem *subsystem; /* NULL: discovery */
 	uint16_t cntlid;
+	bool secure; /* its admin queue came by TLS: so must the others */
 	char hostnqn[NVME_NQN_MAX + 1];
 	uint8_t hostid[16];
 

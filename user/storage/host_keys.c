@@ -129,6 +129,7 @@ int host_keys_read(const struct policy_subsystem *s, struct host_keys **ret_keys
 				     &keys[i].has_controller, err);
 		if (!r)
 			r = psk_read(&h->psk, h->nqn, s->nqn, &keys[i].tls, err);
+		keys[i].generated = h->psk_generated;
 	}
 	if (r) {
 		host_keys_free(keys, s->n_hosts);

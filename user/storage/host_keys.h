@@ -21,7 +21,8 @@ struct host_psks {
 struct host_keys {
 	bool has_host, has_controller;
 	struct dhchap_key host, controller;
-	struct host_psks *tls; /* NULL: it need not come by TLS */
+	struct host_psks *tls; /* NULL: it need not come by TLS, or by keys that its authentication makes: */
+	bool generated;
 };
 
 /*

@@ -47,6 +47,12 @@ struct initiator_auth {
 	struct dhchap_key host;
 	struct dhchap_key controller; /* len 0: the controller need not prove itself */
 	unsigned int hashes, groups;  /* offered: DHCHAP_ALL_HASHES, DHCHAP_ALL_GROUPS, or fewer */
+	/*
+	 * Secure channel concatenation: initiator_open() authenticates on a connection without TLS, which makes a key,
+	 * and then connects by TLS with that. So does each initiator anew; a key is never used for another.
+	 */
+	bool concat;
+	int psk_version; /* with concat: of the TLS identity, as initiator_tls.version */
 };
 
 /* The key for TLS, and which form of identity the target is told (0: every target knows it, 1). */
@@ -67,6 +73,7 @@ struct initiator_options {
 	/* NULL: none. The caller's, until all queues are closed */
 	const struct initiator_auth *auth;
 	const struct initiator_tls *tls;
+	const struct tls_psk *psk; /* instead of tls: the key itself. initiator_open() sets it in its copy for concat */
 };
 
 /*
@@ -201,8 +208,9 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
 		       size_t *ret_skipped, struct error *err);
 
 /*
- * Authenticates a queue of this initiator's again, as a host may at any time. A failure ends the connection. -ENOKEY:
- * options.auth is NULL.
+ * Authenticates a queue of this initiator's again, as a host may at any time. A failure ends the connection. With
+ * concat, and of the admin queue, it makes a new key, by which queues are opened from then on; none while it runs.
+ * -ENOKEY: options.auth is NULL.
  */
 int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "storage/initiator.h"
 #include "storage/initiator_internal.h"
@@ -26,6 +27,7 @@ struct initiator {
 	uint16_t cntlid;
 	struct nvme_ctrl_view view;
 	uint64_t last_admin_ns, last_alive_ns; /* last_alive_ns: Keep Alive, or what else starts its time anew */
+	struct tls_psk generated;	       /* options.psk, with concat; a secret */
 	/* for admin commands with data, one at a time */
 	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
 };
@@ -37,7 +39,7 @@ static const struct {
 	const char *remedy;
 } status_remedies[] = {
 	{NVME_ST_CONNECT_HOST, "add this host's NQN to the subsystem's hosts, or use --hostnqn; a host with a psk "
-			       "there comes by TLS (--psk)"},
+			       "there comes by TLS (--psk, or --concat where it is generated)"},
 	{NVME_ST_CONNECT_BUSY, "the target is out of controllers or queues; try again later"},
 	{NVME_ST_AUTH_REQUIRED, "the target wants authentication; give the host's key with --dhchap-key"},
 	{NVME_ST_INVALID_NS, "`sluice io connect --identify` lists the namespaces"},
@@ -134,8 +136,10 @@ static int connect_refused(const struct initiator_options *o, const struct initi
 	return error_set(err, EIO, "%s: Connect: the target refuses parameter %s", o->addr.text, field);
 }
 
-static int fabrics_connect(const struct initiator_options *o, struct initiator_queue *q, struct nvme_connect *connect,
-			   uint64_t *ret_result, uint16_t *ret_status, struct error *err)
+/* Connect alone: what it asks for is still to be done. */
+static int connect_only(const struct initiator_options *o, struct initiator_queue *q,
+			const struct nvme_connect *connect, uint64_t *ret_result, uint16_t *ret_status,
+			struct error *err)
 {
 	struct nvme_connect_data data;
 	struct initiator_io io = {.sqe = nvme_connect_sqe_make(0, connect), .data = &data, .len = sizeof(data)};
@@ -146,13 +150,17 @@ static int fabrics_connect(const struct initiator_options *o, struct initiator_q
 	*ret_status = io.error ? 0 : io.status & NVME_STATUS_CODE;
 	if (r && *ret_status == NVME_ST_CONNECT_PARAM)
 		return connect_refused(o, &io, err);
-	if (r)
-		return r;
-	r = queue_authenticate(o, q, io.result, err);
-	if (r)
-		return r;
-	*ret_result = io.result;
-	return 0;
+	if (!r)
+		*ret_result = io.result;
+	return r;
+}
+
+static int fabrics_connect(const struct initiator_options *o, struct initiator_queue *q, struct nvme_connect *connect,
+			   uint64_t *ret_result, uint16_t *ret_status, struct error *err)
+{
+	int r = connect_only(o, q, connect, ret_result, ret_status, err);
+
+	return r ? r : queue_authenticate(o, q, *ret_result, err);
 }
 
 static void connect_fill(const struct initiator_options *o, uint16_t qid, unsigned int depth, uint16_t cntlid,
@@ -168,6 +176,34 @@ static void connect_fill(const struct initiator_options *o, uint16_t qid, unsign
 	memcpy(ret_connect->hostid, o->hostid, sizeof(ret_connect->hostid));
 	strcpy(ret_connect->subnqn, o->subnqn);
 	strcpy(ret_connect->hostnqn, o->hostnqn);
+}
+
+/* ---- a key for TLS by authentication ---- */
+
+/* On an admin queue without TLS, which is of no other use: what it makes is for all queues from now on. */
+static int generate_psk(struct initiator *i, struct error *err)
+{
+	const struct initiator_options *o = &i->options;
+	struct initiator_queue *q = NULL;
+	struct nvme_connect connect;
+	uint64_t result;
+	uint16_t status;
+	int r = queue_connect(o, 0, ADMIN_DEPTH, 0, &q, err);
+
+	connect_fill(o, 0, ADMIN_DEPTH, NVME_CNTLID_DYNAMIC, &connect);
+	if (!r)
+		r = connect_only(o, q, &connect, &result, &status, err);
+	if (!r && !(result & (NVME_CONNECT_ATR | NVME_CONNECT_ASCR)))
+		r = error_set(err, EACCES,
+			      "%s: the target does not ask for authentication, so there is no key for TLS; give it "
+			      "the host's key, or leave --concat out",
+			      o->addr.text);
+	if (!r)
+		r = queue_concatenate(o, q, DHCHAP_NEWTLSPSK, &i->generated, err);
+	if (!r)
+		i->options.psk = &i->generated;
+	initiator_queue_close(q);
+	return r;
 }
 
 /* ---- bring-up ---- */
@@ -273,12 +309,13 @@ int initiator_open(const struct initiator_options *options, struct initiator **r
 		return error_set(err, ENOMEM, "%s: no memory for a controller", options->addr.text);
 	memset(i, 0, sizeof(*i));
 	i->options = *options;
-	r = queue_connect(options, 0, ADMIN_DEPTH, 0, &i->admin, err);
+	r = options->auth && options->auth->concat ? generate_psk(i, err) : 0;
+	if (!r)
+		r = queue_connect(&i->options, 0, ADMIN_DEPTH, 0, &i->admin, err);
 	if (!r)
 		r = bring_up(i, err);
 	if (r) {
-		initiator_queue_close(i->admin);
-		free(i);
+		initiator_drop(i);
 		return r;
 	}
 	*ret_initiator = i;
@@ -299,6 +336,7 @@ void initiator_drop(struct initiator *i)
 	if (!i)
 		return;
 	initiator_queue_close(i->admin);
+	secret_wipe(&i->generated, sizeof(i->generated));
 	free(i);
 }
 
@@ -513,10 +551,21 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
 
 int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err)
 {
+	struct tls_psk fresh;
+	int r;
+
 	if (!i->options.auth)
 		return error_set(err, ENOKEY, "%s: no key to authenticate with; give --dhchap-key",
 				 i->options.addr.text);
-	return queue_authenticate(&i->options, q, NVME_CONNECT_ATR, err);
+	if (!i->options.psk || q != i->admin)
+		return queue_authenticate(&i->options, q, NVME_CONNECT_ATR, err);
+	r = queue_concatenate(&i->options, q, DHCHAP_REPLACETLSPSK, &fresh, err);
+	if (!r) {
+		i->generated = fresh;
+		i->options.psk = &i->generated;
+	}
+	secret_wipe(&fresh, sizeof(fresh));
+	return r;
 }
 
 int initiator_tend(struct initiator *i, struct error *err)

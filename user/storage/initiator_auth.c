@@ -46,6 +46,12 @@ static int refused(const struct initiator_options *o, const struct dhchap_host *
 {
 	const char *why = dhchap_fault_name(h->fault);
 
+	if (h->fault == DHCHAP_NO_CONCATENATION && h->fault_is_theirs)
+		return error_set(err, EACCES, "%s: the target ends the authentication: %s; %s", o->addr.text, why,
+				 h->concatenation
+					 ? "it makes no key for TLS for this host: leave --concat out, or let it "
+					   "(psk: generated)"
+					 : "it wants a key for TLS made by it: use --concat");
 	if (h->fault != DHCHAP_REJECTED)
 		return error_set(err, EACCES, "%s: %s: %s", o->addr.text,
 				 h->fault_is_theirs ? "the target ends the authentication"
@@ -62,10 +68,9 @@ static int refused(const struct initiator_options *o, const struct dhchap_host *
 			 o->addr.text);
 }
 
-static int authenticate(const struct initiator_options *o, struct initiator_queue *q, struct error *err)
+static struct dhchap_host host_of(const struct initiator_options *o)
 {
-	uint8_t buf[RECEIVE_LEN] __attribute__((aligned(8)));
-	struct dhchap_host h = {
+	return (struct dhchap_host){
 		.parties = {.hostnqn = o->hostnqn,
 			    .subnqn = o->subnqn,
 			    .host = &o->auth->host,
@@ -74,34 +79,81 @@ static int authenticate(const struct initiator_options *o, struct initiator_queu
 		.groups = o->auth->groups,
 		.tid = next_transaction(),
 	};
+}
+
+/* dhchap_host_end() is the caller's. */
+static int authenticate(const struct initiator_options *o, struct initiator_queue *q, struct dhchap_host *h,
+			struct error *err)
+{
+	uint8_t buf[RECEIVE_LEN] __attribute__((aligned(8)));
 	int r = 0;
 
-	while (!r && h.step != DHCHAP_DONE && h.step != DHCHAP_FAILED)
-		r = exchange(q, &h, buf, err);
-	if (h.step == DHCHAP_FAILED)
-		r = refused(o, &h, err);
-	dhchap_host_end(&h);
+	while (!r && h->step != DHCHAP_DONE && h->step != DHCHAP_FAILED)
+		r = exchange(q, h, buf, err);
+	if (h->step == DHCHAP_FAILED)
+		r = refused(o, h, err);
 	secret_wipe(buf, sizeof(buf));
+	return r;
+}
+
+/* The identity and key that a connection begins with. */
+static int derive(const struct initiator_options *o, const struct dhchap_psk *psk, struct tls_psk *ret_psk,
+		  struct error *err)
+{
+	int r = tls_psk_generated(psk->bytes, psk->len, o->hostnqn, o->subnqn, o->auth->psk_version, ret_psk);
+
+	if (r == -ENAMETOOLONG)
+		return error_set(
+			err, EINVAL,
+			"%s: TLS identities of version 0 have no room for NQNs as long as these; use --psk-identity 1",
+			o->addr.text);
+	return r ? error_system(err, -r, "%s: the key for TLS", o->addr.text) : 0;
+}
+
+int queue_concatenate(const struct initiator_options *o, struct initiator_queue *q, uint8_t how,
+		      struct tls_psk *ret_psk, struct error *err)
+{
+	struct dhchap_host h = host_of(o);
+	int r;
+
+	h.concatenation = how;
+	h.hashes &= DHCHAP_CONCATENATION_HASHES;
+	h.groups &= DHCHAP_CONCATENATION_GROUPS;
+	if (!h.hashes || !h.groups)
+		return error_set(err, EINVAL,
+				 "%s: keys for TLS are made with sha256 or sha384, and a group that is not null; offer "
+				 "such (--dhchap-hash, --dhchap-group)",
+				 o->addr.text);
+	r = authenticate(o, q, &h, err);
+	if (!r)
+		r = derive(o, &h.psk, ret_psk, err);
+	dhchap_host_end(&h);
 	return r;
 }
 
 int queue_authenticate(const struct initiator_options *o, struct initiator_queue *q, uint64_t connect_result,
 		       struct error *err)
 {
+	struct dhchap_host h;
+	int r;
+
 	if (connect_result & NVME_CONNECT_ASCR)
-		return error_set(
-			err, EACCES,
-			"%s: the target wants a secure channel made by authentication (ASCR), which sluice does "
-			"not have; let it ask for authentication alone",
-			o->addr.text);
+		return error_set(err, EACCES,
+				 "%s: the target wants a key for TLS made by authentication; use --concat, with the "
+				 "host's key (--dhchap-key)",
+				 o->addr.text);
 	if (connect_result & NVME_CONNECT_ATR) {
 		if (!o->auth)
 			return error_set(err, EACCES,
 					 "%s: the target wants authentication; give the host's key with --dhchap-key",
 					 o->addr.text);
-		return authenticate(o, q, err);
+		h = host_of(o);
+		r = authenticate(o, q, &h, err);
+		dhchap_host_end(&h);
+		return r;
 	}
-	if (o->auth && o->auth->controller.len)
+	/* A generated key is of an authentication in which it did. */
+	if (o->auth && o->auth->controller.len && !o->psk)
 		return error_set(err, EACCES,
 				 "%s: the target does not ask for authentication, so it does not prove who it is; "
 				 "give it the keys, or leave --dhchap-controller-key out",

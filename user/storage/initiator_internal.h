@@ -19,4 +19,11 @@ int queue_connect(const struct initiator_options *options, uint16_t qid, unsigne
 int queue_authenticate(const struct initiator_options *options, struct initiator_queue *q, uint64_t connect_result,
 		       struct error *err);
 
+/*
+ * Authenticates an admin queue that is connected, and makes a key for TLS by it. how: DHCHAP_NEWTLSPSK on a connection
+ * without TLS, DHCHAP_REPLACETLSPSK on one by TLS. *ret_psk is a secret.
+ */
+int queue_concatenate(const struct initiator_options *options, struct initiator_queue *q, uint8_t how,
+		      struct tls_psk *ret_psk, struct error *err);
+
 #endif

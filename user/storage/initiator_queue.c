@@ -393,6 +393,10 @@ static int open_tls(struct initiator_queue *q, struct error *err)
 	struct tls_psk psk;
 	int r;
 
+	if (o->psk) {
+		r = tls_connect(o->psk, &q->tls);
+		return r ? error_system(err, -r, "%s: TLS", q->place) : 0;
+	}
 	if (!o->tls)
 		return 0;
 	r = tls_psk_derive(&o->tls->key, o->hostnqn, o->subnqn, o->tls->version, &psk);

@@ -233,6 +233,7 @@ static void tick(struct reactor *r)
 	r->listeners_off = 0;
 	if (r->retiring)
 		reactor_retire(r);
+	generated_keys_expire(&r->target->generated, r->now_ns);
 }
 
 static void stop(struct reactor *r)
@@ -387,7 +388,7 @@ static int collect(struct reactor *r)
 	}
 	if (spin(r))
 		return ring_poll(&r->ring);
-	if (r->n_conns || r->stopping || r->listeners_off)
+	if (r->n_conns || r->stopping || r->listeners_off || generated_keys_wait(&r->target->generated))
 		timeout = REACTOR_TICK_NS;
 	if (r->limits.wake_ns != LIMIT_NEVER) {
 		uint64_t now = time_now_ns();

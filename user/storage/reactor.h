@@ -16,6 +16,7 @@
 #include "storage/buffer.h"
 #include "storage/conn.h"
 #include "storage/controller.h"
+#include "storage/generated_keys.h"
 #include "storage/host_keys.h"
 #include "storage/limit.h"
 #include "storage/ring.h"
@@ -212,6 +213,7 @@ struct target {
 	struct portal portals[TARGET_MAX_PORTALS];
 	unsigned int n_portals;
 	struct tls_server *tls; /* NULL: no portal has TLS */
+	struct generated_keys generated;
 	struct subsystem *subsystems[TARGET_MAX_SUBSYSTEMS];
 	unsigned int n_subsystems;	 /* atomic; only grows */
 	bool write_cache;		 /* atomic: of any backend so far */

@@ -220,6 +220,8 @@ static void target_free(struct target *t)
 	reservation_saver_stop(t->saver);
 	catalog_close(t);
 	tls_server_close(t->tls);
+	generated_keys_clear(&t->generated);
+	pthread_mutex_destroy(&t->generated.mutex);
 	pthread_mutex_destroy(&t->changing);
 	pthread_mutex_destroy(&t->mutex);
 	pthread_cond_destroy(&t->started);
@@ -266,6 +268,7 @@ int target_start(const struct target_options *options, struct error *err, struct
 		t->transport = POLICY_TRANSPORT_DEFAULT;
 	pthread_mutex_init(&t->changing, NULL);
 	pthread_mutex_init(&t->mutex, NULL);
+	pthread_mutex_init(&t->generated.mutex, NULL);
 	pthread_cond_init(&t->changed, NULL);
 	pthread_cond_init(&t->started, NULL);
 	if (options->state_dir)

@@ -31,6 +31,7 @@
 struct tls_client {
 	struct tls_psk psk;
 	char hostnqn[NVME_NQN_MAX + 1], subnqn[NVME_NQN_MAX + 1];
+	bool generated; /* by an authentication, not retained from a file */
 };
 
 /* Asked during a handshake, by its thread. false: nobody's. */

@@ -78,7 +78,7 @@ static int client_hello(SSL *ssl, int *ret_alert, void *arg)
 	t->known = find_offered(t->server, extension, len, &t->client);
 	if (!t->known) {
 		t->fault = "no host of the policy has the TLS identity that is offered; give the host a `psk`, the "
-			   "same at both ends";
+			   "same at both ends, or, if it was generated, authenticate again: its time was over";
 		*ret_alert = SSL_AD_UNKNOWN_PSK_IDENTITY;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
