@@ -5,6 +5,7 @@
  * counted from one completion to another, well after the burst that a limit allows at first.
  */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -138,12 +139,14 @@ static bool is_near(double value, double wanted, double part)
 
 /*
  * Runs the loads on queues of their own until both the sum of rates, times bytes, and the first's share are as wanted.
- * No try may be over the limit. Below it a machine with other work may stay: a share of what a queue did not ask for in
- * time is not its own. Yet by turns of commands, not of queues, a queue of depth 1 beside 64 would have 0.015.
+ * A limit that is not held is over in every try. In one of them a queue may seem to be, on a machine with other work: whom it
+ * kept from reading counts what had been answered meanwhile, all that it asked for at most. Below the limit it may stay
+ * there: a share of what a queue did not ask for in time is not its own. Yet by turns of commands, not of queues, a queue
+ * of depth 1 beside 64 would have 0.015.
  */
 static void expect_rates(struct load *loads, unsigned int n, bool in_bytes, double wanted, double share)
 {
-	double sum = 0, mine = 0;
+	double sum = 0, mine = 0, late, lowest = INFINITY;
 	struct client admin;
 	unsigned int i, try;
 
@@ -153,13 +156,17 @@ static void expect_rates(struct load *loads, unsigned int n, bool in_bytes, doub
 			queue_open(&loads[i].io, &admin, i + 1, NULL);
 		loads_run(loads, n);
 		client_close(&admin);
-		for (sum = 0, i = 0; i < n; i++)
+		for (sum = late = 0, i = 0; i < n; i++) {
 			sum += rate(&loads[i]) * (in_bytes ? loads[i].bytes : 1);
+			late += loads[i].depth * (in_bytes ? loads[i].bytes : 1.) / (TAKE_TIME / 1e9);
+		}
 		mine = rate(&loads[0]) * (in_bytes ? loads[0].bytes : 1) / sum;
-		cr_expect_lt(sum, wanted * 1.02);
-		if (sum > wanted * 0.98 && is_near(mine, share, 0.1))
+		lowest = fmin(lowest, sum);
+		cr_expect_lt(sum, wanted * 1.02 + late, "%.1f a second, wanted %.1f", sum, wanted);
+		if (is_near(sum, wanted, 0.02) && is_near(mine, share, 0.1))
 			return;
 	}
+	cr_expect_lt(lowest, wanted * 1.02, "%.1f a second at least, wanted %.1f", lowest, wanted);
 	if (sum > wanted * 0.9 && mine > share * 0.6)
 		return;
 	cr_expect(false, "%.1f a second, wanted %.1f; the first queue has %.3f of it, wanted %.3f", sum, wanted, mine,
