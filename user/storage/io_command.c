@@ -175,6 +175,7 @@ static void yield(struct command *cmd)
 static bool operation_done(struct command *cmd, int ret)
 {
 	if (ret == BACKEND_PENDING) {
+		reactor_io_queued(cmd->conn->reactor);
 		cmd->state = COMMAND_BACKEND;
 		return false;
 	}
@@ -229,6 +230,8 @@ void command_io_done(struct command *cmd, int32_t result)
 	bool was_yielding = cmd->is_yielding;
 
 	cmd->is_yielding = false;
+	if (!was_yielding)
+		reactor_io_back(cmd->conn->reactor);
 	if (was_yielding || operation_done(cmd, b->ops->resume(b, &cmd->io, result)))
 		proceed(cmd);
 }

@@ -193,6 +193,8 @@ struct reactor {
 	uint32_t io_gens[REACTOR_MAX_IOS];
 	uint16_t free_ios[REACTOR_MAX_IOS];
 	unsigned int n_free_ios;
+	unsigned int n_operations; /* of backends, in the ring */
+	unsigned int n_unsubmitted; /* of these, queued only */
 	struct conn *waiting, **waiting_tail; /* with commands that wait for a data buffer or an I/O slot, in turn */
 	struct preemption_part *preempting;	 /* wait for commands to end */
 	unsigned int n_fused;			 /* first halves of fused commands under way */
@@ -264,6 +266,12 @@ void reactor_grant(struct reactor *r, struct command *cmd, struct reactor *by);
 
 /* Binds an I/O slot and fills the ring's part of cmd->io; false: all are in use. */
 bool reactor_io_take(struct reactor *r, struct command *cmd);
+/* A backend's operation was queued on the ring; it has come back. */
+void reactor_io_queued(struct reactor *r);
+static inline void reactor_io_back(struct reactor *r)
+{
+	r->n_operations--;
+}
 void reactor_io_give(struct reactor *r, struct command *cmd);
 
 /* Portals as discovery sees them: records that `hostnqn` may see. *ret_entries is the caller's, free(). */

@@ -181,6 +181,11 @@ int ring_reserve(struct ring *r, unsigned int n)
 	return 0;
 }
 
+void ring_submit(struct ring *r)
+{
+	io_uring_submit(&r->uring);
+}
+
 /* What does not harm the ring: nothing in time, a signal, or completions that must be taken first. */
 static int harmless(int ret)
 {

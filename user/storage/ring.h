@@ -105,6 +105,9 @@ static inline unsigned int ring_queued(const struct ring *r)
 	return io_uring_sq_ready(&r->uring);
 }
 
+/* Submits what is queued, and collects nothing. An error that lasts comes again from ring_poll(). */
+void ring_submit(struct ring *r);
+
 /*
  * Submits what is queued and collects completions. ring_poll() never blocks; ring_wait() blocks until there is at
  * least one, or timeout_ns has passed (< 0: no limit). 0 also on a timeout or signal; -errno is fatal for the ring.
