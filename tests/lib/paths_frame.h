@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frame of tests of several paths against fake controllers: included by each such test program, which so has its own
- * copies. A test sets options and fakes[], starts so many of them with one lane, runs commands, and stops.
+ * The frame of tests of several paths against fake controllers: included by each such test program, which so has its
+ * own copies. A test sets options and fakes[], starts so many of them with one lane, runs commands, and stops.
  */
 #ifndef TESTS_PATHS_FRAME_H
 #define TESTS_PATHS_FRAME_H
@@ -74,9 +74,8 @@ __attribute__((unused)) static struct multipath_info info(unsigned int path)
 
 __attribute__((unused)) static void prepare(struct path_io *io, uint8_t opcode, unsigned int k)
 {
-	*io = (struct path_io){.io = {.sqe = nvme_sqe_rw(opcode, 0, 1, k * (XFER / 512), XFER / 512),
-				      .data = data[k],
-				      .len = XFER}};
+	*io = (struct path_io){
+		.io = {.sqe = nvme_sqe_rw(opcode, 0, 1, k * (XFER / 512), XFER / 512), .data = data[k], .len = XFER}};
 }
 
 /* Commands 0 .. n - 1 of one kind, DEPTH at a time. */
@@ -128,7 +127,6 @@ __attribute__((unused)) static void write_and_read(uint8_t salt)
 	expect_run(NVME_IO_READ);
 	expect_data(salt);
 }
-
 
 /* Runs until all of a run goes to one path. */
 __attribute__((unused)) static void expect_moves_to(unsigned int path, uint8_t salt)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What comes back with a status that passes is sent again, as often, where and when the specification says; what does not
- * pass is the caller's at once. A controller that falls silent is noticed by its keep-alive.
+ * What comes back with a status that passes is sent again, as often, where and when the specification says; what does
+ * not pass is the caller's at once. A controller that falls silent is noticed by its keep-alive.
  */
 #include "nvme/retry.h"
 #include "paths_frame.h"
@@ -102,10 +102,22 @@ static void expect_passes(uint16_t status)
 	stop();
 }
 
-Test(multipath_retry, interrupted_passes) { expect_passes(NVME_ST_INTERRUPTED); }
-Test(multipath_retry, not_ready_passes) { expect_passes(NVME_ST_NS_NOT_READY); }
-Test(multipath_retry, internal_error_passes) { expect_passes(NVME_ST_INTERNAL); }
-Test(multipath_retry, transient_transport_error_passes) { expect_passes(NVME_ST_TRANSIENT_TRANSPORT); }
+Test(multipath_retry, interrupted_passes)
+{
+	expect_passes(NVME_ST_INTERRUPTED);
+}
+Test(multipath_retry, not_ready_passes)
+{
+	expect_passes(NVME_ST_NS_NOT_READY);
+}
+Test(multipath_retry, internal_error_passes)
+{
+	expect_passes(NVME_ST_INTERNAL);
+}
+Test(multipath_retry, transient_transport_error_passes)
+{
+	expect_passes(NVME_ST_TRANSIENT_TRANSPORT);
+}
 
 static void expect_given_back(uint16_t status, unsigned int sent)
 {
@@ -118,9 +130,18 @@ static void expect_given_back(uint16_t status, unsigned int sent)
 	stop();
 }
 
-Test(multipath_retry, not_for_ever) { expect_given_back(NVME_ST_NS_NOT_READY, 1 + MULTIPATH_RETRIES); }
-Test(multipath_retry, nor_by_a_path_of_its_own) { expect_given_back(NVME_ST_PATH_INTERNAL, 1 + MULTIPATH_RETRIES); }
-Test(multipath_retry, not_with_dnr) { expect_given_back(NVME_ST_INTERRUPTED | NVME_STATUS_DNR, 1); }
+Test(multipath_retry, not_for_ever)
+{
+	expect_given_back(NVME_ST_NS_NOT_READY, 1 + MULTIPATH_RETRIES);
+}
+Test(multipath_retry, nor_by_a_path_of_its_own)
+{
+	expect_given_back(NVME_ST_PATH_INTERNAL, 1 + MULTIPATH_RETRIES);
+}
+Test(multipath_retry, not_with_dnr)
+{
+	expect_given_back(NVME_ST_INTERRUPTED | NVME_STATUS_DNR, 1);
+}
 
 Test(multipath_retry, fused_commands_are_the_callers)
 {

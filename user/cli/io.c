@@ -30,6 +30,11 @@ static const struct subcommand {
 	{"write", IO_WRITE, io_write, "copy a file to a namespace", io_help_write},
 	{"verify", IO_VERIFY, io_verify, "write a pattern, read it back, check every block", io_help_verify},
 	{"bench", IO_BENCH, io_bench, "measure IOPS, bandwidth and latency", io_help_bench},
+	{"command", IO_COMMAND, io_command, "compare, copy, zero, deallocate, verify, flush a range", io_help_command},
+	{"reserve", IO_RESERVE, io_reserve, "persistent reservations", io_help_reserve},
+	{"log", IO_LOG, io_log, "a log page of a controller", io_help_log},
+	{"feature", IO_FEATURE, io_feature, "a feature of a controller: read it, set it", io_help_feature},
+	{"events", IO_EVENTS, io_events, "asynchronous events as they come", io_help_events},
 };
 
 /* ---- discover ---- */
@@ -75,9 +80,26 @@ static void print_entries(const struct io_options *o, const struct nvme_discover
 		printf("\n%zu record%s of other transports than TCP left out\n", skipped, skipped == 1 ? "" : "s");
 }
 
-static void print_json(struct json_object *root)
+void io_print_json(struct json_object *root)
 {
 	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(root);
+}
+
+void io_print_text(struct json_object *root)
+{
+	json_object_object_foreach(root, name, value)
+	{
+		if (!json_object_is_type(value, json_type_array)) {
+			printf("%-22s %s\n", name, value ? json_object_get_string(value) : "-");
+			continue;
+		}
+		for (size_t k = 0; k < json_object_array_length(value); k++)
+			printf("%-22s %s\n", k ? "" : name,
+			       json_object_get_string(json_object_array_get_idx(value, k)));
+		if (!json_object_array_length(value))
+			printf("%-22s -\n", name);
+	}
 	json_object_put(root);
 }
 
@@ -97,7 +119,7 @@ static void entries_json(const struct nvme_discovery_entry *entries, size_t n, s
 	}
 	json_object_object_add(root, "records", list);
 	json_object_object_add(root, "skipped", json_object_new_int64((int64_t)skipped));
-	print_json(root);
+	io_print_json(root);
 }
 
 int io_discover(const struct io_options *o, struct error *err)
@@ -193,6 +215,29 @@ static void print_identify(struct initiator *i, const struct found *found, size_
 	table_done(&t);
 }
 
+/* Optional commands that the controller offers. */
+static struct json_object *commands_json(const struct nvme_ctrl_view *c)
+{
+	static const struct io_word oncs[] = {
+		{"compare", NVME_ONCS_COMPARE},
+		{"write-uncorrectable", NVME_ONCS_WRITE_UNCOR},
+		{"dataset-management", NVME_ONCS_DSM},
+		{"write-zeroes", NVME_ONCS_WRITE_ZEROES},
+		{"reservations", NVME_ONCS_RESERVATIONS},
+		{"verify", NVME_ONCS_VERIFY},
+		{"copy", NVME_ONCS_COPY},
+		{NULL, 0},
+	};
+	struct json_object *list = json_object_new_array();
+
+	for (const struct io_word *w = oncs; w->name; w++)
+		if (c->oncs & w->number)
+			json_object_array_add(list, json_object_new_string(w->name));
+	if (c->fuses & NVME_FUSES_COMPARE_WRITE)
+		json_object_array_add(list, json_object_new_string("compare-and-write"));
+	return list;
+}
+
 static void identify_json(const struct io_options *o, struct initiator *i, const struct found *found, size_t n)
 {
 	const struct nvme_ctrl_view *c = initiator_controller(i);
@@ -207,6 +252,7 @@ static void identify_json(const struct io_options *o, struct initiator *i, const
 	json_object_object_add(root, "firmware", json_object_new_string(c->firmware));
 	json_object_object_add(root, "max_transfer", json_object_new_int64((int64_t)c->max_transfer));
 	json_object_object_add(root, "in_capsule", json_object_new_int64(c->in_capsule));
+	json_object_object_add(root, "commands", commands_json(c));
 	for (size_t k = 0; k < n; k++) {
 		struct json_object *ns = json_object_new_object();
 
@@ -218,7 +264,7 @@ static void identify_json(const struct io_options *o, struct initiator *i, const
 		json_object_array_add(list, ns);
 	}
 	json_object_object_add(root, "namespaces", list);
-	print_json(root);
+	io_print_json(root);
 }
 
 int io_connect(const struct io_options *o, struct error *err)

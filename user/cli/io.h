@@ -22,7 +22,46 @@ enum io_command { /* bits: which subcommands take an option */
 		  IO_WRITE = 1 << 3,
 		  IO_VERIFY = 1 << 4,
 		  IO_BENCH = 1 << 5,
+		  IO_COMMAND = 1 << 6,
+		  IO_RESERVE = 1 << 7,
+		  IO_LOG = 1 << 8,
+		  IO_FEATURE = 1 << 9,
+		  IO_EVENTS = 1 << 10,
 };
+
+/* A word and what it stands for; a row without a name ends a list. */
+struct io_word {
+	const char *name;
+	unsigned int number;
+};
+
+/* --do of `command`, and of `reserve`. */
+enum io_range {
+	RANGE_COMPARE,
+	RANGE_COMPARE_WRITE,
+	RANGE_COPY,
+	RANGE_VERIFY,
+	RANGE_ZERO,
+	RANGE_DEALLOCATE,
+	RANGE_UNCORRECTABLE,
+	RANGE_FLUSH,
+};
+
+enum io_reservation {
+	RESERVE_REGISTER,
+	RESERVE_REPLACE,
+	RESERVE_UNREGISTER,
+	RESERVE_ACQUIRE,
+	RESERVE_PREEMPT,
+	RESERVE_PREEMPT_ABORT,
+	RESERVE_RELEASE,
+	RESERVE_CLEAR,
+	RESERVE_REPORT,
+};
+
+/* What --do, --type, --page and --feature may be. */
+extern const struct io_word io_command_words[], io_reserve_words[], io_reserve_types[], io_log_words[],
+	io_feature_words[];
 
 struct io_options {
 	enum io_command command;
@@ -48,6 +87,15 @@ struct io_options {
 	uint64_t time_ns, count; /* count 0: by time */
 	unsigned int cpus[IO_CPUS_MAX], n_cpus;
 	unsigned int spin_us;
+	unsigned int action; /* --do, --page, --feature: a number of the list of the subcommand */
+	bool has_action;
+	uint64_t from;		     /* Copy: first byte of the source */
+	const char *expect;	     /* file that a fused Compare and Write compares with */
+	uint64_t key, new_key;	     /* reservations */
+	unsigned int reservation_type;
+	bool has_from, persist, ignore_key;
+	uint32_t value; /* of a feature */
+	bool has_value;
 };
 
 static inline void io_closep(struct initiator **i)
@@ -74,6 +122,20 @@ int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err);
 int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
 		  unsigned int *ret_n, struct error *err);
 
+/* A word of a list; -EINVAL names them. */
+int io_word_parse(const char *text, const struct io_word *words, unsigned int *ret_number, struct error *err);
+/* "unknown" for a number that is in none of them. */
+const char *io_word_of(const struct io_word *words, unsigned int number);
+/* "4711", "0x1267" → a reservation's key. */
+int io_key_parse(const char *text, uint64_t *ret_key, struct error *err);
+
+/* One JSON object on standard output, and frees it; as text: a line a field. */
+void io_print_json(struct json_object *root);
+void io_print_text(struct json_object *root);
+
+/* io_log.c: a log page read and taken apart, the caller's. */
+int io_log_read(struct initiator *i, uint8_t lid, struct json_object **ret_page, struct error *err);
+
 /* io_paths.c: the subsystem by all its paths, with so many lanes. */
 int io_paths_open(const struct io_options *o, unsigned int queues, struct multipath **ret_multipath, struct error *err);
 /* "reconnects" and "paths"; the lanes are closed. */
@@ -87,5 +149,10 @@ int io_read(const struct io_options *o, struct error *err);
 int io_write(const struct io_options *o, struct error *err);
 int io_verify(const struct io_options *o, struct error *err);
 int io_bench(const struct io_options *o, struct error *err);
+int io_command(const struct io_options *o, struct error *err);
+int io_reserve(const struct io_options *o, struct error *err);
+int io_log(const struct io_options *o, struct error *err);
+int io_feature(const struct io_options *o, struct error *err);
+int io_events(const struct io_options *o, struct error *err);
 
 #endif

@@ -14,7 +14,7 @@ static const char io_help_connect[] =
 	"says what stands in the way if not. --identify also prints the controller and its namespaces.\n\n"
 	"  sluice io connect --to 10.20.0.5 --nqn nqn.2026-11.io.example:datasets --identify\n\n"
 	"JSON: {\"target\", \"subsystem\", \"cntlid\", \"model\", \"serial\", \"firmware\", \"max_transfer\",\n"
-	"\"in_capsule\", \"namespaces\": [{\"nsid\", \"blocks\", \"block\", \"readonly\", \"uuid\"}]}\n"
+	"\"in_capsule\", \"commands\": [optional ones that it offers], \"namespaces\": [{\"nsid\", \"blocks\", \"block\", \"readonly\", \"uuid\"}]}\n"
 	"Sizes are bytes; max_transfer 0: no limit.\n";
 
 static const char io_help_read[] =
@@ -53,5 +53,51 @@ static const char io_help_bench[] =
 	"\"ana_timeouts\", \"why\": null or text}\n"
 	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\",\n"
 	"\"p99\", \"p999\", \"max\"}}; cpu -1: not pinned; status below 0: no answer, -errno\n";
+
+static const char io_help_command[] =
+	"One of the I/O commands beside read and write, over a range, one command at a time, then a flush where it\n"
+	"changes something. --do is one of\n"
+	"  compare         the range with --file; exit status 1 if they differ\n"
+	"  compare-write   a fused pair: --file is written if --expect is what is there; one command's length\n"
+	"  copy            within the namespace, from --from to --offset\n"
+	"  verify          the target reads and checks; no data move\n"
+	"  zero            Write Zeroes\n"
+	"  deallocate      Dataset Management: what is there is no longer needed\n"
+	"  uncorrectable   Write Uncorrectable: reading fails until it is written again\n"
+	"  flush\n\n"
+	"  sluice io command --do copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n\n"
+	"JSON: {\"command\", \"nsid\", \"offset\", \"length\", \"commands\", \"bytes\", \"differs_at\": null or a byte,\n"
+	"\"reconnects\", \"paths\": [PATH]}; PATH as of `bench`. length 0: none (flush)\n";
+
+static const char io_help_reserve[] =
+	"Persistent reservations as one host sees them. --do is register, replace (the key), unregister, acquire,\n"
+	"preempt, preempt-abort, release, clear or report; afterwards what is in force is reported. A host is its\n"
+	"--hostnqn. Types: write-exclusive, exclusive-access, and each with -registrants or -all.\n\n"
+	"  sluice io reserve --do register --new-key 0x1234 --to 10.20.0.5 --nqn NQN\n"
+	"  sluice io reserve --do acquire --key 0x1234 --type write-exclusive --to 10.20.0.5 --nqn NQN\n\n"
+	"JSON: {\"nsid\", \"type\": none or as above, \"generation\", \"persists\", \"registered\": [{\"cntlid\" (65535: not\n"
+	"connected), \"holds\", \"key\", \"hostid\"}]}\n";
+
+static const char io_help_log[] =
+	"A log page, taken apart. --page is supported, error, smart, firmware, changed, effects, ana, features or\n"
+	"reservation; `sluice io discover` has the discovery log.\n\n"
+	"  sluice io log --page ana --to 10.20.0.5 --nqn NQN\n\n"
+	"JSON: {\"page\", \"lid\"} and the fields of the page; numbers of 128 bits by their lower half\n";
+
+static const char io_help_feature[] =
+	"A feature's value, and what the controller says of it. --feature is arbitration, power, temperature,\n"
+	"error-recovery, write-cache, queues, write-atomicity, events, timestamp, keep-alive, behavior, host-id,\n"
+	"reservation-mask, reservation-persistence or write-protect. What is set lasts as long as the controller:\n"
+	"that of this command, unless the feature is the namespace's.\n\n"
+	"  sluice io feature --feature write-cache --to 10.20.0.5 --nqn NQN\n\n"
+	"JSON: {\"feature\", \"fid\", \"value\" or \"data\" (bytes in hexadecimal), \"default\", \"changeable\", \"saveable\",\n"
+	"\"per_namespace\"}\n";
+
+static const char io_help_events[] =
+	"Prints asynchronous events for --time, one line each, and the log page that each names: namespace-changed,\n"
+	"ana-changed, reservation-notice, firmware-starting, or discovery-changed with --nqn\n"
+	"nqn.2014-08.org.nvmexpress.discovery. Exit status 1 if the connection ends before.\n\n"
+	"  sluice io events --to 10.20.0.5 --nqn NQN --time 1h\n\n"
+	"JSON, one object a line: {\"event\", \"type\", \"info\", \"lid\", \"page\": as of `log`, or null}\n";
 
 #endif

@@ -14,9 +14,11 @@
 #include "policy/values.h"
 #include "storage/host_keys.h"
 
-#define ALL	 (IO_DISCOVER | IO_CONNECT | DATA | IO_BENCH)
+#define ALL	 (IO_DISCOVER | IO_CONNECT | PATHS | ASK)
 #define DATA	 (IO_READ | IO_WRITE | IO_VERIFY)
 #define TRANSFER (DATA | IO_BENCH)
+#define PATHS	 (TRANSFER | IO_COMMAND | IO_RESERVE) /* by one path or several */
+#define ASK	 (IO_LOG | IO_FEATURE | IO_EVENTS)    /* of one controller */
 
 struct option_row {
 	const char *name;
@@ -25,48 +27,6 @@ struct option_row {
 	unsigned int commands;
 	const char *help;
 };
-
-int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err)
-{
-	size_t n = strlen(text);
-	char longer[40];
-
-	/* "4k" is what other tools of this kind take; here it means 4KiB */
-	if (n && n < 32 && strchr("kKmMgGtT", text[n - 1])) {
-		snprintf(longer, sizeof(longer), "%.*s%ciB", (int)n - 1, text,
-			 text[n - 1] == 'k' ? 'K' : text[n - 1] & ~32);
-		text = longer;
-	}
-	return value_size(text, ret_bytes, err);
-}
-
-int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
-		  unsigned int *ret_n, struct error *err)
-{
-	unsigned int n = 0;
-
-	do {
-		unsigned long first, last;
-		char *end;
-
-		if (*text < '0' || *text > '9')
-			return error_set(err, EINVAL, "%s: '%s' is no number; use 1 or 1,3-5", what, text);
-		first = last = strtoul(text, &end, 10);
-		if (*end == '-')
-			last = strtoul(end + 1, &end, 10);
-		if ((*end && *end != ',') || first < lowest || last < first || last > UINT32_MAX - 2)
-			return error_set(err, EINVAL, "%s: '%s'; use numbers from %u on, as 1 or 1,3-5", what, text,
-					 lowest);
-		for (; first <= last; first++) {
-			if (n == max)
-				return error_set(err, EINVAL, "%s: more than %u; use fewer", what, max);
-			ret_list[n++] = (uint32_t)first;
-		}
-		text = *end ? end + 1 : NULL;
-	} while (text);
-	*ret_n = n;
-	return 0;
-}
 
 /* ---- setters ---- */
 
@@ -84,7 +44,7 @@ static int set_to(struct io_options *o, const char *text, struct error *err)
 {
 	uint16_t port = o->command == IO_DISCOVER ? INITIATOR_DISCOVERY_PORT : INITIATOR_PORT;
 
-	if (o->n_addrs == (o->command & TRANSFER ? MULTIPATH_MAX : 1))
+	if (o->n_addrs == (o->command & PATHS ? MULTIPATH_MAX : 1))
 		return error_set(err, EINVAL, "more than %u; this takes no more addresses", o->n_addrs);
 	return initiator_addr_parse(text, port, &o->addrs[o->n_addrs++], err);
 }
@@ -362,6 +322,68 @@ static int set_identify(struct io_options *o, const char *text, struct error *er
 	return 0;
 }
 
+static int set_action(struct io_options *o, const char *text, struct error *err)
+{
+	const struct io_word *words = o->command == IO_COMMAND	 ? io_command_words
+				      : o->command == IO_RESERVE ? io_reserve_words
+				      : o->command == IO_LOG	 ? io_log_words
+								 : io_feature_words;
+
+	o->has_action = true;
+	return io_word_parse(text, words, &o->action, err);
+}
+
+static int set_from(struct io_options *o, const char *text, struct error *err)
+{
+	o->has_from = true;
+	return io_size_parse(text, &o->from, err);
+}
+
+static int set_expect(struct io_options *o, const char *text, struct error *err)
+{
+	o->expect = text;
+	return 0;
+}
+
+static int set_key(struct io_options *o, const char *text, struct error *err)
+{
+	return io_key_parse(text, &o->key, err);
+}
+
+static int set_new_key(struct io_options *o, const char *text, struct error *err)
+{
+	return io_key_parse(text, &o->new_key, err);
+}
+
+static int set_type(struct io_options *o, const char *text, struct error *err)
+{
+	return io_word_parse(text, io_reserve_types, &o->reservation_type, err);
+}
+
+static int set_persist(struct io_options *o, const char *text, struct error *err)
+{
+	o->persist = true;
+	return 0;
+}
+
+static int set_ignore_key(struct io_options *o, const char *text, struct error *err)
+{
+	o->ignore_key = true;
+	return 0;
+}
+
+static int set_value(struct io_options *o, const char *text, struct error *err)
+{
+	uint64_t value;
+	int r = io_key_parse(text, &value, err);
+
+	if (!r && value > UINT32_MAX)
+		return error_set(err, EINVAL, "'%s' has more than 32 bits", text);
+	o->value = (uint32_t)value;
+	o->has_value = true;
+	return r;
+}
+
 static int set_json(struct io_options *o, const char *text, struct error *err)
 {
 	o->json = true;
@@ -378,21 +400,32 @@ static const struct option_row options[] = {
 	{"to", "ADDR[:PORT]", set_to, ALL,
 	 "where the target listens: 10.0.0.1:4420 or [fd00::1]:4420; required (port: 4420, discover: 8009); for "
 	 "transfers up to 8 times, one path each, the preferred one first"},
-	{"all-portals", NULL, set_all_portals, TRANSFER,
+	{"all-portals", NULL, set_all_portals, PATHS,
 	 "use every portal that discovery at --to names for the subsystem, too"},
 	{"round-robin", NULL, set_round_robin, TRANSFER,
 	 "take the best paths in turn (default: the first of them, the others when it fails)"},
-	{"reconnect-delay", "DURATION", set_reconnect_delay, TRANSFER,
+	{"reconnect-delay", "DURATION", set_reconnect_delay, PATHS,
 	 "first pause before a lost connection is tried again, doubled each time up to 10s (default 200ms)"},
-	{"ctrl-loss-timeout", "DURATION", set_ctrl_loss_timeout, TRANSFER,
+	{"ctrl-loss-timeout", "DURATION", set_ctrl_loss_timeout, PATHS,
 	 "how long to go on trying; 0s: a lost connection is an error at once (default 60s)"},
+	{"do", "WHAT", set_action, IO_COMMAND | IO_RESERVE, "what is to be done; required, see above"},
+	{"page", "NAME", set_action, IO_LOG, "the log page; required, see above"},
+	{"feature", "NAME", set_action, IO_FEATURE, "the feature; required, see above"},
+	{"value", "N", set_value, IO_FEATURE, "set it to that (Set Features, command dword 11) before it is read"},
+	{"from", "SIZE", set_from, IO_COMMAND, "copy: first byte of the source; --offset is the first of the copy"},
+	{"expect", "FILE", set_expect, IO_COMMAND, "compare-write: what must be there for --file to be written"},
+	{"key", "N", set_key, IO_RESERVE, "this host's key as it is registered; 0x... or decimal (default 0)"},
+	{"new-key", "N", set_new_key, IO_RESERVE, "register, replace: the key to be; preempt: the key to be pushed out"},
+	{"type", "NAME", set_type, IO_RESERVE, "acquire, preempt, release: the reservation's type"},
+	{"persist", NULL, set_persist, IO_RESERVE, "register, replace: keep it across a restart of the target"},
+	{"ignore-key", NULL, set_ignore_key, IO_RESERVE, "whatever key is registered now"},
 	{"nqn", "NQN", set_subnqn, ALL & ~IO_DISCOVER, "the subsystem; required (`sluice io discover` lists them)"},
-	{"namespace", "N", set_namespaces, DATA, "namespace id (default 1)"},
+	{"namespace", "N", set_namespaces, DATA | IO_COMMAND | IO_RESERVE | IO_FEATURE, "namespace id (default 1)"},
 	{"namespaces", "LIST", set_namespaces, IO_BENCH, "namespace ids, as 1 or 1,3-5; spread evenly (default 1)"},
-	{"offset", "SIZE", set_offset, TRANSFER, "first byte, a multiple of the block size (default 0)"},
-	{"length", "SIZE", set_length, TRANSFER,
+	{"offset", "SIZE", set_offset, TRANSFER | IO_COMMAND, "first byte, a multiple of the block size (default 0)"},
+	{"length", "SIZE", set_length, TRANSFER | IO_COMMAND,
 	 "bytes, a multiple of the block size (default: to the end; write: all input)"},
-	{"file", "FILE", set_file, IO_READ | IO_WRITE, "a file instead of standard output or input"},
+	{"file", "FILE", set_file, IO_READ | IO_WRITE | IO_COMMAND, "a file instead of standard output or input"},
 	{"read-only", NULL, set_read_only, IO_VERIFY,
 	 "write nothing: verify what an earlier run with the same seed wrote"},
 	{"seed", "N", set_seed, IO_VERIFY | IO_BENCH, "of the pattern (default 1)"},
@@ -402,13 +435,13 @@ static const struct option_row options[] = {
 	{"block-size", "SIZE", set_block_size, TRANSFER, "bytes per command (default: bench 4k, others 128k)"},
 	{"depth", "N", set_depth, TRANSFER, "commands outstanding in each queue, 1-1024 (default 32)"},
 	{"queues", "N", set_queues, IO_BENCH, "I/O queues, a thread and a ring each (default 1)"},
-	{"time", "DURATION", set_time, IO_BENCH, "how long (default 10s)"},
+	{"time", "DURATION", set_time, IO_BENCH | IO_EVENTS, "how long (default 10s)"},
 	{"count", "N", set_count, IO_BENCH, "so many commands instead of a time"},
 	{"cpus", "LIST", set_cpus, IO_BENCH, "pin the queues' threads to these CPUs, in turn"},
 	{"spin", "DURATION", set_spin, TRANSFER, "look for answers that long before sleeping; costs CPU (default 0)"},
 	{"verify", NULL, set_verify, IO_BENCH,
 	 "write the pattern of --seed, check it in what is read (fill the range with `sluice io verify` first)"},
-	{"json", NULL, set_json, IO_DISCOVER | IO_CONNECT | IO_VERIFY | IO_BENCH, "one JSON object on standard output"},
+	{"json", NULL, set_json, ALL & ~(IO_READ | IO_WRITE), "one JSON object on standard output"},
 	{"hostnqn", "NQN", set_hostnqn, ALL,
 	 "this host's name (default: /etc/nvme/hostnqn, else from /etc/machine-id, else boot_id)"},
 	{"dhchap-key", "FILE", set_dhchap_key, ALL,
@@ -486,6 +519,11 @@ static int complete(struct io_options *o, struct error *err)
 		return error_set(err, EINVAL,
 				 "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
 				 o->target.addr.text);
+	if (o->command & (IO_COMMAND | IO_RESERVE | IO_LOG | IO_FEATURE) && !o->has_action)
+		return error_set(err, EINVAL, "--%s is missing: say what; see --help",
+				 o->command == IO_LOG	    ? "page"
+				 : o->command == IO_FEATURE ? "feature"
+							    : "do");
 	if (!o->has_key && o->auth.controller.len)
 		return error_set(err, EINVAL,
 				 "--dhchap-controller-key needs --dhchap-key: who asks proves itself first");

@@ -136,7 +136,8 @@ void io_paths_print(struct multipath *m)
 		       k ? "" : "\n", info.addr, path_state_name(info.state), info.commands, info.reconnects,
 		       info.resubmitted);
 		for (const struct retry_count *c = info.retries; c < info.retries + MULTIPATH_STATUSES && c->count; c++)
-			printf("  %" PRIu64 " of them for: %s (0x%03x)\n", c->count, nvme_status_name(c->status), c->status);
+			printf("  %" PRIu64 " of them for: %s (0x%03x)\n", c->count, nvme_status_name(c->status),
+			       c->status);
 		if (*info.why.text)
 			printf("  %s\n", info.why.text);
 	}

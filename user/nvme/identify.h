@@ -301,6 +301,10 @@ struct nvme_ns_view {
 	__u16	metadata;	/* bytes a block; not supported by sluice's initiator unless 0 */
 	__u8	nguid[16];	/* zeros: none */
 	__u8	eui64[8];	/* zeros: none */
+	/* one Copy: blocks in all (0: not said), blocks of one source range, source ranges */
+	__u32	copy_blocks;
+	__u16	copy_range_blocks;
+	__u16	copy_ranges;
 };
 
 /*

@@ -80,6 +80,9 @@ int nvme_ns_read(const void *identify, struct nvme_ns_view *ret_ns)
 	struct nvme_ns_view ns = {
 		.blocks = le64toh(id->nsze),
 		.readonly = id->nsattr & 1,
+		.copy_blocks = le32toh(id->mcl),
+		.copy_range_blocks = le16toh(id->mssrl),
+		.copy_ranges = id->msrc + 1,
 	};
 
 	if (ns.blocks) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Statuses and what a host does about them. Called by storage/multipath_lane.c for every command that failed. What always
- * holds: with Do Not Retry the answer is never; what the table does not know is the caller's, unless the controller itself
- * names a delay, which says that it is to be sent again.
+ * Statuses and what a host does about them. Called by storage/multipath_lane.c for every command that failed. What
+ * always holds: with Do Not Retry the answer is never; what the table does not know is the caller's, unless the
+ * controller itself names a delay, which says that it is to be sent again.
  */
 #include "nvme/retry.h"
 
 #include <stddef.h>
 
-#define TRANSIENT_HERE 3  /* from the fourth transient transport error on the path is at fault */
-#define PAUSE_SHIFT    5  /* pauses are doubled at most so often */
+#define TRANSIENT_HERE 3 /* from the fourth transient transport error on the path is at fault */
+#define PAUSE_SHIFT    5 /* pauses are doubled at most so often */
 
 /*
  * What a command says that was not executed, or not to the end, for a reason that passes. Left out on purpose: media
@@ -21,16 +21,11 @@ static const struct rule {
 	enum nvme_retry_where where;
 	__u16 pause_ms; /* the first; doubled each time */
 } rules[] = {
-	{NVME_ST_DATA_TRANSFER, NVME_RETRY_HERE, 0},
-	{NVME_ST_POWER_LOSS, NVME_RETRY_ELSEWHERE, 0},
-	{NVME_ST_INTERNAL, NVME_RETRY_HERE, 20},
-	{NVME_ST_ABORTED_SQ_DELETED, NVME_RETRY_ELSEWHERE, 0},
-	{NVME_ST_INTERRUPTED, NVME_RETRY_HERE, 1},
-	{NVME_ST_TRANSIENT_TRANSPORT, NVME_RETRY_HERE, 0},
-	{NVME_ST_NS_NOT_READY, NVME_RETRY_HERE, 50},
-	{NVME_ST_ANA_PERSISTENT_LOSS, NVME_RETRY_ANA, 0},
-	{NVME_ST_ANA_INACCESSIBLE, NVME_RETRY_ANA, 0},
-	{NVME_ST_ANA_TRANSITION, NVME_RETRY_ANA, 0},
+	{NVME_ST_DATA_TRANSFER, NVME_RETRY_HERE, 0},   {NVME_ST_POWER_LOSS, NVME_RETRY_ELSEWHERE, 0},
+	{NVME_ST_INTERNAL, NVME_RETRY_HERE, 20},       {NVME_ST_ABORTED_SQ_DELETED, NVME_RETRY_ELSEWHERE, 0},
+	{NVME_ST_INTERRUPTED, NVME_RETRY_HERE, 1},     {NVME_ST_TRANSIENT_TRANSPORT, NVME_RETRY_HERE, 0},
+	{NVME_ST_NS_NOT_READY, NVME_RETRY_HERE, 50},   {NVME_ST_ANA_PERSISTENT_LOSS, NVME_RETRY_ANA, 0},
+	{NVME_ST_ANA_INACCESSIBLE, NVME_RETRY_ANA, 0}, {NVME_ST_ANA_TRANSITION, NVME_RETRY_ANA, 0},
 };
 
 static const struct rule other_path = {NVME_STATUS_SCT_PATH, NVME_RETRY_ELSEWHERE, 0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which statuses of an I/O command a host takes on itself to send again (Base 2.0, figures 92 to 99). Pure; one table, in
- * retry.c.
+ * Which statuses of an I/O command a host takes on itself to send again (Base 2.0, figures 92 to 99). Pure; one table,
+ * in retry.c.
  */
 #ifndef SLUICE_NVME_RETRY_H
 #define SLUICE_NVME_RETRY_H

@@ -121,6 +121,12 @@ int lane_poll(struct lane *lane, bool wait, struct error *err);
 /* Submits io and polls until it is done; its done must be NULL. */
 int lane_execute(struct lane *lane, struct path_io *io, struct error *err);
 
+/*
+ * Two commands as one: a fused Compare and Write, first and second half, whose done must be NULL. Sent once, by one path;
+ * -EAGAIN unless the lane has room for two. Error of the half that failed; the statuses say more (COMPARE_FAILED).
+ */
+int lane_execute_pair(struct lane *lane, struct path_io *first, struct path_io *second, struct error *err);
+
 /* NULL is fine. Outstanding commands are done with -ECANCELED. */
 void lane_close(struct lane *lane);
 

@@ -39,7 +39,7 @@ struct lane {
 	unsigned int seen; /* multipath.version */
 	int wake;	   /* eventfd of all queues; -1: there is one path, and its queue can be waited for */
 	unsigned int turn; /* round robin: where the next search begins */
-	uint64_t moved; /* counts commands that were done, and that were put into the waiting line */
+	uint64_t moved;	   /* counts commands that were done, and that were put into the waiting line */
 	bool dead, closing;
 	int fault_errno;
 	struct error fault;
@@ -196,19 +196,25 @@ static int send_io(struct lane *lane, struct path_io *io)
 	return r;
 }
 
+static void begin(struct lane *lane, struct path_io *io)
+{
+	io->io.done = io_done;
+	io->io.owner = lane;
+	io->io.error = 0;
+	io->io.status = 0;
+	io->io.finished = false;
+	io->retries = 0;
+	io->first_ns = io->ana_ns = 0;
+	lane->outstanding++;
+}
+
 int lane_submit(struct lane *lane, struct path_io *io)
 {
 	if (lane->dead)
 		return -ENOTCONN;
 	if (lane->outstanding == lane->depth)
 		return -EAGAIN;
-	io->io.done = io_done;
-	io->io.owner = lane;
-	io->io.error = 0;
-	io->io.status = 0;
-	io->retries = 0;
-	io->first_ns = io->ana_ns = 0;
-	lane->outstanding++;
+	begin(lane, io);
 	if (!send_io(lane, io))
 		return 0;
 	io->first_ns = time_now_ns();
@@ -448,17 +454,75 @@ int lane_poll(struct lane *lane, bool wait, struct error *err)
 	return lane->dead ? error_set(err, lane->fault_errno, "%s", lane->fault.text) : 0;
 }
 
+/* Why nothing was submitted, in words. */
+static int refuse(const struct lane *lane, int r, struct error *err)
+{
+	switch (r) {
+	case -ENOTCONN:
+		return error_set(err, lane->fault_errno, "%s", lane->fault.text);
+	case -ETIMEDOUT:
+		return error_set(err, ETIMEDOUT, "no path to the namespace was usable in time");
+	default:
+		return error_set(err, EAGAIN, "%u commands are outstanding already", lane->depth);
+	}
+}
+
+static int await(struct lane *lane, const struct path_io *io, struct error *err)
+{
+	int r = 0;
+
+	while (!r && !io->io.finished)
+		r = lane_poll(lane, true, err);
+	return r ? r : initiator_io_check(&io->io, lane->m->paths[io->path].options.addr.text, false, err);
+}
+
 int lane_execute(struct lane *lane, struct path_io *io, struct error *err)
 {
 	int r = lane_submit(lane, io);
 
-	while (!r && !io->io.finished)
-		r = lane_poll(lane, true, err);
-	if (r == -ENOTCONN && lane->dead)
-		return error_set(err, lane->fault_errno, "%s", lane->fault.text);
-	if (r == -EAGAIN)
-		return error_set(err, EAGAIN, "%u commands are outstanding already", lane->depth);
-	return r ? r : initiator_io_check(&io->io, lane->m->paths[io->path].options.addr.text, false, err);
+	return r ? refuse(lane, r, err) : await(lane, io, err);
+}
+
+/* One right behind the other in one queue, which always has room for what the lane has. */
+static int submit_pair(struct lane *lane, struct path_io *first, struct path_io *second)
+{
+	uint64_t until = time_now_ns() + patience_ns(lane);
+	struct lane_path *lp = NULL;
+
+	if (lane->outstanding + 2 > lane->depth)
+		return -EAGAIN;
+	for (refresh(lane); !lane->dead && !(lp = choose(lane, first->ns)); refresh(lane)) {
+		if (time_now_ns() > until)
+			return -ETIMEDOUT;
+		wait_change(lane);
+	}
+	if (lane->dead)
+		return -ENOTCONN;
+	begin(lane, first);
+	begin(lane, second);
+	first->path = second->path = (uint8_t)(lp - lane->paths);
+	if (initiator_queue_submit(lp->q, &first->io)) {
+		finish_unsent(lane, first, ENOTCONN);
+		finish_unsent(lane, second, ENOTCONN);
+	} else if (initiator_queue_submit(lp->q, &second->io)) {
+		finish_unsent(lane, second, ENOTCONN); /* the target aborts a first half that is alone */
+	}
+	return 0;
+}
+
+int lane_execute_pair(struct lane *lane, struct path_io *first, struct path_io *second, struct error *err)
+{
+	struct error of_first = {0};
+	int r, r2;
+
+	first->io.sqe.flags |= NVME_SQE_FUSE_FIRST;
+	second->io.sqe.flags |= NVME_SQE_FUSE_SECOND;
+	r = submit_pair(lane, first, second);
+	if (r)
+		return refuse(lane, r, err);
+	r = await(lane, first, &of_first);
+	r2 = await(lane, second, err); /* also when the first has failed: the caller wants both back */
+	return r ? error_set(err, -r, "%s", of_first.text) : r2;
 }
 
 /* ---- opening and closing ---- */
@@ -478,7 +542,8 @@ void lane_close(struct lane *lane)
 		pthread_mutex_lock(&lane->m->lock);
 		p->commands += lane->paths[k].commands;
 		p->resubmitted += lane->paths[k].resubmitted;
-		for (const struct retry_count *c = lane->paths[k].retries; c < lane->paths[k].retries + MULTIPATH_STATUSES; c++)
+		for (const struct retry_count *c = lane->paths[k].retries;
+		     c < lane->paths[k].retries + MULTIPATH_STATUSES; c++)
 			if (c->count)
 				multipath_count(p->retries, c->status, c->count);
 		pthread_mutex_unlock(&lane->m->lock);

@@ -40,7 +40,8 @@ static int read_log(struct path *p, struct initiator *i, size_t from, size_t nee
 	int r = 0;
 
 	if (end > ANA_LOG_MAX)
-		return error_set(err, EPROTO, "%s: the ANA log has more than %u bytes", p->options.addr.text, ANA_LOG_MAX);
+		return error_set(err, EPROTO, "%s: the ANA log has more than %u bytes", p->options.addr.text,
+				 ANA_LOG_MAX);
 	if (end > p->log_size) {
 		more = realloc(p->log, end);
 		if (!more)
@@ -110,8 +111,8 @@ static int read_ana(struct path *p, struct initiator *i, struct error *err)
 }
 
 /*
- * Whether a change of state takes longer than the controller says (ANATT; Base 2.0, section 8.1): then something is wrong
- * with it, and it is connected again. Commands take another path in any case.
+ * Whether a change of state takes longer than the controller says (ANATT; Base 2.0, section 8.1): then something is
+ * wrong with it, and it is connected again. Commands take another path in any case.
  */
 static int check_transition(struct path *p, struct error *err)
 {
@@ -201,7 +202,8 @@ static bool attempt(struct path *p)
 		p->why = (struct error){0};
 		p->i = i;
 		p->failed = false;
-		__atomic_store_n(&m->patience_ms, max(m->patience_ms, initiator_controller(i)->anatt * 1000u), __ATOMIC_RELAXED);
+		__atomic_store_n(&m->patience_ms, max(m->patience_ms, initiator_controller(i)->anatt * 1000u),
+				 __ATOMIC_RELAXED);
 		p->reconnects += p->generation > 0;
 		p->generation++;
 		p->state = PATH_LIVE;

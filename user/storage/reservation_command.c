@@ -11,9 +11,8 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "nvme/reservation_report.h"
 #include "storage/reservations.h"
-
-#define EDS 1 /* cdw11 of Report: extended data structure, with 128-bit host identifiers */
 
 /* ---- state of a namespace ---- */
 
@@ -85,7 +84,7 @@ uint16_t reservation_check(const struct command *cmd)
 	uint64_t wanted = cmd->sqe.opcode == NVME_IO_RESV_RELEASE ? 8 : 16;
 
 	if (cmd->sqe.opcode == NVME_IO_RESV_REPORT) {
-		if (!(le32toh(cmd->sqe.cdw11) & EDS))
+		if (!(le32toh(cmd->sqe.cdw11) & RESERVATION_REPORT_EDS))
 			return NVME_ST_HOSTID_FORMAT | NVME_STATUS_DNR;
 		wanted = report_len(cmd);
 	}
@@ -93,27 +92,6 @@ uint16_t reservation_check(const struct command *cmd)
 }
 
 /* ---- Report ---- */
-
-struct report_header {
-	__le32 generation;
-	uint8_t type;
-	uint8_t n_controllers[2];
-	uint8_t reserved7[2];
-	uint8_t persists;
-	uint8_t reserved10[54];
-};
-
-struct report_controller {
-	__le16 cntlid;
-	uint8_t holds;
-	uint8_t reserved3[5];
-	__le64 key;
-	uint8_t hostid[16];
-	uint8_t reserved32[32];
-};
-
-_Static_assert(sizeof(struct report_header) == 64, "registered controllers start at byte 64");
-_Static_assert(sizeof(struct report_controller) == 64, "hosts read them 64 bytes apart");
 
 struct report {
 	uint8_t *data;
