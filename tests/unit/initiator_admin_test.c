@@ -169,7 +169,7 @@ Test(initiator_admin, failures_in_words)
 		 "queue size"},
 		{{.connect_status = NVME_ST_CONNECT_HOST}, EIO, "add this host's NQN"},
 		{{.connect_result = NVME_CONNECT_ATR | 5}, EACCES, "wants authentication; give the host's key"},
-		{{.connect_result = NVME_CONNECT_ASCR | 5}, EACCES, "a secure channel made by authentication"},
+		{{.connect_result = NVME_CONNECT_ASCR | 5}, EACCES, "wants a key for TLS made by authentication; use --concat"},
 		{{.csts = NVME_CSTS_CFS}, EIO, "fatal status"},
 		{{.csts = 0}, ETIMEDOUT, "not ready after"},
 		{{.csts = NVME_CSTS_RDY, .identify_status = NVME_ST_INTERNAL}, EIO, "status 0x006"},
