@@ -44,7 +44,8 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 					 .connect_timeout_ms = how->connect_timeout_ms,
 					 .stall_timeout_ms = how->stall_timeout_ms,
 					 .ring_without = how->ring_without,
-					 .rx_buffers = how->rx_buffers};
+					 .rx_buffers = how->rx_buffers,
+					 .pool_part = how->pool_part};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};
 

@@ -40,7 +40,7 @@ struct fixture_options {
 	unsigned int reactors;	      /* one a CPU, at most so many as there are */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
-	unsigned int ring_without, rx_buffers;		   /* as in target_options */
+	unsigned int ring_without, rx_buffers, pool_part;  /* as in target_options */
 	struct policy_storage_limit *limits;		   /* the caller's */
 	size_t n_limits;
 };

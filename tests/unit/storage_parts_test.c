@@ -220,7 +220,7 @@ Test(storage_buffer, sizes_and_alignment)
 	struct buffer_pool p;
 	size_t i;
 
-	cr_assert_eq(buffer_pool_open(BUFFER_CAPSULE_LEN, &p), 0);
+	cr_assert_eq(buffer_pool_open(BUFFER_CAPSULE_LEN, 1, &p), 0);
 	for (i = 0; i < ARRAY_SIZE(lens); i++) {
 		uint8_t *a = buf_take(&p, lens[i]), *b = buf_take(&p, lens[i]);
 
@@ -240,7 +240,7 @@ Test(storage_buffer, running_out)
 	struct buffer_pool p;
 	unsigned int n = 0, i;
 
-	cr_assert_eq(buffer_pool_open(BUFFER_CAPSULE_LEN, &p), 0);
+	cr_assert_eq(buffer_pool_open(BUFFER_CAPSULE_LEN, 1, &p), 0);
 	while (n < ARRAY_SIZE(all) && (all[n] = buf_take(&p, 1)))
 		n++;
 	cr_expect_eq(n, 2048 + 512 + 128, "small requests take larger buffers, never the capsules'");

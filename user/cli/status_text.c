@@ -254,8 +254,9 @@ static const char *word(struct json_object *o, const char *key)
 	return text ? text : "-";
 }
 
-/* Namespaces and queues count alike; `first` and `second` say what names a row. */
-static void print_io(struct json_object *list, const char *title, const char *first, const char *second)
+/* Namespaces and queues count alike; `first` and `second` say what names a row, `last` what ends it (NULL: nothing). */
+static void print_io(struct json_object *list, const char *title, const char *first, const char *second,
+		     const char *last)
 {
 	struct table t;
 	size_t i;
@@ -269,6 +270,7 @@ static void print_io(struct json_object *list, const char *title, const char *fi
 						      {"errors", 1},
 						      {"p50 us", 1},
 						      {"p99 us", 1},
+						      {last, 0},
 						      {}});
 	for (i = 0; list && i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i), *latency = member(o, "latency_us");
@@ -283,6 +285,8 @@ static void print_io(struct json_object *list, const char *title, const char *fi
 		table_cell(&t, "%s", number_text(count(o, "errors")).text);
 		table_cell(&t, "%s", word(latency, "p50"));
 		table_cell(&t, "%s", word(latency, "p99"));
+		if (last)
+			table_cell(&t, "%s", word(o, last));
 	}
 	if (t.n_cells)
 		printf("\n");
@@ -330,9 +334,9 @@ static void print_targets(struct json_object *targets)
 		struct json_object *target = json_object_array_get_idx(targets, i);
 
 		printf("\ntarget at %s\n", word(target, "socket"));
-		print_io(member(target, "namespaces"), "namespace", "nsid", "backend");
+		print_io(member(target, "namespaces"), "namespace", "nsid", "backend", NULL);
 		print_limits(member(target, "limits"));
-		print_io(member(target, "queues"), "queue from", "peer", "reactor");
+		print_io(member(target, "queues"), "queue from", "peer", "reactor", "receive");
 	}
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/util.h"
+
 #define CAPSULE_BYTES (16u << 20) /* of all buffers for in-capsule data, where they are not very large */
 #define CAPSULE_LEAST 128
 
@@ -26,9 +28,9 @@ static struct layout capsule_layout(size_t in_capsule)
 	return (struct layout){size, CAPSULE_BYTES / size > CAPSULE_LEAST ? CAPSULE_BYTES / size : CAPSULE_LEAST};
 }
 
-int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool)
+int buffer_pool_open(size_t in_capsule, unsigned int part, struct buffer_pool *ret_pool)
 {
-	const struct layout layout[BUFFER_CLASSES] = {
+	struct layout layout[BUFFER_CLASSES] = {
 		[BUFFER_CAPSULE] = capsule_layout(in_capsule),
 		[BUFFER_SMALL] = {4096, 2048},
 		[BUFFER_MEDIUM] = {32768, 512},
@@ -39,8 +41,10 @@ int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool)
 	uint8_t *next;
 	unsigned int i, n;
 
-	for (i = 0; i < BUFFER_CLASSES; i++)
+	for (i = 0; i < BUFFER_CLASSES; i++) {
+		layout[i].count = max(layout[i].count / part, 1u);
 		p.len += layout[i].size * layout[i].count;
+	}
 	p.memory = mmap(NULL, p.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p.memory == MAP_FAILED)
 		return -errno;

@@ -33,8 +33,11 @@ struct buffer_pool {
 	} class[BUFFER_CLASSES];
 };
 
-/* in_capsule: most bytes of data in a capsule of an I/O queue, up to BUFFER_MAX_LEN. */
-int buffer_pool_open(size_t in_capsule, struct buffer_pool *ret_pool);
+/*
+ * in_capsule: most bytes of data in a capsule of an I/O queue, up to BUFFER_MAX_LEN. part: so many times fewer buffers
+ * than usual, which tests want; 1: the usual.
+ */
+int buffer_pool_open(size_t in_capsule, unsigned int part, struct buffer_pool *ret_pool);
 void buffer_pool_close(struct buffer_pool *p); /* a zeroed one is fine */
 
 /* Smallest free buffer of at least len (<= BUFFER_MAX_LEN) bytes, or NULL: wait for a buf_give(). */

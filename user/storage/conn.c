@@ -137,7 +137,7 @@ static struct conn *conn_make(struct reactor *r, const struct portal *portal, in
 	c->portal = portal;
 	c->channel = portal->config->tls ? CONN_UNDECIDED : CONN_PLAIN;
 	c->batch_bytes = CONN_BATCH_BYTES;
-	c->kept_head = c->kept_tail = CONN_NO_BUFFER;
+	c->kept_tail = &c->kept;
 	c->tx_tail = &c->tx;
 	c->waiting_tail = &c->waiting;
 	c->tx_framing.align = pdu_align(0);
@@ -212,8 +212,9 @@ void conn_close(struct conn *c, const char *why)
 	if (why)
 		log_info(c->name, "closing: %s", why);
 	conn_set_state(c, CONN_CLOSING);
-	/* Ends the receive and the send that the kernel may hold; both then complete. */
+	/* Ends the receive and the send that the kernel may hold; both then complete. The receive even if it is deaf. */
 	shutdown(c->fd, SHUT_RDWR);
+	conn_recv_again(c);
 	forget_waiting(c);
 	conn_drop_kept(c);
 	conn_mark(c);
@@ -277,6 +278,8 @@ void conn_settle(struct conn *c)
 	struct reactor *r = c->reactor;
 
 	c->is_dirty = false;
+	c->moved_ns = r->now_ns;
+	assert(!c->kept || c->is_blocked || c->state >= CONN_TERM);
 	if (c->state < CONN_CLOSING)
 		conn_flush(c);
 	/* Graceful stop, or the host's Disconnect: nothing new is begun, and what was has been answered. */
@@ -285,6 +288,7 @@ void conn_settle(struct conn *c)
 	if (c->state < CONN_CLOSING) {
 		if (!c->receiving && !c->is_blocked)
 			conn_recv_arm(c);
+		conn_note(c);
 		return;
 	}
 	/* conn_close() may have marked it again: then this is called once more. */
@@ -307,8 +311,7 @@ static void admin_tick(struct conn *c)
 	events_deliver(c);
 }
 
-/* Closes with a RST: the kernel, too, forgets what this peer would not take. */
-static void reset(struct conn *c, const char *why)
+void conn_reset(struct conn *c, const char *why)
 {
 	const struct linger now = {.l_onoff = 1};
 
@@ -337,9 +340,9 @@ void conn_tick(struct conn *c)
 	else if (c->state >= CONN_TERM && age > TERM_TIMEOUT_NS)
 		conn_close(c, NULL);
 	else if (c->sending && now - c->send_ns > stall_ns)
-		reset(c, "the peer takes no data");
+		conn_reset(c, "the peer takes no data");
 	else if (c->n_h2c && now - c->rx_ns > stall_ns && others_wait(c))
-		reset(c, "the peer does not send what it was asked for, and others wait for its buffers");
+		conn_reset(c, "the peer does not send what it was asked for, and others wait for its buffers");
 	else if (c->state == CONN_LIVE && conn_auth_tick(c))
 		conn_close(c, conn_auth_tick(c));
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
@@ -348,7 +351,6 @@ void conn_tick(struct conn *c)
 		conn_close(c, "its controller is gone");
 	else if (c->controller && c->qid && c->epoch != __atomic_load_n(&c->controller->epoch, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller was reset or shut down");
-	/* A receive that ended for want of buffers when all were kept. */
-	if (!c->receiving)
-		conn_mark(c);
+	fused_tick(c);
+	conn_watch(c);
 }

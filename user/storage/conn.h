@@ -125,8 +125,7 @@ struct command {
 #define CONN_BATCH_BYTES (512u << 10)
 #define CONN_BATCH_TLS	 (128u << 10) /* less, since a sealed batch is a copy */
 #define CONN_C2H_MAX	 (128u << 10) /* bytes of data in one C2HData */
-#define CONN_KEPT_MAX	 4	      /* receive buffers that a blocked connection may keep before it stops receiving */
-#define CONN_NO_BUFFER	 UINT16_MAX
+#define CONN_KEPT_MAX	 4	      /* pieces that a blocked connection keeps before its receive is cancelled */
 
 /* One sendmsg: headers copied to the arena, data where they lie. Untouched from submission to completion. */
 struct conn_batch {
@@ -140,6 +139,16 @@ struct conn_batch {
 	uint8_t arena[CONN_BATCH_ARENA];
 };
 
+/* Why a connection receives, or does not. */
+enum conn_receive {
+	CONN_RECEIVES,
+	CONN_WAITS_COMMAND, /* all are in use: answers on their way out free some */
+	CONN_WAITS_CAPSULE, /* for a buffer for in-capsule data */
+	CONN_WAITS_TURN,    /* its throttled commands hold as many of those as they may */
+	CONN_STOPS,	    /* the target takes no more commands */
+	CONN_ENDS,
+};
+
 /* What statistics know of a queue; outlives nothing, but is read by others under the target's mutex. */
 struct queue {
 	struct queue *next;
@@ -150,6 +159,8 @@ struct queue {
 	char hostnqn[NVME_NQN_MAX + 1];
 	char subnqn[NVME_NQN_MAX + 1];
 	struct io_stats stats;
+	uint32_t n_open; /* atomic: commands under way */
+	uint8_t receive; /* atomic: enum conn_receive */
 };
 
 /* Commands lie in chunks of 32, 32, 64, 128 .. 512, so that a queue may grow, and none of them ever moves. */
@@ -185,8 +196,16 @@ struct conn {
 	struct command *rx_command;    /* that the current PDU's data are for; NULL: they are thrown away */
 	uint32_t rx_at;		       /* where in the command's data the next byte goes */
 	uint64_t rx_ns;		       /* when something was last received */
-	uint16_t kept_head, kept_tail; /* receive buffers not worked off */
+	enum conn_receive blocked_by;  /* while is_blocked */
+	struct kept *kept, **kept_tail; /* received and not worked off */
 	unsigned int n_kept;
+	bool receives_singly; /* it was blocked with much at once lately */
+
+	/* conn_watch.c */
+	uint64_t watch_ns;	 /* when it was last looked at */
+	uint64_t moved_ns;	 /* when it was last settled */
+	unsigned int n_sightings; /* looks in a row that found unread data and nothing received in between */
+	bool is_told;		 /* that nothing moves */
 
 	/* between the socket and the PDUs */
 	enum conn_channel channel;
@@ -238,6 +257,8 @@ void conn_set_state(struct conn *c, enum conn_state state);
 void conn_close(struct conn *c, const char *why);
 /* Sends a C2HTermReq that quotes `header`, then closes. */
 void conn_fail(struct conn *c, const struct pdu_error *error, const void *header, size_t len);
+/* Closes with a RST: the kernel, too, forgets what this peer would not take. */
+void conn_reset(struct conn *c, const char *why);
 /* Ends it when what waits to be sent is out, without a word of ours. */
 void conn_abort(struct conn *c);
 /* Timeouts; once a tick. */
@@ -261,9 +282,21 @@ static inline struct command *conn_command(const struct conn *c, unsigned int in
 size_t conn_stream(struct conn *c, const uint8_t *in, size_t len);
 void conn_recv_done(struct conn *c, const struct ring_completion *done);
 void conn_recv_arm(struct conn *c);
+/* The receive that the kernel has, if any, ends soon, and another one begins. */
+void conn_recv_again(struct conn *c);
 /* Works off what was kept. */
 void conn_resume(struct conn *c);
 void conn_drop_kept(struct conn *c);
+
+/* ---- conn_watch.c ---- */
+
+/* Statistics see whether and why it receives. */
+void conn_note(struct conn *c);
+/* Once a tick: whether it stands still, and why. */
+void conn_watch(struct conn *c);
+const char *conn_receive_name(unsigned int receive);
+/* "receives; commands: 3 want data, 12 in the backend; ...", NUL-terminated, cut to len. */
+void conn_describe(const struct conn *c, char *ret_text, size_t len);
 
 /* ---- conn_send.c ---- */
 
@@ -323,6 +356,8 @@ void fused_begin(struct conn *c, struct command *cmd);
 void fused_undo(struct conn *c, struct command *cmd);
 /* The data of a half are whole. As io_run(). */
 bool fused_run(struct command *cmd);
+/* Once a tick: a first half whose second does not come is not waited for without end. */
+void fused_tick(struct conn *c);
 /* A half fails before it could run. */
 void fused_refused(struct command *cmd);
 /* The pair has run: status is the Compare's, or, once that has succeeded, the Write's. */

@@ -166,21 +166,27 @@ static struct command *take(struct conn *c)
 	return cmd;
 }
 
+static bool put_off(struct conn *c, enum conn_receive why)
+{
+	c->blocked_by = why;
+	return false;
+}
+
 bool command_begin(struct conn *c)
 {
 	const struct pdu *pdu = &c->pdu;
 	struct command *cmd;
 
 	if (c->reactor->stopping)
-		return false;
+		return put_off(c, CONN_STOPS);
 	if (c->n_open >= c->entries) {
 		conn_close(c, "more commands than the queue has entries");
 		return false;
 	}
 	if (c->limits && pdu->data_len && limits_full(c))
-		return false;
-	if (!c->free) /* answers on their way out free commands */
-		return false;
+		return put_off(c, CONN_WAITS_TURN);
+	if (!c->free)
+		return put_off(c, CONN_WAITS_COMMAND);
 	cmd = take(c);
 	cmd->sqe = pdu->header.cmd.sqe;
 	cmd->state = COMMAND_CAPSULE;
@@ -192,7 +198,7 @@ bool command_begin(struct conn *c)
 		command_answered(cmd); /* it will come again */
 		fused_undo(c, cmd);
 		command_free(cmd);
-		return false;
+		return put_off(c, CONN_WAITS_CAPSULE);
 	}
 	c->rx_command = cmd;
 	return true;

@@ -2,10 +2,16 @@
 /*
  * What comes in: receive buffers → PDU decoder → commands. The reactor calls conn_recv_done() for each piece. When a
  * PDU cannot be handled yet, the connection is blocked: the decoder stands behind the PDU's header, what follows is
- * kept in its receive buffers, and after a few of them the receive is cancelled, so that TCP slows the peer down.
+ * copied out of the receive buffers, which are for all, and after a few of them the receive is cancelled, so that TCP
+ * slows the peer down. A connection under limits, where being blocked may last, receives one buffer at a time.
+ *
+ * What always holds at the end of a turn: a connection that may receive has a receive with the kernel, or is on
+ * reactor.blocked, whose connections are tried again each turn; and who keeps something is blocked. conn_watch.c looks
+ * after that.
  */
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -148,6 +154,7 @@ static void block(struct conn *c)
 	c->is_blocked = true;
 	c->next_blocked = c->reactor->blocked;
 	c->reactor->blocked = c;
+	conn_note(c);
 }
 
 size_t conn_stream(struct conn *c, const uint8_t *in, size_t len)
@@ -176,6 +183,7 @@ size_t conn_stream(struct conn *c, const uint8_t *in, size_t len)
 			pos += n;
 			if (!pdu_begin(c)) {
 				block(c);
+				stats_add(&c->reactor->blockings, 1);
 				return pos;
 			}
 		}
@@ -192,49 +200,71 @@ static size_t arrive(struct conn *c, const uint8_t *in, size_t len)
 	return c->channel == CONN_PLAIN ? conn_stream(c, in, len) : conn_tls_arrive(c, in, len);
 }
 
-/* ---- receive buffers ---- */
+/* ---- what is kept ---- */
 
-static void keep(struct conn *c, unsigned int id, uint32_t offset, uint32_t len)
+/* Pieces of the stream that cannot be worked off yet, in their order. */
+struct kept {
+	struct kept *next;
+	uint32_t offset, len; /* what is left of it */
+	uint8_t data[];
+};
+
+static void stop_receiving(struct conn *c)
 {
-	struct reactor *r = c->reactor;
-
-	r->rx_kept[id].next = CONN_NO_BUFFER;
-	r->rx_kept[id].offset = offset;
-	r->rx_kept[id].len = len;
-	if (c->kept_head == CONN_NO_BUFFER)
-		c->kept_head = id;
-	else
-		r->rx_kept[c->kept_tail].next = id;
-	c->kept_tail = id;
-	r->rx_held++;
-	/* Under a limit it may last: others need the buffers. */
-	if (++c->n_kept >= (c->limits ? 1 : CONN_KEPT_MAX) && c->receiving && !c->cancelling) {
-		c->cancelling = true;
-		ring_cancel(&r->ring, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
-	}
+	if (!c->receiving || c->cancelling)
+		return;
+	c->cancelling = true;
+	ring_cancel(&c->reactor->ring, conn_token(c, REACTOR_OP_RECV));
 }
 
-/* Gives the first kept buffer back. */
+/* One piece anybody may have; more of them only while there is room for all. */
+static bool may_keep(const struct conn *c, uint32_t len)
+{
+	return !c->kept || c->reactor->kept_bytes + len <= REACTOR_KEPT_MAX;
+}
+
+static void keep(struct conn *c, const uint8_t *in, uint32_t len)
+{
+	struct kept *k = may_keep(c, len) ? malloc(sizeof(*k) + len) : NULL;
+
+	if (!k) {
+		conn_reset(c, "it cannot go on, and there is no memory for all it sends");
+		return;
+	}
+	*k = (struct kept){.len = len};
+	memcpy(k->data, in, len);
+	*c->kept_tail = k;
+	c->kept_tail = &k->next;
+	c->reactor->kept_bytes += len;
+	if (++c->n_kept < CONN_KEPT_MAX)
+		return;
+	/* What comes at once when it has gone on may be as much again. */
+	c->receives_singly = true;
+	stop_receiving(c);
+}
+
 static void unkeep(struct conn *c)
 {
-	struct reactor *r = c->reactor;
-	unsigned int id = c->kept_head;
+	struct kept *k = c->kept;
 
-	c->kept_head = r->rx_kept[id].next;
+	c->kept = k->next;
+	if (!c->kept)
+		c->kept_tail = &c->kept;
 	c->n_kept--;
-	r->rx_held--;
-	ring_buffer_give(&r->rx, id);
+	c->reactor->kept_bytes -= k->len;
+	free(k);
 }
 
 void conn_drop_kept(struct conn *c)
 {
-	while (c->kept_head != CONN_NO_BUFFER)
+	while (c->kept)
 		unkeep(c);
 }
 
 void conn_resume(struct conn *c)
 {
-	struct reactor *r = c->reactor;
+	struct kept *k;
+	uint32_t n;
 
 	if (c->pdu_pending && c->state < CONN_TERM) {
 		if (!pdu_begin(c)) {
@@ -247,48 +277,49 @@ void conn_resume(struct conn *c)
 	}
 	if (c->tls && !c->is_blocked)
 		conn_tls_arrive(c, NULL, 0); /* what is decrypted already */
-	while (c->kept_head != CONN_NO_BUFFER && !c->is_blocked) {
-		unsigned int id = c->kept_head;
-		uint32_t len = r->rx_kept[id].len;
-		uint32_t n = arrive(c, (uint8_t *)ring_buffer_at(&r->rx, id) + r->rx_kept[id].offset, len);
-
-		if (n < len) {
-			r->rx_kept[id].offset += n;
-			r->rx_kept[id].len -= n;
-			break;
-		}
+	while ((k = c->kept) && !c->is_blocked) {
+		n = arrive(c, k->data + k->offset, k->len);
 		/* Closing drops what is kept. */
-		if (c->kept_head == id)
+		if (c->kept != k)
+			break;
+		k->offset += n;
+		k->len -= n;
+		c->reactor->kept_bytes -= n;
+		if (!k->len)
 			unkeep(c);
 	}
 	conn_mark(c);
 }
 
+/* ---- receives ---- */
+
 void conn_recv_arm(struct conn *c)
 {
 	struct reactor *r = c->reactor;
 
-	if (c->ended || r->rx_held == r->rx.count || c->n_kept)
-		return; /* conn_tick() tries again */
+	if (c->ended)
+		return;
 	c->receiving = true;
-	ring_recv(&r->ring, &c->file, &r->rx, (struct token){.op = REACTOR_OP_RECV, .slot = c->slot, .gen = c->gen});
+	if (c->limits || c->receives_singly)
+		ring_recv_once(&r->ring, &c->file, &r->rx, conn_token(c, REACTOR_OP_RECV));
+	else
+		ring_recv(&r->ring, &c->file, &r->rx, conn_token(c, REACTOR_OP_RECV));
 }
 
-static void receive(struct conn *c, unsigned int id, uint32_t len)
+void conn_recv_again(struct conn *c)
 {
-	struct reactor *r = c->reactor;
-	size_t n;
+	stop_receiving(c);
+}
 
-	c->rx_ns = r->now_ns;
-	if (c->is_blocked && c->state < CONN_TERM) {
-		keep(c, id, 0, len);
-		return;
-	}
-	n = arrive(c, ring_buffer_at(&r->rx, id), len);
-	if (n < len)
-		keep(c, id, n, len - n);
-	else
-		ring_buffer_give(&r->rx, id);
+static void receive(struct conn *c, const uint8_t *in, uint32_t len)
+{
+	size_t n = 0;
+
+	c->rx_ns = c->reactor->now_ns;
+	if (!c->is_blocked || c->state >= CONN_TERM)
+		n = arrive(c, in, len);
+	if (n < len && c->state < CONN_TERM)
+		keep(c, in + n, len - n);
 }
 
 void conn_recv_done(struct conn *c, const struct ring_completion *done)
@@ -297,10 +328,13 @@ void conn_recv_done(struct conn *c, const struct ring_completion *done)
 		c->receiving = c->cancelling = false;
 		conn_mark(c);
 	}
-	if (done->flags & IORING_CQE_F_BUFFER && done->result > 0)
-		receive(c, ring_buffer_id(done), done->result);
-	else if (done->flags & IORING_CQE_F_BUFFER)
-		ring_buffer_give(&c->reactor->rx, ring_buffer_id(done));
+	if (done->flags & IORING_CQE_F_BUFFER) {
+		struct ring_buffers *rx = &c->reactor->rx;
+
+		if (done->result > 0)
+			receive(c, ring_buffer_at(rx, ring_buffer_id(done)), done->result);
+		ring_buffer_give(rx, ring_buffer_id(done));
+	}
 	/* All buffers are in use: conn_settle() arms it again when this turn has given some back. */
 	if (done->result == -ENOBUFS)
 		stats_add(&c->reactor->no_rx_buffer, 1);

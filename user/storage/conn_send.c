@@ -222,7 +222,7 @@ static void submit(struct conn *c)
 
 	io_uring_prep_sendmsg(sqe, ring_file_fd(&c->file), &b->msg, MSG_NOSIGNAL | MSG_WAITALL);
 	ring_file_flag(sqe, &c->file);
-	ring_push(sqe, (struct token){.op = REACTOR_OP_SEND, .slot = c->slot, .gen = c->gen});
+	ring_push(sqe, conn_token(c, REACTOR_OP_SEND));
 	c->sending = true;
 }
 

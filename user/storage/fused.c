@@ -134,6 +134,22 @@ bool fused_run(struct command *cmd)
 	return true;
 }
 
+/*
+ * Both halves come in one go (Base 2.0, section 3.4.2). Nothing received for so long, while the connection was read,
+ * means that there is no second; if it comes after all, it fails as its first did.
+ */
+void fused_tick(struct conn *c)
+{
+	uint64_t stall_ns = c->reactor->target->options.stall_timeout_ms * 1000000ull;
+	struct command *first = c->fused_first;
+
+	if (!first || first->state != COMMAND_FUSED || c->is_blocked || c->reactor->now_ns - c->rx_ns <= stall_ns)
+		return;
+	c->fused_first = NULL;
+	c->fused_failed = true;
+	fail(first, MISSING);
+}
+
 void fused_refused(struct command *cmd)
 {
 	struct conn *c = cmd->conn;

@@ -335,6 +335,8 @@ int limits_join(struct conn *conn)
 			ret = entry_add(conn, &local->turns[i]);
 	if (ret)
 		limits_leave(conn);
+	/* From now on one buffer at a time. */
+	conn_recv_again(conn);
 	return ret;
 }
 

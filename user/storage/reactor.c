@@ -508,7 +508,9 @@ static int open_all(struct reactor *r)
 {
 	const struct target_options *options = &r->target->options;
 	const struct ring_options ring = {
-		.entries = RING_ENTRIES, .files = RING_FILES, .without = options->ring_without};
+		.entries = options->ring_entries ? options->ring_entries : RING_ENTRIES,
+		.files = RING_FILES,
+		.without = options->ring_without};
 	unsigned int rx_buffers = options->rx_buffers ? options->rx_buffers : REACTOR_RX_COUNT;
 	cpu_set_t set;
 	unsigned int i;
@@ -525,7 +527,7 @@ static int open_all(struct reactor *r)
 		ret = ring_buffers_open(&r->ring, RX_GROUP, rx_buffers, REACTOR_RX_SIZE, &r->error, &r->rx);
 	if (ret)
 		return ret;
-	ret = buffer_pool_open(r->target->transport.in_capsule, &r->pool);
+	ret = buffer_pool_open(r->target->transport.in_capsule, max(options->pool_part, 1u), &r->pool);
 	if (ret)
 		return error_system(&r->error, -ret, "reactor %u: data buffers", r->index);
 	tables_init(r);

@@ -29,6 +29,7 @@
 #define REACTOR_MAX_IOS	      4096 /* backend I/Os with an SQE under way */
 #define REACTOR_RX_COUNT      256  /* receive buffers at most, a power of two */
 #define REACTOR_RX_SIZE	      16384
+#define REACTOR_KEPT_MAX      (32u << 20) /* bytes that connections which cannot go on keep, but for the first piece of each */
 #define REACTOR_TICK_NS	      (250 * 1000000ull)  /* timeouts are looked at this often, while there are connections */
 
 /* One policy's storage section while something is served by it; catalog.c. */
@@ -164,11 +165,7 @@ struct reactor {
 	/* The rest is the thread's own. */
 	struct ring ring;
 	struct ring_buffers rx;
-	unsigned int rx_held; /* receive buffers that conns keep */
-	struct {	      /* of a kept receive buffer */
-		uint16_t next;
-		uint32_t offset, len;
-	} rx_kept[REACTOR_RX_COUNT];
+	size_t kept_bytes; /* that connections have received and cannot work off yet */
 	struct buffer_pool pool;
 	bool pool_registered; /* with the ring, as buffer 0 */
 	bool pool_tried;
@@ -204,7 +201,8 @@ struct reactor {
 	struct command_list granted; /* by this thread: have their blocks, and go on at the end of the turn */
 
 	/* Statistics: written here, read by anyone. */
-	uint64_t turns, sleeps, no_buffer, no_rx_buffer, connections, cpu_ns;
+	uint64_t turns, sleeps, no_buffer, no_rx_buffer, blockings, lost_receives, connections, cpu_ns;
+	uint64_t told_ns; /* when a connection that stands still was last told of */
 };
 
 struct queue;
@@ -249,6 +247,11 @@ enum reactor_op {
 	REACTOR_OP_SEND,   /* slot, gen: conn */
 	REACTOR_OP_IO,	   /* slot, gen: command */
 };
+
+static inline struct token conn_token(const struct conn *c, enum reactor_op op)
+{
+	return (struct token){.op = op, .slot = c->slot, .gen = c->gen};
+}
 
 /* Starts the thread, which then opens its ring; reactor_start() waits for the outcome. */
 int reactor_start(struct reactor *r, struct error *err);

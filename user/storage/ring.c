@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -123,6 +124,8 @@ int ring_open(struct ring *r, const struct ring_options *options, struct error *
 	register_files(r, options->without & RING_WITHOUT_FILES ? 0 : options->files);
 	if (!(options->without & RING_WITHOUT_MULTISHOT))
 		probe_multishot(r);
+	if (options->without & RING_DEAF && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->deaf))
+		return error_system(err, errno, "a pair of sockets");
 	return 0;
 }
 
@@ -130,6 +133,10 @@ void ring_close(struct ring *r)
 {
 	if (r->uring.sq.sqes)
 		io_uring_queue_exit(&r->uring);
+	if (r->deaf[0]) {
+		close(r->deaf[0]);
+		close(r->deaf[1]);
+	}
 	free(r->free_files);
 	memset(r, 0, sizeof(*r));
 }
@@ -361,15 +368,29 @@ void ring_accept(struct ring *r, const struct ring_file *listener, struct token 
 	ring_push(sqe, t);
 }
 
-void ring_recv(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t)
+static void receive(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t,
+		    bool multishot)
 {
+	const struct ring_file deaf = {.fd = r->deaf[0], .index = -1};
 	struct io_uring_sqe *sqe = ring_sqe(r);
 
-	io_uring_prep_recv(sqe, ring_file_fd(socket), NULL, r->features.recv_multishot ? 0 : b->size, 0);
-	if (r->features.recv_multishot)
+	if (deaf.fd && ++r->n_receives % 8 == 0)
+		socket = &deaf;
+	io_uring_prep_recv(sqe, ring_file_fd(socket), NULL, multishot ? 0 : b->size, 0);
+	if (multishot)
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = b->group;
 	ring_file_flag(sqe, socket);
 	ring_push(sqe, t);
+}
+
+void ring_recv(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t)
+{
+	receive(r, socket, b, t, r->features.recv_multishot);
+}
+
+void ring_recv_once(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t)
+{
+	receive(r, socket, b, t, false);
 }

@@ -66,6 +66,7 @@ enum ring_without {
 	RING_WITHOUT_BUFFER_RING = 1 << 0,
 	RING_WITHOUT_MULTISHOT = 1 << 1,
 	RING_WITHOUT_FILES = 1 << 2,
+	RING_DEAF = 1 << 3, /* every 8th receive hears nothing until it is cancelled: what a bug below would look like */
 };
 
 struct ring_options {
@@ -77,6 +78,8 @@ struct ring_options {
 struct ring {
 	struct io_uring uring;
 	struct ring_features features;
+	int deaf[2];	    /* RING_DEAF: a socket that nobody sends to, and its other end; else 0 */
+	unsigned int n_receives; /* RING_DEAF */
 	int *free_files; /* stack of free indices of the registered table */
 	unsigned int n_free_files;
 };
@@ -206,5 +209,7 @@ void ring_buffer_give(struct ring_buffers *b, unsigned int id);
 /* Multishot where the kernel has it; without ring_more() in the completion the user arms it again. */
 void ring_accept(struct ring *r, const struct ring_file *listener, struct token t);
 void ring_recv(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t);
+/* One buffer at most, whatever the kernel has. */
+void ring_recv_once(struct ring *r, const struct ring_file *socket, const struct ring_buffers *b, struct token t);
 
 #endif

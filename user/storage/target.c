@@ -320,6 +320,11 @@ static void describe_memory(const struct target *t, void (*line)(void *arg, cons
 		 (t->reactors[0]->pool.len + (size_t)REACTOR_RX_COUNT * REACTOR_RX_SIZE) >> 20, (conn + 1023) >> 10,
 		 sizeof(struct command), REACTOR_MAX_CONNS);
 	line(arg, text);
+	snprintf(text, sizeof(text),
+		 "memory: of what a connection has sent and cannot be worked off yet, %u KiB are kept, and %u MiB more "
+		 "a reactor",
+		 REACTOR_RX_SIZE >> 10, REACTOR_KEPT_MAX >> 20);
+	line(arg, text);
 	if (t->tls)
 		line(arg, "memory: by TLS, a connection takes 90 KiB more, and twice 160 KiB at most for what it sends");
 }

@@ -53,8 +53,11 @@ struct target_options {
 	 * and sends nothing of the data asked for. 0: 30 s.
 	 */
 	unsigned int stall_timeout_ms;
-	/* For tests: what the rings are not to use (enum ring_without), and receive buffers a reactor (0: 256). */
-	unsigned int ring_without, rx_buffers;
+	/*
+	 * For tests: what the rings are not to use (enum ring_without), receive buffers a reactor (0: 256), how many
+	 * times fewer data buffers (0: 1), and entries of a ring's submission queue (0: 1024).
+	 */
+	unsigned int ring_without, rx_buffers, pool_part, ring_entries;
 	/* What opens the backend of a namespace; NULL: backend_open(). */
 	int (*open_backend)(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 	const char *state_dir; /* folder for reservations that outlive the target, made if need be; NULL: none do */
@@ -96,11 +99,13 @@ void target_describe(struct target *t, void (*line)(void *arg, const char *text)
 /* ---- statistics: may be asked for at any time, by any thread ---- */
 
 /*
- * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer", "no_rx_buffer"}],
+ * {"reactors": [{"index", "cpu", "connections", "cpu_seconds", "turns", "sleeps", "no_buffer", "no_rx_buffer",
+ *	"blocked", "lost_receives"}],
  *  "namespaces": [{"subsystem", "nsid", "backend", "bytes", "block", STATS}],
  *  "limits": [{"name", "iops"?, "bandwidth"?, "commands", "bytes", "throttled", "waiting", "commands_per_second",
  *	"bytes_per_second"}],
- *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", STATS, and what hooks add}]}
+ *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", "receive", "open",
+ *	STATS, and what hooks add}]}
  * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes",
  * "errors", "latency_us": {"count", "mean", "p50", "p99", "p999", "max"}: capsule received to answer handed to the
  * socket. Counters only grow; they are read while reactors write them, so that sums may be off by the I/O of that

@@ -82,6 +82,8 @@ static struct json_object *reactor_stats(const struct reactor *r)
 	add_int(o, "sleeps", stats_read(&r->sleeps));
 	add_int(o, "no_buffer", stats_read(&r->no_buffer));
 	add_int(o, "no_rx_buffer", stats_read(&r->no_rx_buffer));
+	add_int(o, "blocked", stats_read(&r->blockings));
+	add_int(o, "lost_receives", stats_read(&r->lost_receives));
 	return o;
 }
 
@@ -125,6 +127,8 @@ static struct json_object *queue_stats(const struct target *t, const struct queu
 	add_int(o, "cpu", t->reactors[q->reactor]->cpu);
 	add_address(o, "peer", q->key.source, q->key.source_port);
 	add_address(o, "portal", q->key.dest, q->key.dest_port);
+	add_text(o, "receive", conn_receive_name(__atomic_load_n(&q->receive, __ATOMIC_RELAXED)));
+	add_int(o, "open", __atomic_load_n(&q->n_open, __ATOMIC_RELAXED));
 	memset(copy, 0, sizeof(*copy));
 	stats_merge(copy, &q->stats);
 	add_stats(o, copy);
