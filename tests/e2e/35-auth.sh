@@ -166,6 +166,15 @@ done
 case_ok "of all that is offered" concat connect "$MADE"
 case_ok "data by such a key" concat verify "$MADE" --length 16MiB --block-size 64k --depth 64
 case_ok "four queues by one key" concat bench "$MADE-both" --queues 4 --depth 16 --read-percent 50 --count 8000
+paths_by() { # FUNCTION HOSTNQN PORTS OPTION...: which portals discovery gives such a host
+	"$1" verify "$2" "${@:4}" --length 1MiB --all-portals --json >"$tmp/paths" && jq -e --arg p "$3" \
+		'[.paths[] | select(.state == "live").address | split(":")[1]] | sort | join(" ") == $p' "$tmp/paths" || { jq -c .paths "$tmp/paths"; return 1; }
+}
+by_psk() { tls "$1" --hostnqn "$2" "${@:3}"; }
+by_name() { io "$1" --hostnqn "$2" "${@:3}"; }
+case_ok "of all portals, that where a key can be made" paths_by concat "$MADE" 4422
+case_ok "or those with TLS" paths_by by_psk "$NQN-host1" "4421 4422" --psk "$tmp/psk1"
+case_ok "or those that do without" paths_by by_name "$ONE" "4420 4422" --dhchap-key "$tmp/host.key"
 case_ok "two paths, a key for each" concat bench "$MADE" --to "$STORAGE4:4422" --round-robin --queues 2 --count 4000
 finds_text 4422 concat write "$MADE" --file "$tmp/text"
 status=$?

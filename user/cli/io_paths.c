@@ -19,6 +19,16 @@ static void auth_wipe(struct initiator_auth *auth)
 	secret_wipe(auth, sizeof(*auth));
 }
 
+/* Whether a portal can be what the options make of a connection. */
+static bool fits(const struct io_options *o, const struct nvme_discovery_entry *e)
+{
+	bool has_tls = e->sectype != NVME_SECTYPE_NONE, required = (e->treq & 3) == NVME_TREQ_SECURE;
+
+	if (o->auth.concat) /* without TLS first, then by TLS */
+		return has_tls && !required;
+	return o->target.tls ? has_tls : !required;
+}
+
 /* Adds the portals of the subsystem that are not there yet. */
 static int add_portals(const struct io_options *o, struct multipath_options *to, struct error *err)
 {
@@ -41,7 +51,8 @@ static int add_portals(const struct io_options *o, struct multipath_options *to,
 		struct initiator_addr addr;
 		unsigned int at = 0;
 
-		if (entries[k].subtype != NVME_SUBTYPE_NVM || strcmp(entries[k].subnqn, to->target.subnqn))
+		if (entries[k].subtype != NVME_SUBTYPE_NVM || strcmp(entries[k].subnqn, to->target.subnqn) ||
+		    !fits(o, &entries[k]))
 			continue;
 		snprintf(text, sizeof(text), strchr(entries[k].traddr, ':') ? "[%s]:%s" : "%s:%s", entries[k].traddr,
 			 entries[k].trsvcid);
