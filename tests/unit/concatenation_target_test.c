@@ -251,6 +251,19 @@ Test(concatenation_target, refuses)
 	refused(&o, "wants a key for TLS made by authentication; use --concat");
 }
 
+/* How often the statistics of the target say so. */
+static unsigned int said(const char *what)
+{
+	unsigned int n = 0;
+	char *text, *at;
+
+	cr_assert_eq(target_stats_text(target, &text), 0);
+	for (at = text; (at = strstr(at, what)); at++)
+		n++;
+	free(text);
+	return n;
+}
+
 /* What has just been closed here is still to be seen there: until ONE has no more than so many queues left. */
 static void wait_for_queues(unsigned int most)
 {
@@ -258,12 +271,7 @@ static void wait_for_queues(unsigned int most)
 	unsigned int n;
 
 	do {
-		char *text, *at;
-
-		cr_assert_eq(target_stats_text(target, &text), 0);
-		for (n = 0, at = text; (at = strstr(at, "example:one\"")); at++)
-			n++;
-		free(text);
+		n = said("example:one\"");
 		cr_assert(time_now_ns() < until, "%u queues", n);
 	} while (n > most);
 }
@@ -499,6 +507,8 @@ Test(concatenation_target, many_at_once)
 		o[k] = options_by(k % 2 ? REQUIRED : ALLOWED, &psks[k], false);
 		i[k] = open_as(&o[k]);
 	}
+	cr_expect_eq(said("example:one\""), N);
+	cr_expect_eq(said("\"tls\":\"generated\""), N);
 	for (int k = 0; k < N; k++) {
 		serves(i[k], 1);
 		initiator_close(i[k]);

@@ -158,6 +158,7 @@ struct queue {
 	struct sluice_steer_key key;
 	char hostnqn[NVME_NQN_MAX + 1];
 	char subnqn[NVME_NQN_MAX + 1];
+	const char *tls; /* what its key is: "retained" or "generated"; NULL: it came without TLS */
 	struct io_stats stats;
 	uint32_t n_open; /* atomic: commands under way */
 	uint8_t receive; /* atomic: enum conn_receive */

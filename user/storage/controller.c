@@ -83,6 +83,8 @@ static void bind_queue(struct conn *conn, struct controller *c, const struct nvm
 	conn->sq_flow = !connect->no_sq_flow;
 	q->cntlid = c->cntlid;
 	q->qid = connect->qid;
+	if (conn->tls)
+		q->tls = tls_client(conn->tls)->generated ? "generated" : "retained";
 	memcpy(q->hostnqn, connect->hostnqn, sizeof(q->hostnqn));
 	memcpy(q->subnqn, connect->subnqn, sizeof(q->subnqn));
 	q->next = t->queues;

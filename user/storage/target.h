@@ -104,8 +104,9 @@ void target_describe(struct target *t, void (*line)(void *arg, const char *text)
  *  "namespaces": [{"subsystem", "nsid", "backend", "bytes", "block", STATS}],
  *  "limits": [{"name", "iops"?, "bandwidth"?, "commands", "bytes", "throttled", "waiting", "commands_per_second",
  *	"bytes_per_second"}],
- *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", "receive", "open",
+ *  "queues": [{"host", "subsystem", "cntlid", "qid", "reactor", "cpu", "peer", "portal", "tls", "receive", "open",
  *	STATS, and what hooks add}]}
+ * "tls": null, or where its key is from: "retained", "generated".
  * STATS: "commands": {"read", "write", "flush", "write_zeroes", "dsm", "other"}, "read_bytes", "written_bytes",
  * "errors", "latency_us": {"count", "mean", "p50", "p99", "p999", "max"}: capsule received to answer handed to the
  * socket. Counters only grow; they are read while reactors write them, so that sums may be off by the I/O of that

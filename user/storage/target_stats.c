@@ -127,6 +127,7 @@ static struct json_object *queue_stats(const struct target *t, const struct queu
 	add_int(o, "cpu", t->reactors[q->reactor]->cpu);
 	add_address(o, "peer", q->key.source, q->key.source_port);
 	add_address(o, "portal", q->key.dest, q->key.dest_port);
+	json_object_object_add(o, "tls", q->tls ? json_object_new_string(q->tls) : NULL);
 	add_text(o, "receive", conn_receive_name(__atomic_load_n(&q->receive, __ATOMIC_RELAXED)));
 	add_int(o, "open", __atomic_load_n(&q->n_open, __ATOMIC_RELAXED));
 	memset(copy, 0, sizeof(*copy));
