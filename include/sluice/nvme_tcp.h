@@ -234,6 +234,7 @@ enum nvme_fctype {
 #define NVME_STATUS_DNR		(1 << 14)	/* do not retry */
 #define NVME_STATUS_MORE	(1 << 13)	/* more in the error log */
 #define NVME_STATUS_CRD(status) ((status) >> 11 & 3)	/* which of CRDT1 .. 3 to wait for; 0: none */
+#define NVME_STATUS_CRDT1	(1 << 11)
 #define NVME_STATUS_CODE	0x7ff		/* SCT and SC alone */
 #define NVME_STATUS_SCT		0x700
 #define NVME_STATUS_SCT_MEDIA	0x200		/* media and data integrity errors */

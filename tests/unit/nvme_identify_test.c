@@ -27,6 +27,7 @@ AT(nvme_id_ctrl, oaes, 92);
 AT(nvme_id_ctrl, ctratt, 96);
 AT(nvme_id_ctrl, cntrltype, 111);
 AT(nvme_id_ctrl, fguid, 112);
+AT(nvme_id_ctrl, crdt, 128);
 AT(nvme_id_ctrl, oacs, 256);
 AT(nvme_id_ctrl, acl, 258);
 AT(nvme_id_ctrl, aerl, 259);
@@ -66,7 +67,7 @@ AT(nvme_id_ns, lbaf, 128);
 
 static const struct nvme_ctrl_desc io_ctrl = {
 	.subnqn = SUBNQN, .firmware = "0.1.0", .cntlid = 7, .nn = 3, .max_transfer = 131072,
-	.in_capsule = 8192, .max_cmds = 128, .kas_100ms = 10, .aborts = 4, .events = 4,
+	.in_capsule = 8192, .max_cmds = 128, .kas_100ms = 10, .crdt_100ms = 3, .aborts = 4, .events = 4,
 	.oaes = NVME_OAES_NS_ATTR, .write_cache = true,
 };
 
@@ -125,6 +126,8 @@ Test(nvme_identify, controller_read_back)
 	cr_expect(got.version == NVME_VS_2_0);
 	cr_expect(got.max_transfer == 131072 && got.in_capsule == 8192 && got.max_cmds == 128);
 	cr_expect(got.write_cache && got.dsm && got.write_zeroes);
+	cr_expect(got.crdt[0] == 3 && !got.crdt[1] && !got.tbkas && !got.ana);
+	cr_expect(got.oncs & NVME_ONCS_COPY && got.fuses == NVME_FUSES_COMPARE_WRITE);
 }
 
 Test(nvme_identify, discovery_controller)

@@ -143,6 +143,7 @@ static void ctrl_io(struct nvme_id_ctrl *id, const struct nvme_ctrl_desc *ctrl)
 		id->anacap = ANACAP_STATES | ANACAP_STEADY;
 		id->anagrpmax = id->nanagrpid = htole32(ctrl->ana_groups);
 	}
+	id->crdt[0] = htole16(ctrl->crdt_100ms);
 	id->acl = ctrl->aborts - 1;
 	id->frmw = FRMW_ONE_SLOT;
 	/* Required since 1.2; no sensor stands behind them: the customary 70 and 100 degrees. */

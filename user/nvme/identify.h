@@ -179,6 +179,7 @@ struct nvme_ctrl_desc {
 	__u32		in_capsule;	/* bytes of data in an I/O capsule, a multiple of 16 */
 	__u16		max_cmds;	/* per I/O queue */
 	__u16		kas_100ms;
+	__u16		crdt_100ms;	/* CRDT1: delay of a command that is to be sent again; 0: no advanced retry */
 	__u8		aborts;		/* concurrent Aborts, at least 1 */
 	__u8		events;		/* concurrent Asynchronous Event Requests, at least 1 */
 	__u8		errors;		/* entries of the error log, at least 1 */

@@ -20,6 +20,7 @@
 #define CONTROLLER_MAX_EVENTS	 4    /* Asynchronous Event Requests outstanding */
 #define CONTROLLER_NSIDS	 1024 /* the highest namespace id */
 #define CONTROLLER_KAS		 10   /* keep-alive granularity in 100 ms */
+#define CONTROLLER_CRDT		 1    /* CRDT1 in 100 ms: pause of a host whose command there was no room for */
 
 struct conn;
 struct command;
@@ -69,6 +70,7 @@ struct controller {
 	/* Any thread; relaxed atomics. */
 	bool ready;		 /* CSTS.RDY: I/O is served */
 	bool dead;		 /* every connection of it is to be closed */
+	bool acre;		 /* the host takes "command interrupted" and a delay (Host Behavior Support) */
 	uint16_t granted;	 /* I/O queues that Set Features allowed */
 	uint32_t epoch;		 /* I/O queues of an earlier one are closed: there was a reset or shutdown */
 	uint32_t events_pending; /* EVENT_*: happened, and not told yet */
@@ -102,6 +104,9 @@ void controller_leave(struct conn *conn);
 
 /* Marks it dead and wakes every reactor, so that its connections are closed. */
 void controller_kill(struct controller *c, const char *why);
+
+/* Status of a command that is to be sent again, there being no room for it now, in words that its host has learned. */
+uint16_t controller_interrupted(const struct controller *c);
 
 /* An admin or Fabrics command whose data, if any, are whole. Sets status and result; true: no answer yet (parked). */
 bool controller_admin(struct conn *conn, struct command *cmd);

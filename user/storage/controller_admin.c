@@ -30,6 +30,7 @@ static void describe_ctrl(const struct controller *c, struct nvme_ctrl_desc *ret
 		.in_capsule = c->target->transport.in_capsule,
 		.max_cmds = CONTROLLER_MAX_ENTRIES - 1,
 		.kas_100ms = CONTROLLER_KAS,
+		.crdt_100ms = CONTROLLER_CRDT,
 		.aborts = CONTROLLER_MAX_ABORTS,
 		.events = CONTROLLER_MAX_EVENTS,
 		.errors = ERROR_LOG_ENTRIES,

@@ -28,6 +28,7 @@ enum select { SELECT_CURRENT, SELECT_DEFAULT, SELECT_SAVED, SELECT_CAPABILITIES 
 
 void controller_features_reset(struct controller *c)
 {
+	__atomic_store_n(&c->acre, false, __ATOMIC_RELAXED);
 	c->features = (struct controller_features){
 		.arbitration = BURST_NO_LIMIT,
 		.temperature = TEMPERATURE,
@@ -240,7 +241,14 @@ static uint16_t set_behavior(struct controller *c, struct command *cmd, uint32_t
 	if (!cmd->data || cmd->transfer.len < sizeof(c->features.behavior))
 		return INVALID_FIELD;
 	memcpy(c->features.behavior, cmd->data, sizeof(c->features.behavior));
+	__atomic_store_n(&c->acre, c->features.behavior[0] == NVME_BEHAVIOR_ACRE, __ATOMIC_RELAXED);
 	return NVME_ST_SUCCESS;
+}
+
+/* Without ACRE there is neither this status nor a delay (Base 2.0, section 5.27.1.18); hosts retry what has no DNR. */
+uint16_t controller_interrupted(const struct controller *c)
+{
+	return __atomic_load_n(&c->acre, __ATOMIC_RELAXED) ? NVME_ST_INTERRUPTED | NVME_STATUS_CRDT1 : NVME_ST_INTERNAL;
 }
 
 static uint16_t get_reservation_mask(struct controller *c, struct command *cmd, bool current)

@@ -67,7 +67,7 @@ static void begin_first(struct conn *c, struct command *cmd)
 	if (!cmd->status && cmd->sqe.opcode != NVME_IO_COMPARE)
 		cmd->status = INVALID;
 	else if (!cmd->status && (c->n_fused == FUSED_MAX_CONN || r->n_fused == FUSED_MAX_REACTOR))
-		cmd->status = NVME_ST_INTERRUPTED;
+		cmd->status = controller_interrupted(c->controller);
 	if (cmd->status) {
 		c->fused_failed = true;
 		return;
