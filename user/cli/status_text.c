@@ -283,8 +283,8 @@ static void print_io(struct json_object *list, const char *title, const char *fi
 		table_cell(&t, "%s", bytes_text(count(o, "read_bytes")).text);
 		table_cell(&t, "%s", bytes_text(count(o, "written_bytes")).text);
 		table_cell(&t, "%s", number_text(count(o, "errors")).text);
-		table_cell(&t, "%s", word(latency, "p50"));
-		table_cell(&t, "%s", word(latency, "p99"));
+		table_cell(&t, "%.1f", json_object_get_double(member(latency, "p50")));
+		table_cell(&t, "%.1f", json_object_get_double(member(latency, "p99")));
 		if (last)
 			table_cell(&t, "%s", word(o, last));
 	}
