@@ -88,14 +88,15 @@ session() {
 	pdus "$session" 1 '== 2'
 }
 
+# The admin queue, which has no data in capsules, adds one R2T and one H2CData to each session: Host Behavior Support.
 session r2t --block-size 64k --depth 2
-pdus r2t 9 '== 16' # 4 writes of 64 KiB by R2Ts of 16 KiB
-pdus r2t 6 '== 32' # each answered by 12 KiB and 4 KiB
+pdus r2t 9 '== 16 + 1' # 4 writes of 64 KiB by R2Ts of 16 KiB
+pdus r2t 6 '== 32 + 1' # each answered by 12 KiB and 4 KiB
 session in-capsule --block-size 4k --depth 8
-pdus in-capsule 9 '== 0'
+pdus in-capsule 9 '== 0 + 1'
 pdus in-capsule 4 '>= 128'
 session digests --block-size 64k --depth 2 --header-digest --data-digest
-pdus digests 9 '== 16'
+pdus digests 9 '== 16 + 1'
 session digests-in-capsule --block-size 4k --depth 8 --header-digest --data-digest
 session aligned --block-size 32k --depth 4 --header-digest --alignment 128
 for one in digests digests-in-capsule; do
