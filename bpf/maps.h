@@ -49,12 +49,13 @@ SLUICE_BANK_TABLES(BANK_TABLE)
  * Keeps the value types whole in BTF. clang 14 emits a struct that is reached only through a member of an inner map's
  * template as a forward declaration, and libbpf then says "map 'policy.inner': can't determine value size". Never read.
  */
-union bank_values {
+union inner_values {
+	struct bpf_cpumap_val cpu_table;
 #define BANK_VALUE(table, value_type, entries) value_type table;
 	SLUICE_BANK_TABLES(BANK_VALUE)
 #undef BANK_VALUE
 };
-union bank_values *const bank_values_in_btf __attribute__((used)) = 0;
+union inner_values *const inner_values_in_btf __attribute__((used)) = 0;
 
 /*
  * Tenant of an interface and VLAN, both banks. Writer: dataplane (apply). Reader: tenant.h. 8192: interfaces times
@@ -292,15 +293,26 @@ struct {
 } queue_packets SEC(".maps");
 
 /*
- * Where steered packets move to, by CPU number; an entry's program is sluice_cpumap. Writer: dataplane (steering).
- * Reader: steer.h. Userspace sets the size to the number of possible CPUs: the kernel refuses more than it has.
+ * Its one entry is the table of where steered packets move to, by CPU number; an entry of that has the program
+ * sluice_cpumap. Writer: dataplane (steering). Reader: steer.h. Userspace makes the table, as long as there are
+ * possible CPUs: the kernel refuses more than it has.
+ *
+ * A map within a map, because a program that names a cpumap owns it: from then on the kernel lets only its like into
+ * the entries. Since 2024 (6.12, and Debian's 6.1) what a program replaces counts for that too, and behind libxdp's
+ * dispatcher sluice_xdp replaces a function. No program for cpumaps does, so none was let in.
  */
-struct {
+struct cpu_table {
 	__uint(type, BPF_MAP_TYPE_CPUMAP);
-	__uint(max_entries, 256);
+	__uint(max_entries, 1); /* a pattern: lengths may differ */
 	__type(key, __u32);
 	__type(value, struct bpf_cpumap_val);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct cpu_table);
 } cpus SEC(".maps");
 
 #endif

@@ -48,11 +48,16 @@ static __always_inline int steer_move(const struct pkt *pkt)
 {
 	const struct sluice_steer *steer = steer_find(pkt);
 	int action = XDP_PASS;
+	__u32 zero = 0;
+	void *table;
 
 	if (!steer)
 		return XDP_PASS;
-	if (steer->redirect && steer->cpu != bpf_get_smp_processor_id())
-		action = bpf_redirect_map(&cpus, steer->cpu, XDP_PASS);
+	if (steer->redirect && steer->cpu != bpf_get_smp_processor_id()) {
+		table = bpf_map_lookup_elem(&cpus, &zero);
+		if (table)
+			action = bpf_redirect_map(table, steer->cpu, XDP_PASS);
+	}
 	if (action == XDP_PASS)
 		steer_count(pkt, steer);
 	return action;

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #endif
 
-#define SLUICE_ABI_VERSION 4
+#define SLUICE_ABI_VERSION 5
 #define SLUICE_ABI_MAGIC   0x43554c53 /* "SLUC" little endian */
 
 #define SLUICE_NAME_LEN	      64     /* names of rules, tenants, policies, NUL included */

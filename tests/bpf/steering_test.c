@@ -53,11 +53,17 @@ static void steer(const struct packet *p, uint32_t cpu, uint32_t redirect)
 		    !bpf_map_update_elem(judge_map("steering"), &key, &value, BPF_ANY), "%s", strerror(errno));
 }
 
-static bool cpus_set(uint32_t cpu, int program)
+static void cpu_enters(const char *name, uint32_t cpu, int program)
 {
 	struct bpf_cpumap_val value = {.qsize = 256, .bpf_prog.fd = program};
+	_cleanup_close_ int table = -1;
+	uint32_t zero = 0, id = 0;
+	int r;
 
-	return !bpf_map_update_elem(judge_map("cpus"), &cpu, &value, BPF_ANY);
+	bpf_map_lookup_elem(judge_map("cpus"), &zero, &id);
+	table = bpf_map_get_fd_by_id(id);
+	r = bpf_map_update_elem(table, &cpu, &value, BPF_ANY);
+	judge_check(name, !r, "%s", strerror(-r));
 }
 
 /* Packets of SLOT on `cpu`, or on all CPUs if that is negative. */
@@ -103,7 +109,7 @@ static void test_decisions(void)
 	expect("at TC: stays, counted", SLUICE_HOOK_TC_INGRESS, &to_portal, -1 /* next program */, 1);
 	steer(&denied, ELSEWHERE, 1);
 	expect("denied: dropped, uncounted", SLUICE_HOOK_XDP, &denied, XDP_DROPS, 0);
-	judge_check("bench: cpumap entry without program", cpus_set(ELSEWHERE, 0), "%s", strerror(errno));
+	cpu_enters("bench: cpumap entry without program", ELSEWHERE, 0);
 	expect("reactor elsewhere: moves, not counted here", SLUICE_HOOK_XDP, &to_portal, XDP_REDIRECTS, 0);
 	steer(&to_portal6, ELSEWHERE, 1);
 	expect("ipv6: moves", SLUICE_HOOK_XDP, &to_portal6, XDP_REDIRECTS, 0);
@@ -140,7 +146,7 @@ static void test_live(void)
 	int program = judge_map("programs/sluice_cpumap"), r;
 
 	steer(&to_portal, ELSEWHERE, 1);
-	judge_check("bench: cpumap entry with sluice_cpumap", cpus_set(ELSEWHERE, program), "%s", strerror(errno));
+	cpu_enters("bench: cpumap entry with sluice_cpumap", ELSEWHERE, program);
 	r = send_frames(&to_portal, FRAMES);
 	judge_check("live: frames sent", !r, "%s", strerror(-r));
 	judge_check("live: all are processed on the reactor's CPU", arrive(ELSEWHERE, elsewhere + FRAMES), "%llu of %d",

@@ -22,6 +22,8 @@ log=$build/vm/log/$suite-$vm_case.log
 minutes=$(sed -n 's/^# minutes: //p' "tests/vm/cases/$vm_case.sh")
 export BUILD=$build WORK=$work VM_CASE=$vm_case SLUICE_RUN_DIR=/run/$namespace SLUICE_STATE_DIR=$work/state
 qemu=''
+# On a busy host a guest's CPU may stand still for longer than its kernel expects of one.
+patience="rcupdate.rcu_cpu_stall_timeout=120 rcupdate.rcu_exp_cpu_stall_timeout=120000"
 
 # shellcheck source=tests/vm/lib.sh
 . tests/vm/lib.sh
@@ -75,7 +77,7 @@ guest_start() {
 	# cx16=off: kernel 6.12 oopses at cmpxchg16b in QEMU 7.2.
 	nsenter --net="/run/netns/$namespace" nice -n 10 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max,cx16=off \
 		-smp 2 -m 2048 -nographic -nodefaults -serial stdio -no-reboot -kernel "$kernel/vmlinux" -initrd "$kernel/initrd" \
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr vm_tree=$PWD" \
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr $patience vm_tree=$PWD" \
 		-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
 		-device virtio-9p-pci,fsdev=root,mount_tag=root \
 		-fsdev "local,id=work,path=$work,security_model=none" -device virtio-9p-pci,fsdev=work,mount_tag=work \

@@ -239,6 +239,18 @@ static int answers_prepare(const char *folder, struct error *err)
 	return 0;
 }
 
+/* Programs may enter the table of CPUs as long as no other program names it: bpf/maps.h. */
+static int cpus_make(struct sluice_bpf *skel, struct error *err)
+{
+	_cleanup_close_ int fd = bpf_map_create(BPF_MAP_TYPE_CPUMAP, "cpu_table", sizeof(__u32), sizeof(struct bpf_cpumap_val),
+						(__u32)libbpf_num_possible_cpus(), NULL);
+	__u32 zero = 0;
+
+	if (fd < 0 || bpf_map_update_elem(bpf_map__fd(skel->maps.cpus), &zero, &fd, BPF_ANY))
+		return error_system(err, errno, "cpus: cannot make the table of CPUs");
+	return 0;
+}
+
 /* Makes the folder as ROOT-new and renames it: an interrupted load leaves nothing that looks whole. */
 static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 {
@@ -264,6 +276,8 @@ static int folder_load(const char *root, uint32_t max_flows, struct error *err)
 		return error_system(err, -r, "%s: the kernel refused the maps; root and kernel 6.1 or later are needed",
 				    root);
 	r = reasons_name(skel, err);
+	if (!r)
+		r = cpus_make(skel, err);
 	if (!r)
 		r = control_write(fresh, flows, err);
 	if (!r)

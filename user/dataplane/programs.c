@@ -103,9 +103,9 @@ int object_open(const char *root, struct flow_table_shape flows, struct error *e
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = root);
 	_cleanup_(object_closep) struct sluice_bpf *skel = sluice_bpf__open_opts(&opts);
 	const char *name = root ? root : "kernel object";
-	int cpus = libbpf_num_possible_cpus(), r;
 	struct bpf_program *program;
 	struct bpf_map *map;
+	int r;
 
 	if (!skel)
 		return error_system(err, errno, "%s: cannot open the built-in kernel object", name);
@@ -118,8 +118,6 @@ int object_open(const char *root, struct flow_table_shape flows, struct error *e
 		bpf_object__for_each_map(map, skel->obj) r = r ? r : bpf_map__set_pin_path(map, NULL);
 	if (!r && root)
 		r = ports_reuse(root, skel->maps.ports);
-	if (!r && cpus > 0) /* the kernel refuses a cpumap longer than its CPUs */
-		r = bpf_map__set_max_entries(skel->maps.cpus, (__u32)cpus);
 	if (r)
 		return error_system(err, -r, "%s: cannot size the maps", name);
 	*ret_skel = TAKE_PTR(skel);
@@ -214,20 +212,14 @@ int programs_load_tc(struct dataplane *dp, struct error *err)
 	return programs_load(dp, names, ARRAY_SIZE(names), 0, err);
 }
 
-/*
- * The kernel ties all programs that share a cpumap to one answer to "frags?", given by the first: that is the XDP
- * program, so its answer is tried first.
- */
+/* With frags where sluice_xdp has them: then what it moves may be of several parts. */
 int programs_load_cpumap(struct dataplane *dp, struct error *err)
 {
 	static const char *const names[] = {PROGRAM_CPUMAP};
-	bool frags = pinned(dp, PROGRAM_XDP_FRAGS);
 
 	if (pinned(dp, names[0]))
 		return 0;
-	if (!programs_load(dp, names, 1, frags ? BPF_F_XDP_HAS_FRAGS : 0, err))
-		return 0;
-	return programs_load(dp, names, 1, frags ? 0 : BPF_F_XDP_HAS_FRAGS, err);
+	return programs_load(dp, names, 1, pinned(dp, PROGRAM_XDP_FRAGS) ? BPF_F_XDP_HAS_FRAGS : 0, err);
 }
 
 int programs_load_confirm(struct dataplane *dp, struct error *err)

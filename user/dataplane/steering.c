@@ -139,14 +139,22 @@ static int choose(const struct dataplane_steering_options *o, struct error *err,
 
 /* ------------------------------------------------------------------- cpumap entries */
 
+/* Descriptor of the table within the map. */
+static int cpu_table(const struct dataplane *dp)
+{
+	__u32 zero = 0, id;
+
+	return bpf_map_lookup_elem(dp->map[MAP_cpus], &zero, &id) ? -1 : bpf_map_get_fd_by_id(id);
+}
+
 static int cpus_enter(struct dataplane_steering *s, struct error *err)
 {
-	_cleanup_close_ int program = cpumap_program(s->dp);
+	_cleanup_close_ int program = cpumap_program(s->dp), table = cpu_table(s->dp);
 	struct bpf_cpumap_val value = {.qsize = CPUMAP_PACKETS, .bpf_prog.fd = program};
 	uint32_t i;
 
 	for (i = 0; i < s->reactors; i++)
-		if (bpf_map_update_elem(s->dp->map[MAP_cpus], &s->cpus[i], &value, BPF_ANY))
+		if (bpf_map_update_elem(table, &s->cpus[i], &value, BPF_ANY))
 			return error_system(err, errno, "steering: the kernel refuses CPU %u as a target of cpumap",
 					    s->cpus[i]);
 	return 0;
@@ -154,10 +162,11 @@ static int cpus_enter(struct dataplane_steering *s, struct error *err)
 
 static void cpus_leave(struct dataplane_steering *s)
 {
+	_cleanup_close_ int table = cpu_table(s->dp);
 	uint32_t i;
 
 	for (i = 0; i < s->reactors; i++)
-		bpf_map_delete_elem(s->dp->map[MAP_cpus], &s->cpus[i]);
+		bpf_map_delete_elem(table, &s->cpus[i]);
 }
 
 /* ------------------------------------------------------------------- open, close */
