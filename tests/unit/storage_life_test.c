@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "nvme/identify.h"
@@ -243,6 +244,24 @@ Test(storage_life, keep_alive)
 	cr_expect_eq(client_run(&kept, nvme_sqe_keep_alive(0), NULL, 0, false, NULL), 0);
 	client_close(&lost);
 	client_close(&kept);
+}
+
+/* Identify does not say that any traffic keeps a controller alive (TBKAS): so it does not, and not for long either. */
+Test(storage_life, only_keep_alive_keeps_alive)
+{
+	struct nvme_sqe sqe = nvme_sqe_features(NVME_ADM_GET_FEATURES, 0, NVME_FID_KATO, 0);
+	uint64_t before = time_now_ns();
+	struct client c;
+	double seconds;
+
+	client_open(&c, fixture.port, 0);
+	cr_assert_eq(client_connect(&c, &(struct client_connect){.kato_ms = 1000}), 0);
+	cr_assert_eq(client_enable(&c), 0);
+	while (!client_run(&c, sqe, NULL, 0, false, NULL) && time_now_ns() - before < 10 * NSEC_PER_SEC)
+		usleep(20000);
+	seconds = (double)(time_now_ns() - before) / 1e9;
+	cr_expect(seconds >= 1 && seconds < 3, "%g s", seconds); /* a loaded machine takes its time */
+	client_close(&c);
 }
 
 /* ---- many ---- */
