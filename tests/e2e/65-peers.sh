@@ -10,7 +10,7 @@
 #                                              server 10.93.0.9 ─── 10.93.0.1 far ──────┘ 10.92.0.2, fd00:92::2
 #                                                     fd00:93::9    fd00:93::1
 #
-# On the server: nginx on tcp/80 (/slow/: 1 MiB a second), iperf3 on tcp and udp/5201, echo on tcp/5000 and udp/5000.
+# On the server: nginx on tcp/80 (/slow/: 1 MiB a second, /slower/: 400 KiB), iperf3 on tcp and udp/5201, echo on tcp/5000 and udp/5000.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/ports.lib"
 
@@ -80,6 +80,7 @@ servers_up() {
 				listen [::]:80;
 				root $tmp/www;
 				location /slow/ { alias $tmp/www/; limit_rate 1m; }
+				location /slower/ { alias $tmp/www/; limit_rate 400k; }
 			}
 		}
 	CONF
@@ -160,9 +161,18 @@ iperf() { # ARGUMENT...: succeeds if bytes arrived
 	bytes=$(jq '.end.sum_received.bytes // .end.sum.bytes' "$tmp/iperf")
 	((bytes > 1000000)) || { echo "$bytes bytes arrived"; return 1; }
 }
+# Datagrams that came and found no room in the socket, since who reads it had no CPU.
+unread() {
+	local host
+	for host in client server; do
+		topology_in "$host" awk '/^Udp: [0-9]/ { n += $6 } /^Udp6RcvbufErrors/ { n += $2 } END { print n + 0 }' /proc/net/snmp /proc/net/snmp6
+	done | awk '{ n += $1 } END { print n }'
+}
 iperf_udp() { # ARGUMENT...: as much as was sent
+	local before
+	before=$(unread)
 	iperf -u -b 20M -l 1200 "$@" || return 1
-	jq -e '.end.sum.lost_packets == 0' "$tmp/iperf" >/dev/null || { jq -c .end.sum "$tmp/iperf"; return 1; }
+	jq -e ".end.sum.lost_packets <= $(unread) - $before" "$tmp/iperf" >/dev/null || { jq -c .end.sum "$tmp/iperf"; return 1; }
 }
 traces() { # HOPS COMMAND...: the hops that it shows
 	local hops=$1 out shown
@@ -206,11 +216,11 @@ idles() { # FORWARD ADDRESS
 
 # ------------------------------------------------------------------------------------------------ change of policy
 
-# begins ADDRESS MIB: a download that takes a second a MiB, and ends when nothing comes for 3 s; its process is $download. Returns
+# begins ADDRESS MIB [HOW]: a download that takes a second a MiB (slower: two and a half), and ends when nothing comes for 3 s; its process is $download. Returns
 # when bytes have come.
 begins() {
 	rm -f "$tmp/fetched"
-	topology_start client curl -sS --max-time 20 --speed-time 3 --speed-limit 1 -o "$tmp/fetched" "$(web "$1" "slow/$2")" 2>"$tmp/curl"
+	topology_start client curl -sS --max-time 20 --speed-time 3 --speed-limit 1 -o "$tmp/fetched" "$(web "$1" "${3:-slow}/$2")" 2>"$tmp/curl"
 	download=$started
 	wait_for 5 test -s "$tmp/fetched" || { echo "nothing comes: $(cat "$tmp/curl")"; return 1; }
 }
@@ -254,12 +264,14 @@ starves() { # nothing comes any more
 
 # --------------------------------------------------------------------------------------------------------- pickup
 
-is_picked_up() { # FORWARD PICKUP ADDRESS: sluice comes while it downloads
-	sluice_in dpu detach >/dev/null || return 1
-	begins "$3" 4 || return 1
-	applies "$1" "$2" "$every" || return 1
-	topology_process_gone "$download" && { echo "sluice comes too late"; return 1; }
-	return 0
+is_picked_up() { # FORWARD PICKUP ADDRESS: sluice comes while it downloads; on a machine with much else to do not at the first try
+	local try
+	for try in 1 2 3; do
+		sluice_in dpu detach >/dev/null && begins "$3" 4 slower && applies "$1" "$2" "$every" || return 1
+		topology_process_gone "$download" || return 0
+	done
+	echo "sluice comes too late, three times"
+	return 1
 }
 goes_on() {
 	is_picked_up "$1" 30s "$2" && ends 20 && arrived 4 || return 1

@@ -91,7 +91,7 @@ udp_echo() { # ncat ends when its input does, so its input stays open until the 
 	: >"$tmp/udp"
 	topology_in "$1" ncat -u "${@:4}" "$2" "$3" <&"$input" >"$tmp/udp" 2>/dev/null &
 	client=$!
-	wait_for 500ms grep -q hello "$tmp/udp"
+	wait_for 2 grep -q hello "$tmp/udp"
 	status=$?
 	kill "$client" 2>/dev/null
 	wait "$client" 2>/dev/null
