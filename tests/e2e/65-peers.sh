@@ -216,8 +216,8 @@ idles() { # FORWARD ADDRESS
 
 # ------------------------------------------------------------------------------------------------ change of policy
 
-# begins ADDRESS MIB [HOW]: a download that takes a second a MiB (slower: two and a half), and ends when nothing comes for 3 s; its process is $download. Returns
-# when bytes have come.
+# begins ADDRESS MIB [slower]: a download that takes a second a MiB, or two and a half, and ends when nothing comes for 3 s; its process
+# is $download. Returns when bytes have come.
 begins() {
 	rm -f "$tmp/fetched"
 	topology_start client curl -sS --max-time 20 --speed-time 3 --speed-limit 1 -o "$tmp/fetched" "$(web "$1" "${3:-slow}/$2")" 2>"$tmp/curl"
