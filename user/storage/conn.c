@@ -347,7 +347,9 @@ void conn_tick(struct conn *c)
 		conn_close(c, conn_auth_tick(c));
 	if (c->controller && !c->qid && c->state == CONN_LIVE)
 		admin_tick(c);
-	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE))
+	/* A target that stops closes idle admin queues at once, and lets commands of the others finish all the same. */
+	if (c->controller && __atomic_load_n(&c->controller->dead, __ATOMIC_ACQUIRE) &&
+	    !atomic_load(&c->reactor->target->stopping))
 		conn_close(c, "its controller is gone");
 	else if (c->controller && c->qid && c->epoch != __atomic_load_n(&c->controller->epoch, __ATOMIC_ACQUIRE))
 		conn_close(c, "its controller was reset or shut down");

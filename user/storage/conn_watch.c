@@ -166,6 +166,7 @@ void conn_watch(struct conn *c)
 	uint64_t now = c->reactor->now_ns, last = c->watch_ns;
 	uint64_t period_ns = c->reactor->target->options.stall_timeout_ms * 1000000ull / LOOKS_PER_STALL;
 
+	conn_note(c);
 	if (!c->is_blocked)
 		c->receives_singly = false;
 	if (c->state >= CONN_TERM || now - last < period_ns)

@@ -262,13 +262,13 @@ static void stop(struct reactor *r)
 			conn_mark(r->conns[i]);
 }
 
+/* Calls come to a reactor that stops, too: that blocks are free, which its last commands may wait for. */
 static void wake_done(struct reactor *r)
 {
 	run_calls(r);
+	wake_arm(r);
 	if (atomic_load(&r->target->stopping) && !r->stopping)
 		stop(r);
-	else
-		wake_arm(r);
 	tick(r); /* connections of dead controllers */
 }
 
