@@ -6,8 +6,10 @@
  * slows the peer down. A connection under limits, where being blocked may last, receives one buffer at a time.
  *
  * What always holds at the end of a turn: a connection that may receive has a receive with the kernel, or is on
- * reactor.blocked, whose connections are tried again each turn; and who keeps something is blocked. conn_watch.c looks
- * after that.
+ * reactor.blocked; and who keeps something is blocked. Those blocked are tried again each turn, and what they wait for
+ * brings a turn: a free command, the end of a send; a buffer, an answer to whoever has it; a turn under a limit, its
+ * time (limits.wake_ns). A receive that ends, for whatever reason, marks its connection, and conn_settle() begins
+ * another. conn_watch.c looks after all that.
  */
 #include <errno.h>
 #include <stddef.h>
