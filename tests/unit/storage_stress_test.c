@@ -449,6 +449,19 @@ static void print_queues(void)
 	json_object_put(all);
 }
 
+static int64_t lost_receives(void)
+{
+	struct json_object *all = target_stats(target), *list = json_object_object_get(all, "reactors");
+	int64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < json_object_array_length(list); i++)
+		sum += json_object_get_int64(
+			json_object_object_get(json_object_array_get_idx(list, i), "lost_receives"));
+	json_object_put(all);
+	return sum;
+}
+
 /* Until `seconds` are over, or something is wrong, which was then said. */
 static bool watch(unsigned int seconds)
 {
@@ -540,6 +553,7 @@ static void stress(unsigned int without)
 		n += atomic_load(&hosts[i].done);
 		reconnects += hosts[i].n_reconnects;
 	}
+	cr_expect_eq(lost_receives(), 0, "receives that had to be begun again: a stall, but for the look after it");
 	cr_log_info("%lu commands, %lu connections again", n, reconnects);
 	print_queues();
 	target_stop(target, 1000);
