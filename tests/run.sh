@@ -84,7 +84,7 @@ suite_e2e() {
 # Every case in a guest with each kernel that it names; without a line "# kernels:", with each there is.
 suite_vm() {
 	local -A suites=([6.1]=bookworm [6.12]=trixie)
-	local kernel case why
+	local kernel case why packages
 	for kernel in 6.1 6.12; do
 		why=$(tests/vm/fetch.sh --build "$build" "${suites[$kernel]}" 2>&1)
 		case $? in
@@ -96,6 +96,12 @@ suite_vm() {
 			case=$(basename "$p" .sh)
 			[[ -z $filter || $case == $filter ]] || continue
 			grep -q '^# kernels:' "$p" && ! grep -q "^# kernels:.* $kernel\b" "$p" && continue
+			read -ra packages < <(sed -n 's/^# packages: //p' "$p") || packages=()
+			if ! why=$(tests/vm/fetch.sh --build "$build" "${suites[$kernel]}" "${packages[@]}" 2>&1); then
+				echo "skip - vm/$kernel/$case: $why"
+				((skipped++))
+				continue
+			fi
 			run_lines "vm/$kernel/$case" tests/vm/run.sh --build "$build" "${suites[$kernel]}" "$case"
 		done
 	done

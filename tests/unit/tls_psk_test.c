@@ -122,3 +122,18 @@ Test(tls_psk, long_names)
 	host[123] = 0;
 	cr_expect_eq(tls_psk_derive(&key, host, sub, 0, &psk), -ENAMETOOLONG);
 }
+
+/* What nvme-cli 2.13 (Debian 13) says of this key. That the PSK behind it is the same is seen by tests/vm/cases/tls.sh. */
+Test(tls_psk, as_nvme_cli_2_13_derives_it)
+{
+	struct tls_psk_key key;
+	struct tls_psk psk, own;
+	struct error err;
+
+	cr_assert_eq(tls_psk_parse("NVMeTLSkey-1:01:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:", &key, &err), 0);
+	cr_assert_eq(tls_psk_derive(&key, "nqn.2014-08.io.example:host", "nqn.2014-08.io.example:sub", TLS_PSK_BARE, &psk), 0);
+	cr_expect_str_eq(psk.identity, "NVMe1R01 nqn.2014-08.io.example:host nqn.2014-08.io.example:sub "
+				       "zaADpMjO2mvyQYWAbuc/wobDf1BiXcD9ONBDdWtY448=");
+	cr_assert_eq(tls_psk_derive(&key, "nqn.2014-08.io.example:host", "nqn.2014-08.io.example:sub", 1, &own), 0);
+	cr_expect_str_neq(psk.identity, own.identity);
+}

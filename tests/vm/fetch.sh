@@ -3,9 +3,10 @@
 #
 # Fetches the kernel of a Debian release and makes it bootable:
 #
-#   tests/vm/fetch.sh --build DIR SUITE          SUITE is bookworm (6.1) or trixie (6.12)
+#   tests/vm/fetch.sh --build DIR SUITE [PACKAGE...]          SUITE is bookworm (6.1) or trixie (6.12)
 #
-# Leaves DIR/vm/SUITE/{vmlinux,release,root/}: the uncompressed kernel, its `uname -r`, its modules. Nothing is installed. Servers and
+# Leaves DIR/vm/SUITE/{vmlinux,release,root/}: the uncompressed kernel, its `uname -r`, its modules. With packages also
+# DIR/vm/SUITE/tools/: a root with these, as that release has them, and all that they need. Nothing is installed. Servers and
 # keys are those of the machine's own apt sources with the release's name exchanged; lists and packages lie under DIR/vm/cache. What
 # is there already is not fetched again. Exit 77 with a line that says why if the archive does not give the kernel.
 set -euo pipefail
@@ -13,6 +14,7 @@ set -euo pipefail
 build=build
 [[ ${1:-} == --build ]] && { build=$2; shift 2; }
 suite=$1
+shift
 mkdir -p "$build/vm/cache/$suite"
 to=$(realpath "$build/vm")/$suite
 cache=$(realpath "$build/vm/cache/$suite")
@@ -61,9 +63,31 @@ extract_vmlinux() {
 	rm "$2.packed"
 }
 
-[[ -e $to/release ]] && exit 0
-exchange_sources
-apt-get update -qq >"$cache/log" 2>&1 || cannot "no package lists of Debian $suite: $(tail -1 "$cache/log")"
+# A root to change into, or to bind things over: merged as Debian 13 has it, nothing in it configured.
+fetch_tools() {
+	local archives=$cache/tools package
+	[[ -e $to/tools/packages && $(<"$to/tools/packages") == "$*" ]] && return
+	lists_fetch
+	rm -rf "$to/tools" "$archives"
+	mkdir -p "$archives/partial" "$to/tools"/usr/{bin,sbin,lib,lib64} "$to/tools"/{dev,proc,sys,run,tmp}
+	apt-get install -y --download-only --no-install-recommends -o Dir::Cache::archives="$archives" "$@" >>"$cache/log" 2>&1 ||
+		cannot "$*: cannot be fetched from Debian $suite; see $cache/log"
+	for package in bin sbin lib lib64; do ln -s "usr/$package" "$to/tools/$package"; done
+	for package in "$archives"/*.deb; do dpkg-deb -x "$package" "$to/tools"; done
+	rm -rf "$archives"
+	echo "$*" >"$to/tools/packages"
+}
+
+lists_fetch() {
+	exchange_sources
+	apt-get update -qq >"$cache/log" 2>&1 || cannot "no package lists of Debian $suite: $(tail -1 "$cache/log")"
+}
+
+if [[ -e $to/release ]]; then
+	(($#)) && fetch_tools "$@"
+	exit 0
+fi
+lists_fetch
 package=$(apt-cache depends linux-image-amd64 2>>"$cache/log" | sed -n 's/^ *Depends: //p' | head -1)
 [[ $package ]] || cannot "the archive has no kernel for Debian $suite; see $cache/log"
 (cd "$cache" && apt-get download -qq "$package" >>log 2>&1) || cannot "$package cannot be fetched; see $cache/log"
@@ -80,3 +104,5 @@ depmod -b "$to/root" "$release"
 extract_vmlinux "$to/root/boot/vmlinuz-$release" "$to/vmlinux"
 echo "$release" >"$to/release"
 rm -f "$cache/$package"_*.deb
+(($#)) && fetch_tools "$@"
+exit 0

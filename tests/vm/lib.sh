@@ -5,6 +5,7 @@
 #
 #   # kernels: 6.1 6.12     (a comment) where it runs; without it, everywhere
 #   # minutes: 5            (a comment) how long it may take; 4 without it
+#   # packages: NAME...     (a comment) of the kernel's release; the guest has them, and what they need, in $vm_kernel/tools
 #   host WORD ARG...        what the host does when the guest asks for it; `host up` before the guest starts, `host down` after it
 #   guest                   what the guest does
 #

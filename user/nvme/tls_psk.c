@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,8 +62,11 @@ static size_t hash_len(uint8_t hash)
 	return hash == TLS_PSK_SHA256 ? 32 : 48;
 }
 
-/* HKDF-Extract (RFC 5869) without salt, then HKDF-Expand-Label (RFC 8446, 7.1) of one hash's length. */
-static int derive(uint8_t hash, const uint8_t *key, size_t key_len, const char *label, const char *context,
+/*
+ * HKDF-Extract (RFC 5869) without salt, then HKDF-Expand-Label (RFC 8446, 7.1) of one hash's length. `bare`: as nvme-cli
+ * 2.13 has the label, without the lengths of its parts, and with the low byte of the key's length first.
+ */
+static int derive(uint8_t hash, const uint8_t *key, size_t key_len, const char *label, const char *context, bool bare,
 		  uint8_t ret_key[TLS_PSK_MAX])
 {
 	static const uint8_t salt[TLS_PSK_MAX];
@@ -72,12 +76,14 @@ static int derive(uint8_t hash, const uint8_t *key, size_t key_len, const char *
 
 	if (context_len > CONTEXT_MAX)
 		return -ENAMETOOLONG;
-	*at++ = (uint8_t)(len >> 8);
-	*at++ = (uint8_t)len;
-	*at++ = (uint8_t)(6 + label_len);
+	*at++ = bare ? (uint8_t)len : (uint8_t)(len >> 8);
+	*at++ = bare ? (uint8_t)(len >> 8) : (uint8_t)len;
+	if (!bare)
+		*at++ = (uint8_t)(6 + label_len);
 	at = (uint8_t *)mempcpy(at, "tls13 ", 6);
 	at = (uint8_t *)mempcpy(at, label, label_len);
-	*at++ = (uint8_t)context_len;
+	if (!bare)
+		*at++ = (uint8_t)context_len;
 	at = (uint8_t *)mempcpy(at, context, context_len);
 	*at++ = 1; /* the first and only block */
 	if (!HMAC(hash_function(hash), salt, (int)len, key, key_len, prk, NULL) ||
@@ -128,11 +134,12 @@ static int finish(char kind, uint8_t hash, const uint8_t *key, const char *hostn
 		  struct tls_psk *ret_psk)
 {
 	struct tls_psk psk = {.hash = hash, .len = (uint8_t)hash_len(hash)};
+	bool bare = version == TLS_PSK_BARE;
 	char context[TLS_PSK_IDENTITY_MAX];
 	int r = name(kind, hash, key, hostnqn, subnqn, version, psk.identity, context);
 
 	if (!r)
-		r = derive(hash, key, psk.len, "nvme-tls-psk", context, psk.bytes);
+		r = derive(hash, key, psk.len, "nvme-tls-psk", context, bare, psk.bytes);
 	if (!r)
 		*ret_psk = psk;
 	secret_wipe(&psk, sizeof(psk));
@@ -155,7 +162,7 @@ int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const cha
 	int r = 0;
 
 	if (key->hash)
-		r = derive(hash, key->bytes, key->len, "HostNQN", hostnqn, retained);
+		r = derive(hash, key->bytes, key->len, "HostNQN", hostnqn, version == TLS_PSK_BARE, retained);
 	else
 		memcpy(retained, key->bytes, key->len);
 	if (!r)

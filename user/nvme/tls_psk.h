@@ -19,6 +19,8 @@
 /* "NVMe1R02 HOSTNQN SUBNQN DIGEST" and its NUL */
 #define TLS_PSK_IDENTITY_MAX (8 + 1 + 223 + 1 + 223 + 1 + 64 + 1)
 #define TLS_PSK_VERSIONS     2
+/* Not a version: 1 as nvme-cli 2.13 derives it from retained keys, which has another digest in its identity. */
+#define TLS_PSK_BARE 2
 
 enum tls_psk_hash { TLS_PSK_SHA256 = 1, TLS_PSK_SHA384 };
 
@@ -42,7 +44,7 @@ struct tls_psk {
 
 /*
  * For one host and one subsystem (or the discovery NQN); version of the identity: 0 ("NVMe0R...", which every peer
- * knows) or 1 ("NVMe1R...", with a digest of the key in it). -ENAMETOOLONG: version 0 has no room for NQNs as long as
+ * knows), 1 ("NVMe1R...", with a digest of the key in it) or TLS_PSK_BARE. -ENAMETOOLONG: version 0 has no room for NQNs as long as
  * these. -EIO: OpenSSL failed.
  */
 int tls_psk_derive(const struct tls_psk_key *key, const char *hostnqn, const char *subnqn, int version,

@@ -71,7 +71,7 @@ static int psks_derive(const struct tls_psk_key *key, const char *hostnqn, const
 	int r;
 
 	for (int i = 0; i < 2; i++) {
-		for (int version = 0; version < TLS_PSK_VERSIONS; version++) {
+		for (int version = 0; version <= TLS_PSK_BARE; version++) {
 			r = tls_psk_derive(key, hostnqn, subnqns[i], version, &ret_psks->psks[ret_psks->n]);
 			if (!r)
 				ret_psks->discovery[ret_psks->n++] = i;

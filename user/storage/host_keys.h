@@ -10,10 +10,12 @@
 #include "nvme/tls_psk.h"
 #include "policy/policy.h"
 
+#define HOST_PSKS (2 * (TLS_PSK_BARE + 1))
+
 /* TLS identities of a host for one subsystem: each version, for the subsystem's NQN and for the discovery NQN. */
 struct host_psks {
-	struct tls_psk psks[2 * TLS_PSK_VERSIONS];
-	bool discovery[2 * TLS_PSK_VERSIONS]; /* which of them are for the discovery NQN */
+	struct tls_psk psks[HOST_PSKS];
+	bool discovery[HOST_PSKS]; /* which of them are for the discovery NQN */
 	unsigned int n;
 };
 
