@@ -31,8 +31,8 @@ EOP
 }
 
 io() { topology_in storage "$SLUICE" io "$1" --to "$STORAGE4:4420" --nqn "$NQN" "${@:2}"; }
-range() { io command --do "$@"; }
-reserve() { io reserve --hostnqn "$1" --do "${@:2}" --json; }
+range() { io command "$@"; }
+reserve() { io reserve "$2" --hostnqn "$1" "${@:3}" --json; }
 slice() { tail -c +$(($2 + 1)) "$1" | head -c "$3"; }
 same() { cmp <(slice "$tmp/disk.img" "$1" "$3") <(slice "${4:-$tmp/disk.img}" "$2" "$3"); }
 zeroes() { cmp <(slice "$tmp/disk.img" "$1" "$2") <(head -c "$2" /dev/zero); }
@@ -99,9 +99,9 @@ case_ok "B registers" says '[.registered[].key] | sort == ["0xa", "0xb"]' reserv
 case_ok "A takes it" says '.type == "write-exclusive" and [.registered[] | select(.holds).key] == ["0xa"]' \
 	reserve "$A" acquire --key 0xa --type write-exclusive
 case_if "B cannot take it, too" "it did" not reserve "$B" acquire --key 0xb --type write-exclusive
-case_if "B cannot write" "it wrote" not io command --hostnqn "$B" --do zero --length 4KiB
+case_if "B cannot write" "it wrote" not io command zero --hostnqn "$B" --length 4KiB
 case_ok "but read" io read --hostnqn "$B" --length 4KiB --file "$tmp/out"
-case_ok "and A can write" io command --hostnqn "$A" --do zero --length 4KiB
+case_ok "and A can write" io command zero --hostnqn "$A" --length 4KiB
 case_ok "B preempts A" says '.type == "exclusive-access" and [.registered[] | [.key, .holds]] == [["0xb", true]]' \
 	reserve "$B" preempt --key 0xb --new-key 0xa --type exclusive-access
 case_if "A cannot read any more" "it read" not io read --hostnqn "$A" --length 4KiB --file "$tmp/out"
@@ -113,20 +113,20 @@ case_if "unregister with a wrong key is refused" "it was done" not reserve "$A" 
 
 # ------------------------------------------------------------------------------------------------- log pages and features
 
-case_ok "log: what there is" says '.supported | contains([1, 2, 3, 5, 12])' io log --page supported --json
-case_ok "log: smart counts" says '.units_read > 0 and .units_written > 0 and .critical_warning == 0' io log --page smart --json
-case_ok "log: firmware" says ".active_slot == 1 and .slot_1 != \"\"" io log --page firmware --json
-case_ok "log: effects" says '(.io_opcodes | contains([0, 1, 2, 5, 8, 9, 12, 25])) and (.admin_opcodes | contains([2, 6, 10]))' io log --page effects --json
-case_ok "log: ana" says '[.groups[] | select(.group == 1)] == [{group: 1, state: "optimized", namespaces: [1, 2]}]' io log --page ana --json
-case_ok "log: features" says '.supported | contains([6, 7, 11, 15])' io log --page features --json
-case_ok "log: errors, changes, notices" eval 'io log --page error && io log --page changed && io log --page reservation'
-case_ok "feature: write cache" says '.fid == 6 and .changeable != null' io feature --feature write-cache --json
+case_ok "log: what there is" says '.supported | contains([1, 2, 3, 5, 12])' io log supported --json
+case_ok "log: smart counts" says '.units_read > 0 and .units_written > 0 and .critical_warning == 0' io log smart --json
+case_ok "log: firmware" says ".active_slot == 1 and .slot_1 != \"\"" io log firmware --json
+case_ok "log: effects" says '(.io_opcodes | contains([0, 1, 2, 5, 8, 9, 12, 25])) and (.admin_opcodes | contains([2, 6, 10]))' io log effects --json
+case_ok "log: ana" says '[.groups[] | select(.group == 1)] == [{group: 1, state: "optimized", namespaces: [1, 2]}]' io log ana --json
+case_ok "log: features" says '.supported | contains([6, 7, 11, 15])' io log features --json
+case_ok "log: errors, changes, notices" eval 'io log error && io log changed && io log reservation'
+case_ok "feature: write cache" says '.fid == 6 and .changeable != null' io feature write-cache --json
 case_ok "feature: keep alive, set" says '.value == 7000 and .default == 30000 and .changeable' \
-	io feature --feature keep-alive --value 7000 --json
-case_ok "feature: host identifier" says '.data == "aaaaaaaa000040008000000000000001"' io feature --hostnqn "$A" --feature host-id --json
-case_ok "feature: of a namespace" says '.per_namespace' io feature --feature reservation-mask --namespace 2 --json
-case_if "feature: what is no number is not set" "it was" not io feature --feature timestamp --value 1
-case_if "what the controller does not have is an error" "it was read" not io feature --feature power --value 31
+	io feature keep-alive --value 7000 --json
+case_ok "feature: host identifier" says '.data == "aaaaaaaa000040008000000000000001"' io feature host-id --hostnqn "$A" --json
+case_ok "feature: of a namespace" says '.per_namespace' io feature reservation-mask --namespace 2 --json
+case_if "feature: what is no number is not set" "it was" not io feature timestamp --value 1
+case_if "what the controller does not have is an error" "it was read" not io feature power --value 31
 
 # ------------------------------------------------------------------------------------------------------------------ events
 

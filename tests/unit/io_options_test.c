@@ -65,21 +65,21 @@ Test(io_options, everything_at_once)
 
 Test(io_options, what_is_to_be_done)
 {
-	cr_assert_eq(PARSE(IO_COMMAND, TO, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "--do=copy", "--from", "1MiB",
+	cr_assert_eq(PARSE(IO_COMMAND, TO, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "copy", "--from", "1MiB",
 			   "--offset=2MiB", "--length=64k"),
 		     0, "%s", err.text);
-	cr_assert(o.action == RANGE_COPY && o.has_from && o.from == 1 << 20 && o.length == 65536 && o.n_addrs == 2);
-	cr_assert_eq(PARSE(IO_RESERVE, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "--do=preempt-abort", "--key=0x10",
+	cr_assert(o.subject == RANGE_COPY && o.has_from && o.from == 1 << 20 && o.length == 65536 && o.n_addrs == 2);
+	cr_assert_eq(PARSE(IO_RESERVE, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "preempt-abort", "--key=0x10",
 			   "--new-key", "18446744073709551615", "--type", "exclusive-access-all", "--ignore-key"),
 		     0, "%s", err.text);
-	cr_assert(o.action == RESERVE_PREEMPT_ABORT && o.key == 16 && o.new_key == UINT64_MAX && o.ignore_key);
+	cr_assert(o.subject == RESERVE_PREEMPT_ABORT && o.key == 16 && o.new_key == UINT64_MAX && o.ignore_key);
 	cr_assert_eq(o.reservation_type, 6);
-	cr_assert_eq(PARSE(IO_FEATURE, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "--feature=keep-alive",
+	cr_assert_eq(PARSE(IO_FEATURE, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "keep-alive",
 			   "--value=0x1388", "--keep-alive=0s"),
 		     0, "%s", err.text);
-	cr_assert(o.action == NVME_FID_KATO && o.has_value && o.value == 5000 && !o.target.kato_ms);
-	cr_assert_eq(PARSE(IO_LOG, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "--page=ana"), 0, "%s", err.text);
-	cr_assert_eq(o.action, NVME_LID_ANA);
+	cr_assert(o.subject == NVME_FID_KATO && o.has_value && o.value == 5000 && !o.target.kato_ms);
+	cr_assert_eq(PARSE(IO_LOG, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "ana"), 0, "%s", err.text);
+	cr_assert_eq(o.subject, NVME_LID_ANA);
 }
 
 Test(io_options, a_default_host_name_is_a_valid_one)
@@ -122,17 +122,18 @@ Test(io_options, refusals)
 		{IO_READ, "--timeout", "0", "1ms-1h"},
 		{IO_READ, "--timeout", NULL, "give a value"},
 		{IO_READ, "--data-digest=1", NULL, "takes no value"},
-		{IO_COMMAND, "--do", "format", "compare-write"},
+		{IO_COMMAND, "format", NULL, "compare-write"},
 		{IO_COMMAND, "--depth", "2", "no such option"},
-		{IO_COMMAND, "--length", "1k", "--do is missing"},
+		{IO_COMMAND, "--length", "1k", "say what: `COMMAND`"},
 		{IO_RESERVE, "--type", "exclusive", "exclusive-access-all"},
 		{IO_RESERVE, "--key", "x", "no number of 64 bits"},
 		{IO_RESERVE, "--key", "0x10000000000000000", "no number of 64 bits"},
-		{IO_LOG, "--page", "7", "reservation"},
-		{IO_LOG, "--json", NULL, "--page is missing"},
+		{IO_LOG, "7", NULL, "reservation"},
+		{IO_LOG, "ana", "smart", "all else is options"},
+		{IO_LOG, "--json", NULL, "say what: `PAGE`"},
 		{IO_FEATURE, "--value", "0x100000000", "more than 32 bits"},
-		{IO_FEATURE, "--value", "1", "--feature is missing"},
-		{IO_READ, "stray", NULL, "every argument is an option"},
+		{IO_FEATURE, "--value", "1", "say what: `FEATURE`"},
+		{IO_READ, "stray", NULL, "all else is options"},
 		{IO_READ, "--nonsense", NULL, "no such option"},
 	};
 

@@ -35,7 +35,7 @@ struct io_word {
 	unsigned int number;
 };
 
-/* --do of `command`, and of `reserve`. */
+/* What follows `command`, and `reserve`. */
 enum io_range {
 	RANGE_COMPARE,
 	RANGE_COMPARE_WRITE,
@@ -59,7 +59,7 @@ enum io_reservation {
 	RESERVE_REPORT,
 };
 
-/* What --do, --type, --page and --feature may be. */
+/* What may follow `command`, `reserve`, `log` and `feature`, and --type. */
 extern const struct io_word io_command_words[], io_reserve_words[], io_reserve_types[], io_log_words[],
 	io_feature_words[];
 
@@ -87,8 +87,8 @@ struct io_options {
 	uint64_t time_ns, count; /* count 0: by time */
 	unsigned int cpus[IO_CPUS_MAX], n_cpus;
 	unsigned int spin_us;
-	unsigned int action; /* --do, --page, --feature: a number of the list of the subcommand */
-	bool has_action;
+	unsigned int subject; /* the word after the subcommand: a number of its list below */
+	bool has_subject;
 	uint64_t from;		     /* Copy: first byte of the source */
 	const char *expect;	     /* file that a fused Compare and Write compares with */
 	uint64_t key, new_key;	     /* reservations */

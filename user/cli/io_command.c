@@ -191,7 +191,7 @@ static int run_flush(struct work *w, struct error *err)
 
 static int run(struct work *w, struct error *err)
 {
-	switch (w->o->action) {
+	switch (w->o->subject) {
 	case RANGE_COMPARE:
 		return run_compare(w, err);
 	case RANGE_COMPARE_WRITE:
@@ -220,16 +220,16 @@ static bool writes(unsigned int what)
 
 static int check_options(const struct io_options *o, struct error *err)
 {
-	const bool file = o->action == RANGE_COMPARE || o->action == RANGE_COMPARE_WRITE;
-	const char *what = io_word_of(io_command_words, o->action);
+	const bool file = o->subject == RANGE_COMPARE || o->subject == RANGE_COMPARE_WRITE;
+	const char *what = io_word_of(io_command_words, o->subject);
 
 	if (file != !!o->file)
 		return error_set(err, EINVAL, file ? "%s: give the data with --file" : "%s takes no --file", what);
-	if ((o->action == RANGE_COMPARE_WRITE) != !!o->expect)
-		return error_set(err, EINVAL, "--expect goes with --do compare-write, which needs it");
-	if ((o->action == RANGE_COPY) != o->has_from)
-		return error_set(err, EINVAL, "--from goes with --do copy, which needs it");
-	if (!o->length && !file && writes(o->action) && o->action != RANGE_FLUSH)
+	if ((o->subject == RANGE_COMPARE_WRITE) != !!o->expect)
+		return error_set(err, EINVAL, "--expect goes with `compare-write`, which needs it");
+	if ((o->subject == RANGE_COPY) != o->has_from)
+		return error_set(err, EINVAL, "--from goes with `copy`, which needs it");
+	if (!o->length && !file && writes(o->subject) && o->subject != RANGE_FLUSH)
 		return error_set(err, EINVAL, "%s: say with --length how much; it is not done to all by default", what);
 	return 0;
 }
@@ -300,7 +300,7 @@ static int check_range(struct work *w, struct error *err)
 	if (!w->length || o->offset > size || w->length > size - o->offset || o->from > size ||
 	    w->length > size - o->from)
 		return error_set(err, EINVAL, "the range ends past the namespace, which has %" PRIu64 " bytes", size);
-	if (w->ns.readonly && writes(o->action))
+	if (w->ns.readonly && writes(o->subject))
 		return error_set(err, EROFS, "namespace %u is read-only", w->nsid);
 	return 0;
 }
@@ -318,7 +318,7 @@ static void work_close(struct work *w)
 static void print(const struct work *w)
 {
 	struct json_object *root = json_object_new_object();
-	const char *what = io_word_of(io_command_words, w->o->action);
+	const char *what = io_word_of(io_command_words, w->o->subject);
 
 	if (!w->o->json) {
 		printf("%s: %" PRIu64 " commands, %s%s\n", what, w->commands, bytes_text(w->bytes).text,
@@ -352,7 +352,7 @@ int io_command(const struct io_options *o, struct error *err)
 	if (check_range(&w, err))
 		return EXIT_USAGE;
 	r = run(&w, err);
-	if (!r && writes(o->action))
+	if (!r && writes(o->subject))
 		r = run_flush(&w, err);
 	if (r && !w.differs)
 		return r == -EINVAL || r == -ENOTSUP ? EXIT_USAGE : EXIT_NO;

@@ -47,9 +47,9 @@ static bool of_namespace(unsigned int fid)
 static int execute(struct initiator *i, const struct io_options *o, uint8_t opcode, uint32_t select, uint32_t cdw11,
 		   uint8_t *data, uint32_t len, uint64_t *ret_result, struct error *err)
 {
-	uint32_t nsid = of_namespace(o->action) ? o->nsids[0] : 0;
+	uint32_t nsid = of_namespace(o->subject) ? o->nsids[0] : 0;
 	struct initiator_io io = {
-		.sqe = nvme_sqe_make(opcode, 0, nsid, o->action | select, cdw11), .data = data, .len = len};
+		.sqe = nvme_sqe_make(opcode, 0, nsid, o->subject | select, cdw11), .data = data, .len = len};
 	int r = initiator_queue_execute(initiator_admin(i), &io, err);
 
 	*ret_result = io.result & UINT32_MAX;
@@ -68,7 +68,7 @@ static void add_data(struct json_object *root, const uint8_t *data, uint32_t len
 /* What it is now, by default, and may be. */
 static int read_feature(struct initiator *i, const struct io_options *o, struct json_object *root, struct error *err)
 {
-	const struct data_feature *d = data_feature(o->action);
+	const struct data_feature *d = data_feature(o->subject);
 	uint8_t data[NVME_BEHAVIOR_LEN] __attribute__((aligned(8))) = {0};
 	uint64_t now, normal, can;
 	uint32_t len = d ? d->len : 0;
@@ -76,8 +76,8 @@ static int read_feature(struct initiator *i, const struct io_options *o, struct 
 
 	if (r)
 		return r;
-	json_object_object_add(root, "feature", json_object_new_string(io_word_of(io_feature_words, o->action)));
-	json_object_object_add(root, "fid", json_object_new_int64(o->action));
+	json_object_object_add(root, "feature", json_object_new_string(io_word_of(io_feature_words, o->subject)));
+	json_object_object_add(root, "fid", json_object_new_int64(o->subject));
 	if (d)
 		add_data(root, data, len);
 	else
@@ -103,9 +103,9 @@ int io_feature(const struct io_options *o, struct error *err)
 	struct json_object *root;
 	uint64_t ignored;
 
-	if (o->has_value && data_feature(o->action)) {
+	if (o->has_value && data_feature(o->subject)) {
 		error_set(err, EINVAL, "--value: %s is no number; it can only be read here",
-			  io_word_of(io_feature_words, o->action));
+			  io_word_of(io_feature_words, o->subject));
 		return EXIT_USAGE;
 	}
 	if (initiator_open(&o->target, &i, err))

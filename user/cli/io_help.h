@@ -56,7 +56,7 @@ static const char io_help_bench[] =
 
 static const char io_help_command[] =
 	"One of the I/O commands beside read and write, over a range, one command at a time, then a flush where it\n"
-	"changes something. --do is one of\n"
+	"changes something. COMMAND is one of\n"
 	"  compare         the range with --file; exit status 1 if they differ\n"
 	"  compare-write   a fused pair: --file is written if --expect is what is there; one command's length\n"
 	"  copy            within the namespace, from --from to --offset\n"
@@ -65,31 +65,31 @@ static const char io_help_command[] =
 	"  deallocate      Dataset Management: what is there is no longer needed\n"
 	"  uncorrectable   Write Uncorrectable: reading fails until it is written again\n"
 	"  flush\n\n"
-	"  sluice io command --do copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n\n"
+	"  sluice io command copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n\n"
 	"JSON: {\"command\", \"nsid\", \"offset\", \"length\", \"commands\", \"bytes\", \"differs_at\": null or a byte,\n"
 	"\"reconnects\", \"paths\": [PATH]}; PATH as of `bench`. length 0: none (flush)\n";
 
 static const char io_help_reserve[] =
-	"Persistent reservations as one host sees them. --do is register, replace (the key), unregister, acquire,\n"
+	"Persistent reservations as one host sees them. ACTION is register, replace (the key), unregister, acquire,\n"
 	"preempt, preempt-abort, release, clear or report; afterwards what is in force is reported. A host is its\n"
 	"--hostnqn. Types: write-exclusive, exclusive-access, and each with -registrants or -all.\n\n"
-	"  sluice io reserve --do register --new-key 0x1234 --to 10.20.0.5 --nqn NQN\n"
-	"  sluice io reserve --do acquire --key 0x1234 --type write-exclusive --to 10.20.0.5 --nqn NQN\n\n"
+	"  sluice io reserve register --new-key 0x1234 --to 10.20.0.5 --nqn NQN\n"
+	"  sluice io reserve acquire --key 0x1234 --type write-exclusive --to 10.20.0.5 --nqn NQN\n\n"
 	"JSON: {\"nsid\", \"type\": none or as above, \"generation\", \"persists\", \"registered\": [{\"cntlid\" (65535: not\n"
 	"connected), \"holds\", \"key\", \"hostid\"}]}\n";
 
 static const char io_help_log[] =
-	"A log page, taken apart. --page is supported, error, smart, firmware, changed, effects, ana, features or\n"
+	"A log page, taken apart. PAGE is supported, error, smart, firmware, changed, effects, ana, features or\n"
 	"reservation; `sluice io discover` has the discovery log.\n\n"
-	"  sluice io log --page ana --to 10.20.0.5 --nqn NQN\n\n"
+	"  sluice io log ana --to 10.20.0.5 --nqn NQN\n\n"
 	"JSON: {\"page\", \"lid\"} and the fields of the page; numbers of 128 bits by their lower half\n";
 
 static const char io_help_feature[] =
-	"A feature's value, and what the controller says of it. --feature is arbitration, power, temperature,\n"
+	"A feature's value, and what the controller says of it. FEATURE is arbitration, power, temperature,\n"
 	"error-recovery, write-cache, queues, write-atomicity, events, timestamp, keep-alive, behavior, host-id,\n"
 	"reservation-mask, reservation-persistence or write-protect. What is set lasts as long as the controller:\n"
 	"that of this command, unless the feature is the namespace's.\n\n"
-	"  sluice io feature --feature write-cache --to 10.20.0.5 --nqn NQN\n\n"
+	"  sluice io feature write-cache --to 10.20.0.5 --nqn NQN\n\n"
 	"JSON: {\"feature\", \"fid\", \"value\" or \"data\" (bytes in hexadecimal), \"default\", \"changeable\", \"saveable\",\n"
 	"\"per_namespace\"}\n";
 

@@ -247,7 +247,7 @@ int io_log(const struct io_options *o, struct error *err)
 
 	if (initiator_open(&o->target, &i, err))
 		return EXIT_SYSTEM;
-	if (io_log_read(i, (uint8_t)o->action, &page, err))
+	if (io_log_read(i, (uint8_t)o->subject, &page, err))
 		return EXIT_NO;
 	if (o->json)
 		io_print_json(page);

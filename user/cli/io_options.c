@@ -322,17 +322,6 @@ static int set_identify(struct io_options *o, const char *text, struct error *er
 	return 0;
 }
 
-static int set_action(struct io_options *o, const char *text, struct error *err)
-{
-	const struct io_word *words = o->command == IO_COMMAND	 ? io_command_words
-				      : o->command == IO_RESERVE ? io_reserve_words
-				      : o->command == IO_LOG	 ? io_log_words
-								 : io_feature_words;
-
-	o->has_action = true;
-	return io_word_parse(text, words, &o->action, err);
-}
-
 static int set_from(struct io_options *o, const char *text, struct error *err)
 {
 	o->has_from = true;
@@ -408,9 +397,6 @@ static const struct option_row options[] = {
 	 "first pause before a lost connection is tried again, doubled each time up to 10s (default 200ms)"},
 	{"ctrl-loss-timeout", "DURATION", set_ctrl_loss_timeout, PATHS,
 	 "how long to go on trying; 0s: a lost connection is an error at once (default 60s)"},
-	{"do", "WHAT", set_action, IO_COMMAND | IO_RESERVE, "what is to be done; required, see above"},
-	{"page", "NAME", set_action, IO_LOG, "the log page; required, see above"},
-	{"feature", "NAME", set_action, IO_FEATURE, "the feature; required, see above"},
 	{"value", "N", set_value, IO_FEATURE, "set it to that (Set Features, command dword 11) before it is read"},
 	{"from", "SIZE", set_from, IO_COMMAND, "copy: first byte of the source; --offset is the first of the copy"},
 	{"expect", "FILE", set_expect, IO_COMMAND, "compare-write: what must be there for --file to be written"},
@@ -475,6 +461,37 @@ static const struct option_row *find_row(const char *name, size_t len)
 	return NULL;
 }
 
+/* Subcommands that a word follows which says what: the only one that is no option. */
+static const struct subject {
+	enum io_command command;
+	const char *name;
+	const struct io_word *words;
+} subjects[] = {
+	{IO_COMMAND, "COMMAND", io_command_words},
+	{IO_RESERVE, "ACTION", io_reserve_words},
+	{IO_LOG, "PAGE", io_log_words},
+	{IO_FEATURE, "FEATURE", io_feature_words},
+};
+
+static const struct subject *find_subject(enum io_command command)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
+		if (subjects[i].command == command)
+			return &subjects[i];
+	}
+	return NULL;
+}
+
+static int parse_word(struct io_options *o, const char *word, struct error *err)
+{
+	const struct subject *subject = find_subject(o->command);
+
+	if (!subject || o->has_subject)
+		return error_set(err, EINVAL, "'%s': all else is options here; see --help", word);
+	o->has_subject = true;
+	return io_word_parse(word, subject->words, &o->subject, err);
+}
+
 /* "--name value", "--name=value" or "--flag"; takes one or two words. */
 static int parse_one(struct io_options *o, int argc, char **argv, int *at, struct error *err)
 {
@@ -486,7 +503,7 @@ static int parse_one(struct io_options *o, int argc, char **argv, int *at, struc
 	if (!strcmp(word, "-h"))
 		word = "--help";
 	if (strncmp(word, "--", 2))
-		return error_set(err, EINVAL, "'%s': every argument is an option here; see --help", word);
+		return parse_word(o, word, err);
 	row = find_row(word + 2, equals ? (size_t)(equals - word) - 2 : strlen(word + 2));
 	if (!row || !(row->commands & o->command))
 		return error_set(err, EINVAL, "%.*s: `sluice io %s` has no such option; see --help",
@@ -506,6 +523,7 @@ static int parse_one(struct io_options *o, int argc, char **argv, int *at, struc
 /* What must be there, and what follows from other options. */
 static int complete(struct io_options *o, struct error *err)
 {
+	const struct subject *subject = find_subject(o->command);
 	uint8_t hostid[16];
 	char hostnqn[NVME_NQN_MAX + 1];
 	int r;
@@ -519,11 +537,8 @@ static int complete(struct io_options *o, struct error *err)
 		return error_set(err, EINVAL,
 				 "--nqn is missing: say which subsystem; `sluice io discover --to %s` lists them",
 				 o->target.addr.text);
-	if (o->command & (IO_COMMAND | IO_RESERVE | IO_LOG | IO_FEATURE) && !o->has_action)
-		return error_set(err, EINVAL, "--%s is missing: say what; see --help",
-				 o->command == IO_LOG	    ? "page"
-				 : o->command == IO_FEATURE ? "feature"
-							    : "do");
+	if (subject && !o->has_subject)
+		return error_set(err, EINVAL, "say what: `%s`; see --help", subject->name);
 	if (!o->has_key && o->auth.controller.len)
 		return error_set(err, EINVAL,
 				 "--dhchap-controller-key needs --dhchap-key: who asks proves itself first");

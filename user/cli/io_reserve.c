@@ -39,19 +39,19 @@ static const struct row {
 
 static int check_options(const struct io_options *o, struct error *err)
 {
-	const char *what = io_word_of(io_reserve_words, o->action);
-	bool typed = o->action != RESERVE_REPORT && rows[o->action].typed;
+	const char *what = io_word_of(io_reserve_words, o->subject);
+	bool typed = o->subject != RESERVE_REPORT && rows[o->subject].typed;
 
 	if (typed != !!o->reservation_type)
 		return error_set(err, EINVAL, typed ? "%s: give the reservation's --type" : "%s takes no --type", what);
-	if (o->persist && (o->action == RESERVE_REPORT || !rows[o->action].persists))
+	if (o->persist && (o->subject == RESERVE_REPORT || !rows[o->subject].persists))
 		return error_set(err, EINVAL, "--persist goes with register and replace");
 	return 0;
 }
 
 static int change(const struct io_options *o, struct lane *lane, struct error *err)
 {
-	const struct row *row = &rows[o->action];
+	const struct row *row = &rows[o->subject];
 	__le64 keys[2] = {htole64(o->key), htole64(o->new_key)};
 	uint32_t cdw10 = row->action | (o->ignore_key ? IGNORE_KEY : 0) | o->reservation_type << 8;
 	struct path_io io = {0};
@@ -182,7 +182,7 @@ int io_reserve(const struct io_options *o, struct error *err)
 		return EXIT_USAGE;
 	if (io_paths_open(o, 1, &w.m, err) || lane_open(w.m, 0, 1, 0, &w.lane, err))
 		return EXIT_SYSTEM;
-	if (o->action != RESERVE_REPORT && change(o, w.lane, err))
+	if (o->subject != RESERVE_REPORT && change(o, w.lane, err))
 		return EXIT_NO;
 	len = min((uint32_t)sizeof(*w.report), multipath_max_transfer(w.m));
 	if (read_report(o, w.lane, len, w.report, err))
