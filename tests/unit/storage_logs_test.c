@@ -254,6 +254,29 @@ Test(storage_logs, smart_counts_traffic)
 	client_close(&admin);
 }
 
+/* Data that differ are no fault of the medium; blocks that cannot be read are. */
+Test(storage_logs, smart_counts_media_errors)
+{
+	static uint8_t data[512];
+	struct nvme_sqe sqe = nvme_sqe_get_log(0, NVME_LID_SMART, 0, 512);
+	struct client admin, io;
+
+	client_admin(&admin, &fixture, 0);
+	client_io(&io, &fixture, &admin, 0, false);
+	cr_assert_eq(client_rw(&io, NVME_IO_WRITE, NS_MEMORY, 0, 1, data, sizeof(data), true), 0);
+	data[0] ^= 1;
+	cr_expect_eq(client_rw(&io, NVME_IO_COMPARE, NS_MEMORY, 0, 1, data, sizeof(data), true),
+		     NVME_ST_COMPARE_FAILED);
+	cr_assert_eq(client_run(&admin, sqe, page, 512, false, NULL), 0);
+	cr_expect_eq(le64toh(*(__le64 *)(page + 160)), 0);
+	cr_assert_eq(client_run(&io, nvme_sqe_rw(NVME_IO_WRITE_UNCOR, 0, NS_MEMORY, 0, 1), NULL, 0, false, NULL), 0);
+	cr_expect_eq(client_rw(&io, NVME_IO_READ, NS_MEMORY, 0, 1, data, sizeof(data), false), NVME_ST_READ_ERROR);
+	cr_assert_eq(client_run(&admin, sqe, page, 512, false, NULL), 0);
+	cr_expect_eq(le64toh(*(__le64 *)(page + 160)), 1);
+	client_close(&io);
+	client_close(&admin);
+}
+
 /* ---- features ---- */
 
 static int get_feature(struct client *c, uint8_t fid, unsigned int select, uint64_t *ret_value)

@@ -145,12 +145,20 @@ static bool add_r2ts(struct conn *c, struct command *cmd)
 	return true;
 }
 
+/* What SMART counts: blocks that cannot be read or written. That data differ (Compare) is no fault of theirs. */
+static bool is_media_error(uint16_t status)
+{
+	status &= NVME_STATUS_CODE;
+	return (status & NVME_STATUS_SCT) == NVME_STATUS_SCT_MEDIA && status != NVME_ST_COMPARE_FAILED &&
+	       status != NVME_ST_ACCESS_DENIED;
+}
+
 /* The log says more than the response does. */
 static void note_error(struct controller *ctrl, struct command *cmd)
 {
 	uint64_t *media = ctrl->subsystem ? (uint64_t *)&ctrl->subsystem->media_errors : NULL;
 
-	if (media && (cmd->status & NVME_STATUS_SCT) == NVME_STATUS_SCT_MEDIA)
+	if (media && is_media_error(cmd->status))
 		__atomic_fetch_add(media, 1, __ATOMIC_RELAXED);
 	if (error_log_add(&ctrl->errors, cmd))
 		cmd->status |= NVME_STATUS_MORE;
