@@ -22,6 +22,7 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,11 +33,12 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define FRAME_MAX 512
-#define SOURCE4	  "10.10.1.10"
-#define DEST4	  "10.20.0.5"
-#define SOURCE6	  "fd00:10:1::10"
-#define DEST6	  "fd00:20::5"
+#define FRAME_MAX    512
+#define SEND_SECONDS 10
+#define SOURCE4	     "10.10.1.10"
+#define DEST4	     "10.20.0.5"
+#define SOURCE6	     "fd00:10:1::10"
+#define DEST6	     "fd00:20::5"
 
 struct frame {
 	uint8_t bytes[FRAME_MAX];
@@ -290,11 +292,30 @@ static void frame_checksum(struct frame *f)
 
 /* ------------------------------------------------------------------------------ main */
 
+/*
+ * A full queue of the device loses the frame (ENOBUFS; a veth's is emptied by a CPU that may have other things to do),
+ * and nothing tells when it has room: the frame is sent again for as long as SEND_SECONDS.
+ */
+static int frame_send_once(int fd, const struct frame *f, const struct sockaddr_ll *to)
+{
+	uint64_t deadline = 0;
+
+	while (sendto(fd, f->bytes, f->length, 0, (const struct sockaddr *)to, sizeof(*to)) < 0) {
+		if (errno != ENOBUFS || (deadline && time_now_ns() > deadline))
+			return -errno;
+		if (!deadline)
+			deadline = time_now_ns() + SEND_SECONDS * NSEC_PER_SEC;
+		sched_yield();
+	}
+	return 0;
+}
+
 static int frame_send(const char *device, const char *mac, unsigned int count, const struct frame *f)
 {
 	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_halen = ETH_ALEN, .sll_ifindex = if_nametoindex(device)};
 	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	struct frame copy = *f;
+	int r;
 
 	if (fd < 0 || !to.sll_ifindex || !ether_aton_r(mac, (struct ether_addr *)copy.bytes)) {
 		fprintf(stderr, "frames: %s, %s: %s\n", device, mac, strerror(errno));
@@ -302,8 +323,9 @@ static int frame_send(const char *device, const char *mac, unsigned int count, c
 	}
 	copy.bytes[ETH_ALEN] = 2; /* some locally administered sender */
 	while (count--) {
-		if (sendto(fd, copy.bytes, copy.length, 0, (struct sockaddr *)&to, sizeof(to)) < 0) {
-			fprintf(stderr, "frames: send on %s: %s\n", device, strerror(errno));
+		r = frame_send_once(fd, &copy, &to);
+		if (r) {
+			fprintf(stderr, "frames: send on %s: %s\n", device, strerror(-r));
 			return 1;
 		}
 	}
