@@ -97,6 +97,27 @@ void fixture_stop(struct fixture *f)
 
 const char *client_address = "127.0.0.1";
 
+/*
+ * connect(), and its answers. A signal may interrupt it (fuzzers have an alarm): then it goes on by itself and must not
+ * be called again (POSIX).
+ */
+static int connect_through(int fd, const struct sockaddr_in *to)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	socklen_t len = sizeof(int);
+	int n, r = connect(fd, (const struct sockaddr *)to, sizeof(*to));
+
+	if (!r || errno != EINTR)
+		return r;
+	do
+		n = poll(&p, 1, 10000);
+	while (n < 0 && errno == EINTR);
+	must(n == 1);
+	must(!getsockopt(fd, SOL_SOCKET, SO_ERROR, &r, &len));
+	errno = r;
+	return r ? -1 : 0;
+}
+
 void client_dial(struct client *c, uint16_t port)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -110,7 +131,7 @@ void client_dial(struct client *c, uint16_t port)
 	must(!setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
 	must(!setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
 	must(!setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
-	must(!connect(c->fd, (struct sockaddr *)&to, sizeof(to)));
+	must(!connect_through(c->fd, &to));
 	pdu_decoder_init(&c->decoder, PDU_ROLE_HOST);
 	c->framing.align = pdu_align(0);
 }
