@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dhchap_pair.h"
 #include "nvme/dhchap_message.h"
 #include "nvme/tls_psk.h"
 #include "storage/generated_keys.h"
@@ -127,14 +128,6 @@ Test(concatenation, as_linux)
 #define REPLACE (1u << DHCHAP_REPLACETLSPSK)
 #define NONE	(1u << DHCHAP_NOSC)
 
-struct pair {
-	struct dhchap_key host_key, controller_key;
-	struct dhchap_controller controller;
-	struct dhchap_host host;
-	uint8_t message[DHCHAP_MESSAGE_MAX];
-	size_t len;
-};
-
 static void pair_make(struct pair *p, unsigned int hashes, unsigned int groups, uint8_t how, unsigned int taken)
 {
 	*p = (struct pair){.host_key = {.len = 32, .bytes = "one"}, .controller_key = {.len = 32, .bytes = "two"}};
@@ -149,37 +142,6 @@ static void pair_make(struct pair *p, unsigned int hashes, unsigned int groups, 
 	p->host.groups = groups;
 	p->host.concatenation = how;
 	p->host.tid = 0x1234;
-}
-
-static void pair_end(struct pair *p)
-{
-	dhchap_host_end(&p->host);
-	dhchap_controller_end(&p->controller);
-}
-
-/* One message from whoever is to speak. false: nobody is. */
-static bool pair_step(struct pair *p)
-{
-	if (p->host.step == DHCHAP_DONE || p->host.step == DHCHAP_FAILED)
-		return false;
-	if (dhchap_host_speaks(&p->host)) {
-		p->len = dhchap_host_give(&p->host, p->message);
-		dhchap_controller_take(&p->controller, p->message, p->len);
-	} else {
-		cr_assert_eq(dhchap_controller_give(&p->controller, p->message, sizeof(p->message), &p->len), 0);
-		cr_assert(p->len, "the controller has nothing to say");
-		dhchap_host_take(&p->host, p->message, p->len);
-	}
-	return true;
-}
-
-static unsigned int pair_run(struct pair *p)
-{
-	unsigned int n = 0;
-
-	while (n < 10 && pair_step(p))
-		n++;
-	return n;
 }
 
 Test(concatenation, agree_on_a_key)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dhchap_pair.h"
 #include "nvme/dhchap_message.h"
 
 struct vector {
@@ -180,14 +181,6 @@ Test(dhchap, vectors)
 
 #define KEY_A "DHHC-1:01:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"
 
-struct pair {
-	struct dhchap_key host_key, controller_key, other_key;
-	struct dhchap_controller controller;
-	struct dhchap_host host;
-	uint8_t message[DHCHAP_MESSAGE_MAX];
-	size_t len;
-};
-
 static void pair_make(struct pair *p, unsigned int hash, unsigned int group, bool mutual)
 {
 	*p = (struct pair){.host_key = key_of(KEY_A),
@@ -203,35 +196,6 @@ static void pair_make(struct pair *p, unsigned int hash, unsigned int group, boo
 	p->host.hashes = 1u << hash;
 	p->host.groups = 1u << group;
 	p->host.tid = 0x1234;
-}
-
-static void pair_end(struct pair *p)
-{
-	dhchap_host_end(&p->host);
-	dhchap_controller_end(&p->controller);
-}
-
-/* One message from whoever is to speak. false: nobody is. */
-static bool pair_step(struct pair *p)
-{
-	if (p->host.step == DHCHAP_DONE || p->host.step == DHCHAP_FAILED)
-		return false;
-	if (dhchap_host_speaks(&p->host)) {
-		p->len = dhchap_host_give(&p->host, p->message);
-		cr_assert_leq(p->len, sizeof(p->message));
-		dhchap_controller_take(&p->controller, p->message, p->len);
-	} else {
-		cr_assert_eq(dhchap_controller_give(&p->controller, p->message, sizeof(p->message), &p->len), 0);
-		cr_assert(p->len, "the controller has nothing to say");
-		dhchap_host_take(&p->host, p->message, p->len);
-	}
-	return true;
-}
-
-static void pair_run(struct pair *p)
-{
-	for (int i = 0; i < 10 && pair_step(p); i++)
-		;
 }
 
 Test(dhchap, agree_on_everything)

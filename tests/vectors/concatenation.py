@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import struct
 
-from tls_psk import HASHES, HOST, SUBSYSTEM, base64, expand_label, extract
+from tls_psk import HASHES, HOST, SUBSYSTEM, tls
 
 TID, S1 = 0x5566, 0x11223344
 
@@ -18,17 +18,6 @@ def secret(seed, length):
 
 def generated(name, ks, c1, c2):
     return hmac.new(ks, c1 + c2, name).digest()
-
-
-def tls(hash_id, key, version, hostnqn, subnqn):
-    name = HASHES[hash_id]
-    identity = b"NVMe%dG%02d %s %s" % (version, hash_id, hostnqn, subnqn)
-    context = identity
-    if version == 1:
-        digest = base64.b64encode(hmac.new(key, hostnqn + b" " + subnqn + b" NVMe-over-Fabrics", name).digest())
-        identity += b" " + digest
-        context = b"%02d " % hash_id + digest
-    return identity, expand_label(name, extract(name, key), b"nvme-tls-psk", context, hashlib.new(name).digest_size)
 
 
 def host_response(name, key, ks, c1, how):
@@ -58,7 +47,7 @@ def main():
             ks, c1, c2 = (secret(b"%s %d %d" % (s, hash_id, how), n) for s in (b"ks", b"c1", b"c2"))
             key = generated(name, ks, c1, c2)
             r1 = host_response(name, secret(b"host", 32), ks, c1, how)
-            texts = [tls(hash_id, key, version, HOST, SUBSYSTEM) for version in (0, 1)]
+            texts = [tls(b"G", hash_id, key, version, HOST, SUBSYSTEM) for version in (0, 1)]
             print("\t{%d, %d, %s,\n\t %s,\n\t %s,\n\t %s,\n\t %s," % (hash_id, how, c(ks), c(c1), c(c2), c(r1), c(key)))
             print("\t {%s},\n\t {%s}}," % (", ".join('"%s"' % t[0].decode() for t in texts),
                                            ", ".join(c(t[1]) for t in texts)))

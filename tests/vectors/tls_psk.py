@@ -24,6 +24,18 @@ def expand_label(name, prk, label, context, length):
     return hmac.new(prk, info + b"\x01", name).digest()[:length]
 
 
+def tls(letter, hash_id, key, version, hostnqn, subnqn):
+    """Identity and PSK of TLS by a key that is retained (R) or generated (G)."""
+    name = HASHES[hash_id]
+    identity = b"NVMe%d%s%02d %s %s" % (version, letter, hash_id, hostnqn, subnqn)
+    context = identity
+    if version == 1:
+        digest = base64.b64encode(hmac.new(key, hostnqn + b" " + subnqn + b" NVMe-over-Fabrics", name).digest())
+        identity += b" " + digest
+        context = b"%02d " % hash_id + digest
+    return identity, expand_label(name, extract(name, key), b"nvme-tls-psk", context, hashlib.new(name).digest_size)
+
+
 def row(kind, length, version, hostnqn, subnqn):
     key = hashlib.shake_256(b"psk %d %d" % (kind, length)).digest(length)
     return derive(key, kind, version, hostnqn, subnqn)
@@ -33,13 +45,7 @@ def derive(key, kind, version, hostnqn, subnqn):
     hash_id = kind or {32: 1, 48: 2}[len(key)]
     name = HASHES[hash_id]
     retained = expand_label(name, extract(name, key), b"HostNQN", hostnqn, len(key)) if kind else key
-    identity = b"NVMe%dR%02d %s %s" % (version, hash_id, hostnqn, subnqn)
-    context = identity
-    if version == 1:
-        digest = base64.b64encode(hmac.new(retained, hostnqn + b" " + subnqn + b" NVMe-over-Fabrics", name).digest())
-        identity += b" " + digest
-        context = b"%02d " % hash_id + digest
-    psk = expand_label(name, extract(name, retained), b"nvme-tls-psk", context, hashlib.new(name).digest_size)
+    identity, psk = tls(b"R", hash_id, retained, version, hostnqn, subnqn)
     text = b"NVMeTLSkey-1:%02d:" % kind + base64.b64encode(key + struct.pack("<I", zlib.crc32(key))) + b":"
     return text, version, hash_id, hostnqn, subnqn, identity, psk
 
