@@ -16,8 +16,8 @@
 #include "base/util.h"
 #include "nvme/identify.h"
 #include "storage/host_keys.h"
-#include "storage/initiator.h"
 #include "storage_client.h"
+#include "target_frame.h"
 
 #define KEYED "nqn.2026-11.io.example:keyed" /* its hosts: ONE with a key, BOTH with two, OPEN with none */
 #define ONE   "nqn.2026-11.io.example:one"
@@ -27,7 +27,6 @@
 #define KEY_ONE	  "DHHC-1:01:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"
 #define KEY_OTHER "DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"
 
-static struct target *target;
 static char folder[] = "/tmp/auth_test.XXXXXX";
 static struct policy_host hosts[3];
 static struct policy_namespace namespace = {.id = 1, .backend = POLICY_BACKEND_MEMORY, .size = 1 << 20, .block = 4096};
@@ -35,19 +34,6 @@ static struct policy_subsystem subsystems[2];
 static struct policy_portal portal = {.address = (char *)"127.0.0.1"};
 static struct policy_storage storage;
 static struct initiator_auth auth;
-
-static char *put_file(const char *name, const char *text, mode_t mode)
-{
-	char *path;
-	int fd;
-
-	cr_assert(asprintf(&path, "%s/%s", folder, name) > 0);
-	unlink(path);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	cr_assert(!fchmod(fd, mode) && !close(fd));
-	return path;
-}
 
 static int start_with(unsigned int auth_timeout_ms, struct error *err)
 {
@@ -63,10 +49,11 @@ static void describe(void)
 {
 	log_set_level(LOG_LEVEL_ERROR);
 	cr_assert(mkdtemp(folder));
-	hosts[0] = (struct policy_host){.nqn = (char *)ONE, .dhchap_key.path = put_file("one", KEY_ONE "\n", 0600)};
+	hosts[0] = (struct policy_host){.nqn = (char *)ONE,
+					.dhchap_key.path = put_file(folder, "one", KEY_ONE "\n", 0600)};
 	hosts[1] = (struct policy_host){.nqn = (char *)BOTH,
-					.dhchap_key.path = put_file("both", KEY_ONE, 0400),
-					.dhchap_controller_key.path = put_file("controller", KEY_OTHER, 0600)};
+					.dhchap_key.path = put_file(folder, "both", KEY_ONE, 0400),
+					.dhchap_controller_key.path = put_file(folder, "controller", KEY_OTHER, 0600)};
 	hosts[2] = (struct policy_host){.nqn = (char *)OPEN};
 	subsystems[0] = (struct policy_subsystem){
 		.nqn = (char *)KEYED, .hosts = hosts, .n_hosts = 3, .namespaces = &namespace, .n_namespaces = 1};
@@ -105,25 +92,11 @@ static void teardown(void)
 
 TestSuite(auth_target, .init = setup, .fini = teardown, .timeout = 60);
 
-static struct dhchap_key key(const char *text)
-{
-	struct dhchap_key k;
-	struct error err;
-
-	cr_assert_eq(dhchap_key_parse(text, &k, &err), 0);
-	return k;
-}
-
 static struct initiator_options options_for(const char *subnqn, const char *hostnqn)
 {
-	struct initiator_options o = {.timeout_ms = 10000, .kato_ms = 30000, .auth = &auth};
-	struct error err;
-	char text[64];
+	struct initiator_options o = portal_options(0, subnqn, hostnqn);
 
-	snprintf(o.subnqn, sizeof(o.subnqn), "%s", subnqn);
-	snprintf(o.hostnqn, sizeof(o.hostnqn), "%s", hostnqn);
-	target_portal_print(target, 0, text, sizeof(text));
-	cr_assert_eq(initiator_addr_parse(text, 0, &o.addr, &err), 0);
+	o.auth = &auth;
 	return o;
 }
 
@@ -140,12 +113,9 @@ static int read_one(struct initiator_queue *q, struct error *err)
 static void works(const struct initiator_options *o)
 {
 	struct initiator_queue *q;
-	struct initiator *i;
+	struct initiator *i = open_with_queues(o, 1);
 	struct error err = {};
-	unsigned int granted;
 
-	cr_assert_eq(initiator_open(o, &i, &err), 0, "%s", err.text);
-	cr_expect_eq(initiator_set_queues(i, 1, &granted, &err), 0, "%s", err.text);
 	cr_assert_eq(initiator_queue_open(i, 1, 4, &q, &err), 0, "%s", err.text);
 	cr_expect_eq(read_one(q, &err), 0, "%s", err.text);
 	initiator_queue_close(q);
@@ -173,15 +143,6 @@ Test(auth_target, admits)
 	o = options_for(TEST_SUBNQN, ONE);
 	o.auth = NULL;
 	works(&o);
-}
-
-static void refused(const struct initiator_options *o, const char *why)
-{
-	struct initiator *i;
-	struct error err = {};
-
-	cr_assert_neq(initiator_open(o, &i, &err), 0, "let in, though: %s", why);
-	cr_expect(strstr(err.text, why), "%s", err.text);
 }
 
 Test(auth_target, refuses)
@@ -419,7 +380,7 @@ Test(auth_files, refusals, .init = describe, .fini = remove_folder, .timeout = 6
 {
 	hosts[0].dhchap_key.place = (struct policy_place){"web.yaml", 12, 7};
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		char *path = put_file("spoiled", files[i].text, files[i].mode);
+		char *path = put_file(folder, "spoiled", files[i].text, files[i].mode);
 		struct error err = {};
 
 		if (files[i].spoil)
@@ -443,9 +404,9 @@ Test(auth_files, size, .init = describe, .fini = remove_folder)
 
 	memset(text, 'A', sizeof(text) - 1);
 	text[sizeof(text) - 1] = 0;
-	cr_expect_neq(host_key_read_file(put_file("long", text, 0600), &k, &err), 0);
+	cr_expect_neq(host_key_read_file(put_file(folder, "long", text, 0600), &k, &err), 0);
 	cr_expect(strstr(err.text, "is longer than a secret can be"), "%s", err.text);
-	cr_expect_eq(host_key_read_file(put_file("spaces", " \t" KEY_ONE " \r\n \n", 0600), &k, &err), 0, "%s",
+	cr_expect_eq(host_key_read_file(put_file(folder, "spaces", " \t" KEY_ONE " \r\n \n", 0600), &k, &err), 0, "%s",
 		     err.text);
 	cr_expect_eq(k.len, 32);
 }

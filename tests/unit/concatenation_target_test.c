@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "policy/policy.h"
-#include "storage/initiator.h"
 #include "storage_client.h"
+#include "target_frame.h"
 
 #define KEYED "nqn.2026-11.io.example:keyed"
 #define OTHER "nqn.2026-11.io.example:other"
@@ -43,20 +43,9 @@ static const char policy_text[] =
 
 enum { ALLOWED, REQUIRED, NONE };
 
-static struct target *target;
 static char folder[] = "/tmp/concatenation_test.XXXXXX";
 static struct policy_storage storage;
 static struct initiator_auth auth;
-
-static void put_file(const char *name, const char *text)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && !close(fd));
-}
 
 /* one: what ONE says behind its dhchap-key. */
 static struct policy_storage section(const char *one)
@@ -79,31 +68,15 @@ static struct policy_storage section(const char *one)
 	return s;
 }
 
-static struct dhchap_key key(const char *text)
-{
-	struct dhchap_key k;
-	struct error err;
-
-	cr_assert_eq(dhchap_key_parse(text, &k, &err), 0);
-	return k;
-}
-
 static void start_with(unsigned int auth_timeout_ms)
 {
-	struct target_options options = {.storage = &storage, .auth_timeout_ms = auth_timeout_ms};
-	unsigned int cpus[TARGET_MAX_REACTORS], n;
-	struct error err = {};
-
 	log_set_level(LOG_LEVEL_ERROR);
 	cr_assert(mkdtemp(folder));
-	put_file("host", KEY_HOST "\n");
-	put_file("target", KEY_TARGET "\n");
-	put_file("tls", KEY_TLS "\n");
+	free(put_file(folder, "host", KEY_HOST "\n", 0600));
+	free(put_file(folder, "target", KEY_TARGET "\n", 0600));
+	free(put_file(folder, "tls", KEY_TLS "\n", 0600));
 	storage = section(BEFORE);
-	cr_assert_eq(target_cpus(&storage, cpus, &n, &err), 0, "%s", err.text);
-	options.cpus = cpus;
-	options.n_cpus = min(n, 2u);
-	cr_assert_eq(target_start(&options, &err, &target), 0, "%s", err.text);
+	target_begin((struct target_options){.storage = &storage, .auth_timeout_ms = auth_timeout_ms});
 	auth = (struct initiator_auth){.host = key(KEY_HOST),
 				       .hashes = DHCHAP_ALL_HASHES,
 				       .groups = 1 << DHCHAP_NULL | 1 << DHCHAP_FFDHE2048,
@@ -135,14 +108,9 @@ TestSuite(concatenation_target, .init = start, .fini = stop, .timeout = 60);
 
 static struct initiator_options options_for(unsigned int portal, const char *hostnqn)
 {
-	struct initiator_options o = {.timeout_ms = 10000, .kato_ms = 30000, .auth = &auth};
-	struct error err;
-	char text[64];
+	struct initiator_options o = portal_options(portal, KEYED, hostnqn);
 
-	strcpy(o.subnqn, KEYED);
-	strcpy(o.hostnqn, hostnqn);
-	target_portal_print(target, portal, text, sizeof(text));
-	cr_assert_eq(initiator_addr_parse(text, 0, &o.addr, &err), 0);
+	o.auth = &auth;
 	return o;
 }
 
@@ -172,13 +140,7 @@ static void serves(struct initiator *i, uint16_t qid)
 
 static struct initiator *open_as(const struct initiator_options *o)
 {
-	struct initiator *i;
-	struct error err = {};
-	unsigned int granted;
-
-	cr_assert_eq(initiator_open(o, &i, &err), 0, "%s", err.text);
-	cr_expect_eq(initiator_set_queues(i, 2, &granted, &err), 0, "%s", err.text);
-	return i;
+	return open_with_queues(o, 2);
 }
 
 static void works(const struct initiator_options *o)
@@ -210,15 +172,6 @@ Test(concatenation_target, admits)
 	auth.concat = false;
 	o = options_for(ALLOWED, PLAIN);
 	works(&o);
-}
-
-static void refused(const struct initiator_options *o, const char *why)
-{
-	struct initiator *i;
-	struct error err = {};
-
-	cr_assert_neq(initiator_open(o, &i, &err), 0, "let in, though: %s", why);
-	cr_expect(strstr(err.text, why), "%s, not %s", err.text, why);
 }
 
 Test(concatenation_target, refuses)
@@ -521,12 +474,7 @@ Test(concatenation_target, many_at_once)
 
 static void update(const char *one)
 {
-	struct policy_storage s = section(one);
-	struct json_object *account = NULL;
-	struct error err = {};
-
-	cr_assert_eq(target_update(target, &s, &account, &err), 0, "%s", err.text);
-	json_object_put(account);
+	target_switch(section(one));
 }
 
 Test(concatenation_target, a_policy_takes_keys_back)

@@ -13,6 +13,7 @@
 #include "nvme/identify.h"
 #include "policy/policy.h"
 #include "storage_client.h"
+#include "target_frame.h"
 
 #define HEAD                                                                                                           \
 	"sluice: 1\nstorage:\n  portals: [{address: 127.0.0.1, name: left}, {address: 127.0.0.2, name: right}]\n"      \
@@ -26,7 +27,6 @@
 	     "optimized}\n" NAMESPACES
 
 static struct policy_storage storage;
-static struct target *target;
 static struct fixture sides[2]; /* for client_admin() and client_io(): only the port */
 
 static struct policy *load(const char *text)
@@ -57,15 +57,10 @@ static struct policy_storage section(const char *text)
 
 static void start(void)
 {
-	struct target_options options = {.storage = &storage};
-	unsigned int cpus[TARGET_MAX_REACTORS], n, i;
-	struct error err = {};
+	unsigned int i;
 
 	storage = section(BEFORE);
-	cr_assert_eq(target_cpus(&storage, cpus, &n, &err), 0);
-	options.cpus = cpus;
-	options.n_cpus = min(n, 2u);
-	cr_assert_eq(target_start(&options, &err, &target), 0, "%s", err.text);
+	target_begin((struct target_options){.storage = &storage});
 	for (i = 0; i < 2; i++)
 		sides[i].port = target_portal_port(target, i);
 }
@@ -80,12 +75,7 @@ TestSuite(storage_ana, .init = start, .fini = stop, .timeout = 60);
 
 static void update(const char *text)
 {
-	struct policy_storage s = section(text);
-	struct json_object *account = NULL;
-	struct error err = {};
-
-	cr_assert_eq(target_update(target, &s, &account, &err), 0, "%s", err.text);
-	json_object_put(account);
+	target_switch(section(text));
 }
 
 static void open_side(unsigned int side, struct client *admin, struct client *io)

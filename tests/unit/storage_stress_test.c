@@ -21,9 +21,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "storage/host_keys.h"
-#include "storage/initiator.h"
 #include "storage/ring.h"
 #include "storage_client.h"
+#include "target_frame.h"
 
 #define MS	  1000000ull
 #define KEYED	  "nqn.2026-11.io.example:keyed"
@@ -40,7 +40,6 @@
 
 TestSuite(storage_stress);
 
-static struct target *target;
 static atomic_bool stopping;
 static char folder[] = "/tmp/storage_stress.XXXXXX";
 static uint8_t zero_host[16];
@@ -93,30 +92,17 @@ static struct policy_storage section(unsigned int nth)
 
 static void target_open(const struct policy_storage *storage, unsigned int without)
 {
-	struct target_options options = {.storage = storage,
-					 .rx_buffers = 2,
-					 .pool_part = 32,
-					 .ring_entries = 16,
-					 .ring_without = without,
-					 .spin_us = 20};
-	unsigned int cpus[TARGET_MAX_REACTORS], n;
-	struct error err = {};
-
-	cr_assert_eq(target_cpus(storage, cpus, &n, &err), 0, "%s", err.text);
-	options.cpus = cpus;
-	options.n_cpus = min(n, 2u);
-	cr_assert_eq(target_start(&options, &err, &target), 0, "%s", err.text);
+	target_begin((struct target_options){.storage = storage,
+					     .rx_buffers = 2,
+					     .pool_part = 32,
+					     .ring_entries = 16,
+					     .ring_without = without,
+					     .spin_us = 20});
 }
 
 static void switch_limits(unsigned int nth)
 {
-	struct policy_storage s = section(nth);
-	struct json_object *account = NULL;
-	struct error err = {};
-
-	cr_assert_eq(target_update(target, &s, &account, &err), 0, "%s", err.text);
-	policy_storage_done(&s);
-	json_object_put(account);
+	target_switch(section(nth));
 }
 
 /* ---- hosts ---- */
@@ -136,8 +122,8 @@ struct host {
 	unsigned int index;
 	uint64_t random;
 	pthread_t thread;
-	atomic_ulong done;	   /* commands */
-	char fault[520];	   /* "": none so far */
+	atomic_ulong done; /* commands */
+	char fault[520];   /* "": none so far */
 	struct slot slots[DEPTH];
 	unsigned int n_busy;
 	struct client admin, io;
@@ -265,7 +251,8 @@ static bool take(struct host *h)
 	switch (pdu.type) {
 	case PDU_R2T:
 		i = le16toh(pdu.header.data.cccid);
-		r = i < DEPTH ? client_answer_r2t(&h->io, &pdu.header.data, h->slots[i].data, h->slots[i].len) : -EPROTO;
+		r = i < DEPTH ? client_answer_r2t(&h->io, &pdu.header.data, h->slots[i].data, h->slots[i].len)
+			      : -EPROTO;
 		return !r || fails(h, "an R2T cannot be answered", r);
 	case PDU_C2H_DATA:
 		i = le16toh(pdu.header.data.cccid);

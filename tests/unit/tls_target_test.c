@@ -15,9 +15,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "storage/host_keys.h"
-#include "storage/initiator.h"
 #include "storage/tls.h"
 #include "storage_client.h"
+#include "target_frame.h"
 
 #define KEYED "nqn.2026-11.io.example:keyed" /* its hosts: SHORT and LONG with a key each, OPEN with none */
 #define SHORT "nqn.2026-11.io.example:short"
@@ -31,7 +31,6 @@
 
 enum { REQUIRED, ALLOWED, NONE, PORTALS };
 
-static struct target *target;
 static char folder[] = "/tmp/tls_test.XXXXXX";
 static struct policy_host hosts[3];
 static struct policy_namespace namespace = {.id = 1, .backend = POLICY_BACKEND_MEMORY, .size = 8 << 20, .block = 4096};
@@ -40,30 +39,17 @@ static struct policy_portal portals[PORTALS];
 static struct policy_storage storage;
 static struct initiator_tls tls;
 
-static char *put_file(const char *name, const char *text)
-{
-	char *path;
-	int fd;
-
-	cr_assert(asprintf(&path, "%s/%s", folder, name) > 0);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && !close(fd));
-	return path;
-}
-
 static void setup(void)
 {
-	struct target_options options = {.storage = &storage, .connect_timeout_ms = 1500};
-	unsigned int cpus[TARGET_MAX_REACTORS], n;
-	struct error err = {};
 	int i;
 
 	log_set_level(LOG_LEVEL_ERROR);
 	cr_assert(mkdtemp(folder));
-	hosts[0] = (struct policy_host){.nqn = (char *)SHORT, .psk.path = put_file("short", PSK_SHORT "\n")};
+	hosts[0] =
+		(struct policy_host){.nqn = (char *)SHORT, .psk.path = put_file(folder, "short", PSK_SHORT "\n", 0600)};
 	hosts[1] = (struct policy_host){.nqn = (char *)LONG,
-					.psk.path = put_file("long", PSK_LONG),
-					.dhchap_key.path = put_file("host", KEY_HOST)};
+					.psk.path = put_file(folder, "long", PSK_LONG, 0600),
+					.dhchap_key.path = put_file(folder, "host", KEY_HOST, 0600)};
 	hosts[2] = (struct policy_host){.nqn = (char *)OPEN};
 	subsystems[0] = (struct policy_subsystem){
 		.nqn = (char *)KEYED, .hosts = hosts, .n_hosts = 3, .namespaces = &namespace, .n_namespaces = 1};
@@ -80,10 +66,7 @@ static void setup(void)
 					  .reactors_auto = true,
 					  .subsystems = subsystems,
 					  .n_subsystems = 2};
-	cr_assert_eq(target_cpus(&storage, cpus, &n, &err), 0, "%s", err.text);
-	options.cpus = cpus;
-	options.n_cpus = min(n, 2u);
-	cr_assert_eq(target_start(&options, &err, &target), 0, "%s", err.text);
+	target_begin((struct target_options){.storage = &storage, .connect_timeout_ms = 1500});
 }
 
 static void teardown(void)
@@ -107,14 +90,10 @@ static void use_key(const char *text, int version)
 
 static struct initiator_options options_for(unsigned int portal, const char *hostnqn, bool with_tls)
 {
-	struct initiator_options o = {.timeout_ms = 3000, .kato_ms = 30000, .tls = with_tls ? &tls : NULL};
-	struct error err;
-	char text[64];
+	struct initiator_options o = portal_options(portal, KEYED, hostnqn);
 
-	strcpy(o.subnqn, KEYED);
-	strcpy(o.hostnqn, hostnqn);
-	target_portal_print(target, portal, text, sizeof(text));
-	cr_assert_eq(initiator_addr_parse(text, 0, &o.addr, &err), 0);
+	o.timeout_ms = 3000;
+	o.tls = with_tls ? &tls : NULL;
 	return o;
 }
 
@@ -134,12 +113,9 @@ static void works(const struct initiator_options *o)
 	static const uint32_t sizes[] = {4096, 8192, 65536, 256 << 10};
 	static uint8_t out[256 << 10] __attribute__((aligned(4096))), in[256 << 10] __attribute__((aligned(4096)));
 	struct initiator_queue *q;
-	struct initiator *i;
+	struct initiator *i = open_with_queues(o, 1);
 	struct error err = {};
-	unsigned int granted;
 
-	cr_assert_eq(initiator_open(o, &i, &err), 0, "%s", err.text);
-	cr_expect_eq(initiator_set_queues(i, 1, &granted, &err), 0, "%s", err.text);
 	cr_assert_eq(initiator_queue_open(i, 1, 4, &q, &err), 0, "%s", err.text);
 	for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
 		for (uint32_t b = 0; b < sizes[k]; b++)
@@ -177,15 +153,6 @@ Test(tls_target, admits)
 		o = options_for(portal, OPEN, false);
 		works(&o);
 	}
-}
-
-static void refused(const struct initiator_options *o, const char *why)
-{
-	struct initiator *i;
-	struct error err = {};
-
-	cr_assert_neq(initiator_open(o, &i, &err), 0, "let in, though: %s", why);
-	cr_expect(strstr(err.text, why), "%s, not %s", err.text, why);
 }
 
 Test(tls_target, refuses)
