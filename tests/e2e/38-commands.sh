@@ -71,11 +71,26 @@ case_if "copy onto itself is refused" "it was done" not range copy --from 4MiB -
 case_ok "verify moves no data" says '.bytes == 33554432' range verify --json
 case_ok "zero" range zero --offset 20MiB --length 64KiB
 case_ok "and there are zeroes" zeroes $((20 * MIB)) $((64 * KIB))
+slice "$tmp/disk.img" $((28 * MIB)) $((2 * MIB)) >"$tmp/before"
 before=$(stat -c %b "$tmp/disk.img")
 case_ok "deallocate" range deallocate --offset 24MiB --length 4MiB
 case_ok "and there are zeroes, too" zeroes $((24 * MIB)) $((4 * MIB))
 case_if "and the file is smaller" "$before blocks, now $(stat -c %b "$tmp/disk.img")" \
 	eval '(($(stat -c %b "$tmp/disk.img") <= before - 8000))'
+list=$(for k in {0..255}; do echo "$((28 * MIB + k * 8192))+4096"; done | paste -sd,)
+case_ok "deallocate: 256 ranges are one command, and a flush" says '.ranges == 256 and .commands == 2 and .bytes == 1048576 and .offset == 29360128' \
+	range deallocate --ranges "$list" --json
+punched() { # every other block of these is zeroes, the others are what they were
+	cmp <(slice "$tmp/disk.img" $((28 * MIB)) $((2 * MIB))) \
+		<(for k in {0..255}; do head -c 4096 /dev/zero; slice "$tmp/before" $((k * 8192 + 4096)) 4096; done)
+}
+case_ok "and only they are zeroes" punched
+range deallocate --ranges 0+4k,1MiB+1k >/dev/null 2>"$tmp/err"
+status=$?
+case_if "a range that is no whole block is named" "status $status: $(cat "$tmp/err")" \
+	eval '((status == 2)) && grep -q "range 2, 1048576+1024: namespace 1 has blocks of 4096 bytes" "$tmp/err"'
+case_if "one past the end, too" "it was done" not range deallocate --ranges 0+4k,32MiB+4k
+case_if "and ranges beside --length are refused" "it was done" not range deallocate --ranges 0+4k --length 4k
 case_ok "flush" says '.commands == 1 and .bytes == 0' range flush --namespace 2 --json
 offers=$(io connect --json | jq -c .commands)
 if [[ $offers == *write-uncorrectable* ]]; then

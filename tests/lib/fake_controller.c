@@ -62,6 +62,13 @@ static void answer_identify(struct fake_connection *n, const struct nvme_sqe *sq
 		id->crdt[0] = id->crdt[1] = htole16(n->c->crdt);
 		id->ctratt = htole32(n->c->ctratt);
 		break;
+	case NVME_CNS_CSI_CTRL:
+		if (n->c->no_csi) {
+			fake_respond(&n->fake, sqe->cid, NVME_ST_INVALID_FIELD | NVME_STATUS_DNR);
+			return;
+		}
+		memcpy(page, &n->c->limits, sizeof(n->c->limits));
+		break;
 	case NVME_CNS_NS_DESCS:
 		nvme_identify_descs(page, &ns);
 		break;

@@ -12,6 +12,7 @@
 
 #include "fake_target.h"
 #include "nvme/ana.h"
+#include "nvme/identify.h"
 
 #define FAKE_BLOCKS	 1024
 #define FAKE_CONNECTIONS 64 /* in the life of one */
@@ -35,6 +36,8 @@ struct fake_controller {
 	uint8_t anatt;	      /* seconds, that Identify tells */
 	uint16_t crdt;	      /* CRDT1 and CRDT2, that Identify tells; units of 100 ms */
 	uint16_t ctratt;      /* likewise */
+	struct nvme_id_ctrl_nvm limits; /* CNS 06h */
+	bool no_csi;		/* it has no such page */
 	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
 	unsigned int io_status_left; /* only so many of them; 0: all */
 	bool mute; /* connections stay, and nothing is answered */

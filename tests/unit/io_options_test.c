@@ -69,6 +69,12 @@ Test(io_options, what_is_to_be_done)
 			   "--offset=2MiB", "--length=64k"),
 		     0, "%s", err.text);
 	cr_assert(o.subject == RANGE_COPY && o.has_from && o.from == 1 << 20 && o.length == 65536 && o.n_addrs == 2);
+	cr_assert_eq(PARSE(IO_COMMAND, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "deallocate", "--ranges",
+			   "0+64KiB,1MiB+4k,4096+512"),
+		     0, "%s", err.text);
+	cr_assert(o.subject == RANGE_DEALLOCATE && o.n_ranges == 3 && !o.length);
+	cr_assert(o.ranges[1].offset == 1 << 20 && o.ranges[1].length == 4096);
+	cr_assert(o.ranges[2].offset == 4096 && o.ranges[2].length == 512);
 	cr_assert_eq(PARSE(IO_RESERVE, TO, NQN, "--hostnqn=nqn.2026-11.io.example:h", "preempt-abort", "--key=0x10",
 			   "--new-key", "18446744073709551615", "--type", "exclusive-access-all", "--ignore-key"),
 		     0, "%s", err.text);
@@ -124,6 +130,12 @@ Test(io_options, refusals)
 		{IO_READ, "--data-digest=1", NULL, "takes no value"},
 		{IO_COMMAND, "format", NULL, "compare-write"},
 		{IO_COMMAND, "--depth", "2", "no such option"},
+		{IO_COMMAND, "--ranges", "0+4k,8k", "range 2, '8k': no '+'"},
+		{IO_COMMAND, "--ranges", "0+4k,", "range 2, '': no '+'"},
+		{IO_COMMAND, "--ranges", "0+0", "range 1, '0+0': length 0"},
+		{IO_COMMAND, "--ranges", "x+4k", "range 1, 'x+4k'"},
+		{IO_COMMAND, "--ranges", "0+9223372036854775807,1+9223372036854775807", "range 2"},
+		{IO_READ, "--ranges", "0+4k", "no such option"},
 		{IO_COMMAND, "--length", "1k", "say what: `COMMAND`"},
 		{IO_RESERVE, "--type", "exclusive", "exclusive-access-all"},
 		{IO_RESERVE, "--key", "x", "no number of 64 bits"},
@@ -150,6 +162,19 @@ Test(io_options, refusals)
 		cr_assert_eq(r, -EINVAL, "%s %s was taken", rows[k].option, rows[k].value ? rows[k].value : "");
 		cr_assert(strstr(err.text, rows[k].words), "%s: %s", rows[k].option, err.text);
 	}
+}
+
+Test(io_options, ranges_are_counted)
+{
+	char text[IO_RANGES_MAX * 6 + 8] = "0+512";
+
+	for (unsigned int k = 1; k < IO_RANGES_MAX; k++)
+		strcat(text, ",0+512");
+	cr_assert_eq(io_ranges_parse(text, o.ranges, &o.n_ranges, &err), 0, "%s", err.text);
+	cr_assert_eq(o.n_ranges, IO_RANGES_MAX);
+	strcat(text, ",0+512");
+	cr_assert_eq(io_ranges_parse(text, o.ranges, &o.n_ranges, &err), -EINVAL);
+	cr_assert(strstr(err.text, "more than 256"), "%s", err.text);
 }
 
 Test(io_options, what_is_missing_is_named)

@@ -343,3 +343,29 @@ Test(multipath, ana_log_cut_at_every_byte)
 	memset(log + 52, 0xff, 4);
 	cr_assert_eq(nvme_ana_find(log, sizeof(log), 7, &state, &need), -EPROTO);
 }
+
+/* ---- limits ---- */
+
+Test(multipath, what_both_controllers_take)
+{
+	struct nvme_dsm_limits limits;
+
+	fakes[0].limits = (struct nvme_id_ctrl_nvm){.dmrl = 8, .dmrsl = htole32(100)};
+	fakes[1].limits = (struct nvme_id_ctrl_nvm){.dmrl = 16, .dmrsl = htole32(50), .dmsl = htole64(1000)};
+	start(2);
+	limits = multipath_dsm_limits(m);
+	cr_assert(limits.ranges == 8 && limits.range_blocks == 50 && limits.blocks == 1000);
+	stop();
+}
+
+Test(multipath, a_controller_that_names_no_limits_has_none)
+{
+	struct nvme_dsm_limits limits;
+
+	fakes[0].no_csi = true;
+	start(1);
+	limits = multipath_dsm_limits(m);
+	cr_assert(limits.ranges == 256 && limits.range_blocks == UINT32_MAX && limits.blocks == UINT64_MAX);
+	write_and_read(9);
+	stop();
+}

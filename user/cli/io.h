@@ -14,6 +14,7 @@ struct json_object;
 #define IO_NAMESPACES_MAX MULTIPATH_NAMESPACES
 #define IO_CPUS_MAX	  256
 #define IO_QUEUES_MAX	  256
+#define IO_RANGES_MAX	  256 /* as many as one Dataset Management command may have */
 
 enum io_command { /* bits: which subcommands take an option */
 		  IO_DISCOVER = 1 << 0,
@@ -63,6 +64,10 @@ enum io_reservation {
 extern const struct io_word io_command_words[], io_reserve_words[], io_reserve_types[], io_log_words[],
 	io_feature_words[];
 
+struct io_span {
+	uint64_t offset, length; /* bytes */
+};
+
 struct io_options {
 	enum io_command command;
 	struct initiator_options target; /* target.auth: below, where --dhchap-key is given */
@@ -78,6 +83,8 @@ struct io_options {
 	uint32_t nsids[IO_NAMESPACES_MAX];
 	unsigned int n_nsids;
 	uint64_t offset, length; /* bytes; length 0: to the end */
+	struct io_span ranges[IO_RANGES_MAX]; /* instead of offset and length; n_ranges 0: not given */
+	unsigned int n_ranges;
 	const char *file;	 /* NULL: standard input or output */
 	uint64_t seed;
 	unsigned int read_percent;
@@ -121,6 +128,19 @@ int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err);
 /* "1", "1,3-5" → numbers, at most max of them. -EINVAL. */
 int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t *ret_list, unsigned int max,
 		  unsigned int *ret_n, struct error *err);
+
+/* A number from low to high, which fit. -EINVAL. */
+int io_number_parse(const char *text, uint64_t low, uint64_t high, unsigned int *ret_value, struct error *err);
+
+/* "a,b" → bits by their numbers; names, for -EINVAL, are all that there are. */
+int io_names_parse(const char *text, int (*number_of)(const char *name), const char *names, unsigned int *ret_set,
+		   struct error *err);
+
+/* 1 ms to 1 h; 0 too where it means something. */
+int io_ms_parse(const char *text, bool zero, uint32_t *ret_ms, struct error *err);
+
+/* "0+64KiB,1MiB+4KiB"; each has a length and ends below 2^63. -EINVAL names the range. */
+int io_ranges_parse(const char *text, struct io_span ret_ranges[IO_RANGES_MAX], unsigned int *ret_n, struct error *err);
 
 /* A word of a list; -EINVAL names them. */
 int io_word_parse(const char *text, const struct io_word *words, unsigned int *ret_number, struct error *err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `sluice io command`: the I/O commands beside Read and Write, on one range of a namespace, one command at a time.
- * Called by io.c. A table says for each what it needs; its function goes over the range in pieces that the target
+ * `sluice io command`: the I/O commands beside Read and Write, on a range of a namespace, Dataset Management on
+ * several, one command at a time. Called by io.c. One function a command goes over the range in pieces that the target
  * takes.
  */
 #include <errno.h>
@@ -27,7 +27,10 @@ struct work {
 	struct multipath *m;
 	struct lane *lane;
 	struct nvme_ns_view ns;
-	uint32_t nsid, xfer; /* bytes of one command with data */
+	uint32_t nsid, xfer;	      /* bytes of one command with data */
+	const struct io_span *ranges; /* Dataset Management: those of --ranges, or the one below */
+	unsigned int n_ranges;
+	struct io_span range;
 	uint64_t length;
 	uint8_t *data, *expect; /* of --file, --expect: length bytes each */
 	uint64_t commands, bytes;
@@ -120,20 +123,25 @@ static int run_compare_write(struct work *w, struct error *err)
 	return r;
 }
 
+/* All ranges, in as few commands as the controllers' limits allow. */
 static int run_deallocate(struct work *w, struct error *err)
 {
-	const uint64_t most = (uint64_t)UINT32_MAX << w->ns.block_shift;
-	uint64_t len;
+	const struct nvme_dsm_limits limits = multipath_dsm_limits(w->m);
+	struct nvme_dsm_range ranges[NVME_DSM_RANGES_MAX];
+	struct nvme_dsm_span spans[IO_RANGES_MAX];
+	struct nvme_dsm_cursor cursor = {0};
+	__u64 blocks;
+	uint32_t n;
 	int r = 0;
 
-	for (uint64_t at = 0; at < w->length && !r; at += len) {
-		struct nvme_dsm_range range = {.slba = htole64(to_blocks(w, w->o->offset + at))};
-		struct path_io io = {
-			.io = {.sqe = nvme_sqe_deallocate(0, w->nsid, 1), .data = &range, .len = sizeof(range)}};
+	for (unsigned int k = 0; k < w->n_ranges; k++)
+		spans[k] = (struct nvme_dsm_span){to_blocks(w, w->ranges[k].offset), to_blocks(w, w->ranges[k].length)};
+	while (!r && (n = nvme_dsm_next(spans, w->n_ranges, &limits, &cursor, ranges, &blocks))) {
+		struct path_io io = {.io = {.sqe = nvme_sqe_deallocate(0, w->nsid, n),
+					    .data = ranges,
+					    .len = n * (uint32_t)sizeof(ranges[0])}};
 
-		len = min(most, w->length - at);
-		range.nlb = htole32((uint32_t)to_blocks(w, len));
-		r = execute(w, &io, len, err);
+		r = execute(w, &io, blocks << w->ns.block_shift, err);
 	}
 	return r;
 }
@@ -229,6 +237,12 @@ static int check_options(const struct io_options *o, struct error *err)
 		return error_set(err, EINVAL, "--expect goes with `compare-write`, which needs it");
 	if ((o->subject == RANGE_COPY) != o->has_from)
 		return error_set(err, EINVAL, "--from goes with `copy`, which needs it");
+	if (o->n_ranges && o->subject != RANGE_DEALLOCATE)
+		return error_set(err, EINVAL, "--ranges goes with `deallocate`; %s takes --offset and --length", what);
+	if (o->n_ranges && (o->offset || o->length))
+		return error_set(err, EINVAL, "--ranges and --offset or --length: give the one or the other");
+	if (o->n_ranges)
+		return 0;
 	if (!o->length && !file && writes(o->subject) && o->subject != RANGE_FLUSH)
 		return error_set(err, EINVAL, "%s: say with --length how much; it is not done to all by default", what);
 	return 0;
@@ -285,7 +299,37 @@ static int read_files(struct work *w, struct error *err)
 	return 0;
 }
 
-/* The range, against what the namespace has. */
+static bool past_end(uint64_t offset, uint64_t length, uint64_t size)
+{
+	return offset > size || length > size - offset;
+}
+
+/* --ranges, against what the namespace has. */
+static int check_ranges(struct work *w, struct error *err)
+{
+	uint64_t block = 1ull << w->ns.block_shift, size = w->ns.blocks << w->ns.block_shift;
+
+	w->length = 0;
+	for (unsigned int k = 0; k < w->n_ranges; k++) {
+		const struct io_span *range = &w->ranges[k];
+
+		if (range->offset % block || range->length % block)
+			return error_set(err, EINVAL,
+					 "--ranges: range %u, %" PRIu64 "+%" PRIu64
+					 ": namespace %u has blocks of %" PRIu64 " bytes; use multiples",
+					 k + 1, range->offset, range->length, w->nsid, block);
+		if (past_end(range->offset, range->length, size))
+			return error_set(err, EINVAL,
+					 "--ranges: range %u, %" PRIu64 "+%" PRIu64
+					 ", ends past namespace %u, which has "
+					 "%" PRIu64 " bytes",
+					 k + 1, range->offset, range->length, w->nsid, size);
+		w->length += range->length;
+	}
+	return 0;
+}
+
+/* --offset and --length, against what the namespace has. */
 static int check_range(struct work *w, struct error *err)
 {
 	const struct io_options *o = w->o;
@@ -297,12 +341,24 @@ static int check_range(struct work *w, struct error *err)
 		return error_set(err, EINVAL,
 				 "namespace %u has blocks of %" PRIu64 " bytes; all sizes must be multiples", w->nsid,
 				 block);
-	if (!w->length || o->offset > size || w->length > size - o->offset || o->from > size ||
-	    w->length > size - o->from)
+	if (!w->length || past_end(o->offset, w->length, size) || past_end(o->from, w->length, size))
 		return error_set(err, EINVAL, "the range ends past the namespace, which has %" PRIu64 " bytes", size);
-	if (w->ns.readonly && writes(o->subject))
-		return error_set(err, EROFS, "namespace %u is read-only", w->nsid);
+	w->range = (struct io_span){o->offset, w->length};
+	w->ranges = &w->range;
+	w->n_ranges = 1;
 	return 0;
+}
+
+static int check(struct work *w, struct error *err)
+{
+	int r;
+
+	w->ranges = w->o->ranges;
+	w->n_ranges = w->o->n_ranges;
+	r = w->n_ranges ? check_ranges(w, err) : check_range(w, err);
+	if (!r && w->ns.readonly && writes(w->o->subject))
+		r = error_set(err, EROFS, "namespace %u is read-only", w->nsid);
+	return r;
 }
 
 /* ---- the command ---- */
@@ -329,8 +385,9 @@ static void print(const struct work *w)
 	}
 	json_object_object_add(root, "command", json_object_new_string(what));
 	json_object_object_add(root, "nsid", json_object_new_int64(w->nsid));
-	json_object_object_add(root, "offset", json_object_new_int64((int64_t)w->o->offset));
+	json_object_object_add(root, "offset", json_object_new_int64((int64_t)w->ranges[0].offset));
 	json_object_object_add(root, "length", json_object_new_int64((int64_t)w->length));
+	json_object_object_add(root, "ranges", json_object_new_int64(w->n_ranges));
 	json_object_object_add(root, "commands", json_object_new_int64((int64_t)w->commands));
 	json_object_object_add(root, "bytes", json_object_new_int64((int64_t)w->bytes));
 	json_object_object_add(root, "differs_at", w->differs ? json_object_new_int64((int64_t)w->differs_at) : NULL);
@@ -349,7 +406,7 @@ int io_command(const struct io_options *o, struct error *err)
 		return EXIT_SYSTEM;
 	w.ns = *multipath_namespace(w.m, 0);
 	w.xfer = multipath_max_transfer(w.m);
-	if (check_range(&w, err))
+	if (check(&w, err))
 		return EXIT_USAGE;
 	r = run(&w, err);
 	if (!r && writes(o->subject))

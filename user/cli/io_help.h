@@ -62,12 +62,13 @@ static const char io_help_command[] =
 	"  copy            within the namespace, from --from to --offset\n"
 	"  verify          the target reads and checks; no data move\n"
 	"  zero            Write Zeroes\n"
-	"  deallocate      Dataset Management: what is there is no longer needed\n"
+	"  deallocate      Dataset Management: what is there is no longer needed; several ranges with --ranges\n"
 	"  uncorrectable   Write Uncorrectable: reading fails until it is written again\n"
 	"  flush\n\n"
-	"  sluice io command copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n\n"
-	"JSON: {\"command\", \"nsid\", \"offset\", \"length\", \"commands\", \"bytes\", \"differs_at\": null or a byte,\n"
-	"\"reconnects\", \"paths\": [PATH]}; PATH as of `bench`. length 0: none (flush)\n";
+	"  sluice io command copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n"
+	"  sluice io command deallocate --to 10.20.0.5 --nqn NQN --ranges 0+64KiB,1MiB+4KiB\n\n"
+	"JSON: {\"command\", \"nsid\", \"offset\" (of the first range), \"length\" (of all), \"ranges\", \"commands\",\n"
+	"\"bytes\", \"differs_at\": null or a byte, \"reconnects\", \"paths\": [PATH]}; PATH as of `bench`. length 0: none (flush)\n";
 
 static const char io_help_reserve[] =
 	"Persistent reservations as one host sees them. ACTION is register, replace (the key), unregister, acquire,\n"

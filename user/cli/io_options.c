@@ -30,16 +30,6 @@ struct option_row {
 
 /* ---- setters ---- */
 
-static int number(const char *text, uint64_t low, uint64_t high, unsigned int *ret_value, struct error *err)
-{
-	uint64_t v;
-	int r = value_number("value", text, low, high, &v, err);
-
-	if (!r)
-		*ret_value = (unsigned int)v;
-	return r;
-}
-
 static int set_to(struct io_options *o, const char *text, struct error *err)
 {
 	uint16_t port = o->command == IO_DISCOVER ? INITIATOR_DISCOVERY_PORT : INITIATOR_PORT;
@@ -91,7 +81,7 @@ static int set_psk(struct io_options *o, const char *text, struct error *err)
 static int set_psk_identity(struct io_options *o, const char *text, struct error *err)
 {
 	unsigned int version = 0;
-	int r = number(text, 0, TLS_PSK_VERSIONS - 1, &version, err);
+	int r = io_number_parse(text, 0, TLS_PSK_VERSIONS - 1, &version, err);
 
 	o->psk_identity = (int)version;
 	return r;
@@ -103,70 +93,35 @@ static int set_concat(struct io_options *o, const char *text, struct error *err)
 	return 0;
 }
 
-/* "a,b" → bits by their numbers. */
-static int set_names(const char *text, int (*number_of)(const char *name), const char *names, unsigned int *ret_set,
-		     struct error *err)
-{
-	unsigned int set = 0;
-	char copy[128], *rest = copy, *name;
-	int n;
-
-	if (strlen(text) >= sizeof(copy))
-		return error_set(err, EINVAL, "too long; use of %s", names);
-	strcpy(copy, text);
-	while ((name = strsep(&rest, ","))) {
-		n = number_of(name);
-		if (n < 0)
-			return error_set(err, EINVAL, "'%s'; use of %s", name, names);
-		set |= 1u << n;
-	}
-	*ret_set = set;
-	return 0;
-}
-
 static int set_dhchap_hash(struct io_options *o, const char *text, struct error *err)
 {
-	return set_names(text, dhchap_hash_number, "sha256, sha384, sha512", &o->auth.hashes, err);
+	return io_names_parse(text, dhchap_hash_number, "sha256, sha384, sha512", &o->auth.hashes, err);
 }
 
 static int set_dhchap_group(struct io_options *o, const char *text, struct error *err)
 {
-	return set_names(text, dhchap_group_number, "null, ffdhe2048, ffdhe3072, ffdhe4096, ffdhe6144, ffdhe8192",
-			 &o->auth.groups, err);
-}
-
-/* 1 ms to 1 h; 0 too where it means something. */
-static int set_ms(const char *text, bool zero, uint32_t *ret_ms, struct error *err)
-{
-	uint64_t ns;
-	int r = value_duration(text, &ns, err);
-
-	if (r)
-		return r;
-	if ((ns < 1000000 && (ns || !zero)) || ns > 3600 * NSEC_PER_SEC)
-		return error_set(err, EINVAL, "'%s'; use 1ms-1h%s", text, zero ? ", or 0s" : "");
-	*ret_ms = (uint32_t)(ns / 1000000);
-	return 0;
+	return io_names_parse(text, dhchap_group_number, "null, ffdhe2048, ffdhe3072, ffdhe4096, ffdhe6144, ffdhe8192",
+			      &o->auth.groups, err);
 }
 
 static int set_timeout(struct io_options *o, const char *text, struct error *err)
 {
-	return set_ms(text, false, &o->target.timeout_ms, err);
+	return io_ms_parse(text, false, &o->target.timeout_ms, err);
 }
 
 static int set_keep_alive(struct io_options *o, const char *text, struct error *err)
 {
-	return set_ms(text, true, &o->target.kato_ms, err);
+	return io_ms_parse(text, true, &o->target.kato_ms, err);
 }
 
 static int set_reconnect_delay(struct io_options *o, const char *text, struct error *err)
 {
-	return set_ms(text, false, &o->reconnect_delay_ms, err);
+	return io_ms_parse(text, false, &o->reconnect_delay_ms, err);
 }
 
 static int set_ctrl_loss_timeout(struct io_options *o, const char *text, struct error *err)
 {
-	return set_ms(text, true, &o->ctrl_loss_ms, err);
+	return io_ms_parse(text, true, &o->ctrl_loss_ms, err);
 }
 
 static int set_all_portals(struct io_options *o, const char *text, struct error *err)
@@ -196,7 +151,7 @@ static int set_data_digest(struct io_options *o, const char *text, struct error 
 static int set_hpda(struct io_options *o, const char *text, struct error *err)
 {
 	unsigned int align;
-	int r = number(text, 4, 128, &align, err);
+	int r = io_number_parse(text, 4, 128, &align, err);
 
 	if (r)
 		return r;
@@ -222,6 +177,11 @@ static int set_length(struct io_options *o, const char *text, struct error *err)
 	int r = io_size_parse(text, &o->length, err);
 
 	return !r && !o->length ? error_set(err, EINVAL, "nothing to do for 0 bytes; leave it out for all") : r;
+}
+
+static int set_ranges(struct io_options *o, const char *text, struct error *err)
+{
+	return io_ranges_parse(text, o->ranges, &o->n_ranges, err);
 }
 
 static int set_file(struct io_options *o, const char *text, struct error *err)
@@ -257,12 +217,12 @@ static int set_block_size(struct io_options *o, const char *text, struct error *
 
 static int set_depth(struct io_options *o, const char *text, struct error *err)
 {
-	return number(text, 1, INITIATOR_DEPTH_MAX, &o->depth, err);
+	return io_number_parse(text, 1, INITIATOR_DEPTH_MAX, &o->depth, err);
 }
 
 static int set_queues(struct io_options *o, const char *text, struct error *err)
 {
-	return number(text, 1, IO_QUEUES_MAX, &o->queues, err);
+	return io_number_parse(text, 1, IO_QUEUES_MAX, &o->queues, err);
 }
 
 static int set_pattern(struct io_options *o, const char *text, struct error *err)
@@ -275,7 +235,7 @@ static int set_pattern(struct io_options *o, const char *text, struct error *err
 
 static int set_read_percent(struct io_options *o, const char *text, struct error *err)
 {
-	return number(text, 0, 100, &o->read_percent, err);
+	return io_number_parse(text, 0, 100, &o->read_percent, err);
 }
 
 static int set_time(struct io_options *o, const char *text, struct error *err)
@@ -401,7 +361,8 @@ static const struct option_row options[] = {
 	{"from", "SIZE", set_from, IO_COMMAND, "copy: first byte of the source; --offset is the first of the copy"},
 	{"expect", "FILE", set_expect, IO_COMMAND, "compare-write: what must be there for --file to be written"},
 	{"key", "N", set_key, IO_RESERVE, "this host's key as it is registered; 0x... or decimal (default 0)"},
-	{"new-key", "N", set_new_key, IO_RESERVE, "register, replace: the key to be; preempt: the key to be pushed out"},
+	{"new-key", "N", set_new_key, IO_RESERVE,
+	 "register, replace: the key to be; preempt: the key to be pushed out"},
 	{"type", "NAME", set_type, IO_RESERVE, "acquire, preempt, release: the reservation's type"},
 	{"persist", NULL, set_persist, IO_RESERVE, "register, replace: keep it across a restart of the target"},
 	{"ignore-key", NULL, set_ignore_key, IO_RESERVE, "whatever key is registered now"},
@@ -411,6 +372,8 @@ static const struct option_row options[] = {
 	{"offset", "SIZE", set_offset, TRANSFER | IO_COMMAND, "first byte, a multiple of the block size (default 0)"},
 	{"length", "SIZE", set_length, TRANSFER | IO_COMMAND,
 	 "bytes, a multiple of the block size (default: to the end; write: all input)"},
+	{"ranges", "LIST", set_ranges, IO_COMMAND,
+	 "deallocate: these instead of --offset and --length: OFFSET+LENGTH,... as 0+64KiB,1MiB+4KiB; up to 256"},
 	{"file", "FILE", set_file, IO_READ | IO_WRITE | IO_COMMAND, "a file instead of standard output or input"},
 	{"read-only", NULL, set_read_only, IO_VERIFY,
 	 "write nothing: verify what an earlier run with the same seed wrote"},

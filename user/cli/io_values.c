@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Values of options of `sluice io`: sizes, lists of numbers, words and keys; and which words there are. Called by
- * io_options.c, and for the words by the subcommands. Pure.
+ * Values of options of `sluice io`: numbers, sizes, times, lists, ranges, words and keys; and which words there are.
+ * Called by io_options.c, and for the words by the subcommands. Pure.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "cli/io.h"
 #include "policy/values.h"
 
@@ -69,6 +70,16 @@ const struct io_word io_feature_words[] = {
 
 /* ---- values ---- */
 
+int io_number_parse(const char *text, uint64_t low, uint64_t high, unsigned int *ret_value, struct error *err)
+{
+	uint64_t v;
+	int r = value_number("value", text, low, high, &v, err);
+
+	if (!r)
+		*ret_value = (unsigned int)v;
+	return r;
+}
+
 int io_size_parse(const char *text, uint64_t *ret_bytes, struct error *err)
 {
 	size_t n = strlen(text);
@@ -107,6 +118,85 @@ int io_list_parse(const char *what, const char *text, uint32_t lowest, uint32_t 
 		}
 		text = *end ? end + 1 : NULL;
 	} while (text);
+	*ret_n = n;
+	return 0;
+}
+
+int io_names_parse(const char *text, int (*number_of)(const char *name), const char *names, unsigned int *ret_set,
+		   struct error *err)
+{
+	unsigned int set = 0;
+	char copy[128], *rest = copy, *name;
+	int n;
+
+	if (strlen(text) >= sizeof(copy))
+		return error_set(err, EINVAL, "too long; use of %s", names);
+	strcpy(copy, text);
+	while ((name = strsep(&rest, ","))) {
+		n = number_of(name);
+		if (n < 0)
+			return error_set(err, EINVAL, "'%s'; use of %s", name, names);
+		set |= 1u << n;
+	}
+	*ret_set = set;
+	return 0;
+}
+
+int io_ms_parse(const char *text, bool zero, uint32_t *ret_ms, struct error *err)
+{
+	uint64_t ns;
+	int r = value_duration(text, &ns, err);
+
+	if (r)
+		return r;
+	if ((ns < 1000000 && (ns || !zero)) || ns > 3600 * NSEC_PER_SEC)
+		return error_set(err, EINVAL, "'%s'; use 1ms-1h%s", text, zero ? ", or 0s" : "");
+	*ret_ms = (uint32_t)(ns / 1000000);
+	return 0;
+}
+
+/* "OFFSET+LENGTH" of len characters. */
+static int range_parse(const char *text, size_t len, struct io_span *ret_range, struct error *err)
+{
+	char copy[64], *plus;
+	int r;
+
+	if (len >= sizeof(copy))
+		return error_set(err, EINVAL, "too long");
+	memcpy(copy, text, len);
+	copy[len] = 0;
+	plus = strchr(copy, '+');
+	if (!plus)
+		return error_set(err, EINVAL, "no '+' between offset and length");
+	*plus = 0;
+	r = io_size_parse(copy, &ret_range->offset, err);
+	if (!r)
+		r = io_size_parse(plus + 1, &ret_range->length, err);
+	if (!r && !ret_range->length)
+		r = error_set(err, EINVAL, "length 0");
+	if (!r && ret_range->length > INT64_MAX - min(ret_range->offset, (uint64_t)INT64_MAX))
+		r = error_set(err, EINVAL, "it ends past 8 EiB");
+	return r;
+}
+
+int io_ranges_parse(const char *text, struct io_span ret_ranges[IO_RANGES_MAX], unsigned int *ret_n, struct error *err)
+{
+	unsigned int n = 0;
+	struct error why = {0};
+
+	for (;; text++) {
+		size_t len = strcspn(text, ",");
+
+		if (n == IO_RANGES_MAX)
+			return error_set(err, EINVAL, "more than %u; use several commands", IO_RANGES_MAX);
+		if (range_parse(text, len, &ret_ranges[n++], &why))
+			return error_set(err, EINVAL,
+					 "range %u, '%.*s': %s; use OFFSET+LENGTH,... as 0+64KiB,1MiB+4KiB", n,
+					 (int)min(len, (size_t)64), text, why.text);
+		text += len;
+		if (!*text)
+			break;
+	}
 	*ret_n = n;
 	return 0;
 }

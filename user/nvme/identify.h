@@ -12,6 +12,8 @@
 
 #include <sluice/nvme_tcp.h>
 
+#include "nvme/dsm.h"
+
 #define NVME_IDENTIFY_LEN	4096	/* bytes, every Identify data structure */
 #define NVME_PAGE_SHIFT		12	/* CAP.MPSMIN: the unit of MDTS */
 
@@ -163,6 +165,18 @@ struct nvme_id_ns {
 	__u8	reserved192[3904];
 };
 
+/* CNS 06h of the NVM command set (1.0, figure 118). 0: no limit. */
+struct nvme_id_ctrl_nvm {
+	__u8	vsl;
+	__u8	wzsl;
+	__u8	wusl;
+	__u8	dmrl;		/* Dataset Management: ranges of one command */
+	__le32	dmrsl;		/* blocks of one range */
+	__le64	dmsl;		/* blocks of one command */
+	__u8	reserved16[4080];
+};
+
+_Static_assert(sizeof(struct nvme_id_ctrl_nvm) == NVME_IDENTIFY_LEN, "hosts read exactly so much");
 _Static_assert(sizeof(struct nvme_id_ctrl) == NVME_IDENTIFY_LEN, "hosts read exactly so much");
 _Static_assert(sizeof(struct nvme_id_ns) == NVME_IDENTIFY_LEN, "hosts read exactly so much");
 
@@ -307,6 +321,9 @@ struct nvme_ns_view {
 	__u16	copy_range_blocks;
 	__u16	copy_ranges;
 };
+
+/* CNS 06h, as far as it is about Dataset Management. */
+void nvme_dsm_limits_read(const void *identify, struct nvme_dsm_limits *ret_limits);
 
 /*
  * -EPROTO when the data contradict the specification (block size, capsule size); outputs then

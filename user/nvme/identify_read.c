@@ -73,6 +73,18 @@ int nvme_ctrl_read(const void *identify, struct nvme_ctrl_view *ret_ctrl)
 	return 0;
 }
 
+void nvme_dsm_limits_read(const void *identify, struct nvme_dsm_limits *ret_limits)
+{
+	const struct nvme_id_ctrl_nvm *id = identify;
+	const struct nvme_dsm_limits none = NVME_DSM_NO_LIMITS, said = {
+		.ranges = id->dmrl ? id->dmrl : none.ranges,
+		.range_blocks = id->dmrsl ? le32toh(id->dmrsl) : none.range_blocks,
+		.blocks = id->dmsl ? le64toh(id->dmsl) : none.blocks,
+	};
+
+	*ret_limits = said;
+}
+
 int nvme_ns_read(const void *identify, struct nvme_ns_view *ret_ns)
 {
 	const struct nvme_id_ns *id = identify;

@@ -196,6 +196,9 @@ int initiator_namespace(struct initiator *i, uint32_t nsid, struct nvme_ns_view 
 /* UUID of a namespace; -ENOENT: it has none. */
 int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uuid[16], struct error *err);
 
+/* What one Dataset Management command may carry; a controller that says nothing of it has no limits. */
+int initiator_dsm_limits(struct initiator *i, struct nvme_dsm_limits *ret_limits, struct error *err);
+
 /* len (whole dwords, at most 4096) bytes of a log page. */
 int initiator_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err);
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * An initiator's controller: Connect, properties, Identify, features, discovery log, keep-alive, shutdown. Called by
- * the command line, one command at a time on the admin queue; the I/O queues are opened from here too, because their
- * Connect needs what the admin queue learned. After initiator_open() the controller is ready and identified.
+ * An initiator's controller: Connect, properties, Identify, features, keep-alive, shutdown. Called by the command
+ * line and by paths, one command at a time on the admin queue; the I/O queues are opened from here too, because their
+ * Connect needs what the admin queue learned. Log pages are read in initiator_discovery.c. After initiator_open() the
+ * controller is ready and identified.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,22 +16,8 @@
 #include "storage/initiator.h"
 #include "storage/initiator_internal.h"
 
-#define ADMIN_DEPTH	  31
-#define REOPEN_MS	  1000u /* for a queue whose last connection the target has not yet let go */
-#define DISCOVERY_RETRIES 3
-#define DISCOVERY_MAX	  4096 /* entries; more is a broken controller */
-
-struct initiator {
-	struct initiator_options options;
-	struct initiator_queue *admin;
-	uint64_t cap;
-	uint16_t cntlid;
-	struct nvme_ctrl_view view;
-	uint64_t last_admin_ns, last_alive_ns; /* last_alive_ns: Keep Alive, or what else starts its time anew */
-	struct tls_psk generated;	       /* options.psk, with concat; a secret */
-	/* for admin commands with data, one at a time */
-	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
-};
+#define ADMIN_DEPTH 31
+#define REOPEN_MS   1000u /* for a queue whose last connection the target has not yet let go */
 
 /* ---- what went wrong, in words ---- */
 
@@ -80,7 +67,7 @@ int initiator_io_check(const struct initiator_io *io, const char *place, bool ad
 
 /* ---- one admin command ---- */
 
-static int execute(struct initiator *i, struct initiator_io *io, struct error *err)
+int initiator_execute(struct initiator *i, struct initiator_io *io, struct error *err)
 {
 	i->last_admin_ns = time_now_ns();
 	if (i->options.kato_ms && i->options.kato_ms < i->options.timeout_ms && !io->timeout_ms)
@@ -91,7 +78,7 @@ static int execute(struct initiator *i, struct initiator_io *io, struct error *e
 static int property_get(struct initiator *i, uint32_t offset, uint8_t size, uint64_t *ret_value, struct error *err)
 {
 	struct initiator_io io = {.sqe = nvme_property_get_make(0, offset, size)};
-	int r = execute(i, &io, err);
+	int r = initiator_execute(i, &io, err);
 
 	if (!r)
 		*ret_value = size == 8 ? io.result : io.result & UINT32_MAX;
@@ -103,7 +90,7 @@ static int property_set(struct initiator *i, uint32_t offset, uint32_t value, st
 	const struct nvme_property property = {.offset = offset, .size = 4, .value = value};
 	struct initiator_io io = {.sqe = nvme_property_set_make(0, &property)};
 
-	return execute(i, &io, err);
+	return initiator_execute(i, &io, err);
 }
 
 /* Fills i->page. */
@@ -115,7 +102,7 @@ static int identify(struct initiator *i, uint8_t cns, uint32_t nsid, struct erro
 		.len = NVME_IDENTIFY_LEN,
 	};
 
-	return execute(i, &io, err);
+	return initiator_execute(i, &io, err);
 }
 
 /* ---- Connect ---- */
@@ -254,7 +241,7 @@ static int enable_retry(struct initiator *i, struct error *err)
 		return 0;
 	memset(i->page, 0, NVME_BEHAVIOR_LEN);
 	i->page[0] = NVME_BEHAVIOR_ACRE;
-	r = execute(i, &io, &refused);
+	r = initiator_execute(i, &io, &refused);
 	if (r && (!io.finished || io.error))
 		return error_set(err, -r, "%s", refused.text);
 	if (r)
@@ -376,7 +363,7 @@ int initiator_set_queues(struct initiator *i, unsigned int wanted, unsigned int 
 		.sqe = nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES,
 					 (wanted - 1) << 16 | (wanted - 1)),
 	};
-	r = execute(i, &io, err);
+	r = initiator_execute(i, &io, err);
 	if (r)
 		return r;
 	granted = min((unsigned int)(io.result & 0xffff), (unsigned int)(io.result >> 16 & 0xffff)) + 1;
@@ -453,98 +440,34 @@ int initiator_namespace_uuid(struct initiator *i, uint32_t nsid, uint8_t ret_uui
 	return r;
 }
 
+int initiator_dsm_limits(struct initiator *i, struct nvme_dsm_limits *ret_limits, struct error *err)
+{
+	struct initiator_io io = {
+		.sqe = nvme_sqe_identify(0, NVME_CNS_CSI_CTRL, 0),
+		.data = i->page,
+		.len = NVME_IDENTIFY_LEN,
+	};
+	struct error refused = {0};
+	int r = 0;
+
+	*ret_limits = (struct nvme_dsm_limits)NVME_DSM_NO_LIMITS;
+	if (i->view.version < NVME_VS_1_4) /* such controllers have no command sets, nor this page */
+		return 0;
+	r = initiator_execute(i, &io, &refused);
+	if (r && (!io.finished || io.error))
+		return error_set(err, -r, "%s", refused.text);
+	if (!r)
+		nvme_dsm_limits_read(i->page, ret_limits);
+	return 0; /* a status: it does not have the page */
+}
+
 int initiator_set_events(struct initiator *i, uint32_t events, struct error *err)
 {
 	struct initiator_io io = {
 		.sqe = nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_ASYNC_EVENT, events),
 	};
 
-	return execute(i, &io, err);
-}
-
-/* ---- discovery ---- */
-
-int initiator_log(struct initiator *i, uint8_t lid, uint64_t offset, void *buf, uint32_t len, struct error *err)
-{
-	struct initiator_io io = {.sqe = nvme_sqe_get_log(0, lid, offset, len), .data = buf, .len = len};
-
-	return execute(i, &io, err);
-}
-
-/* The log's generation and number of entries. */
-static int discovery_header(struct initiator *i, uint64_t *ret_generation, uint64_t *ret_n, struct error *err)
-{
-	const struct nvme_discovery_header *header = (const void *)i->page;
-	int r = initiator_log(i, NVME_LID_DISCOVERY, 0, i->page, sizeof(*header), err);
-
-	if (r)
-		return r;
-	if (le16toh(header->recfmt) || le64toh(header->numrec) > DISCOVERY_MAX)
-		return error_set(err, EPROTO,
-				 "%s: discovery log: format %u with %" PRIu64 " records; sluice reads format 0 "
-				 "with at most %u",
-				 i->options.addr.text, le16toh(header->recfmt), (uint64_t)le64toh(header->numrec),
-				 DISCOVERY_MAX);
-	*ret_generation = le64toh(header->genctr);
-	*ret_n = le64toh(header->numrec);
-	return 0;
-}
-
-static int discovery_read(struct initiator *i, struct nvme_discovery_entry *entries, size_t n, size_t *ret_n,
-			  size_t *ret_skipped, struct error *err)
-{
-	const struct nvme_discovery_wire *wire = (const void *)i->page;
-	size_t kept = 0, skipped = 0;
-	int r;
-
-	for (size_t k = 0; k < n; k++) {
-		r = initiator_log(i, NVME_LID_DISCOVERY, nvme_discovery_log_len(k), i->page, sizeof(*wire), err);
-		if (r)
-			return r;
-		r = nvme_discovery_decode(wire, &entries[kept]);
-		if (r == -EPROTONOSUPPORT)
-			skipped++;
-		else if (r)
-			return error_set(err, EPROTO, "%s: discovery log: record %zu is broken", i->options.addr.text,
-					 k);
-		else
-			kept++;
-	}
-	*ret_n = kept;
-	*ret_skipped = skipped;
-	return 0;
-}
-
-int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
-		       size_t *ret_skipped, struct error *err)
-{
-	uint64_t generation = 0, after = 0, n = 0, n_after = 0;
-	int r = discovery_header(i, &generation, &n, err);
-
-	/* a log that changes while it is read is read again (Base 2.0, section 5.16.1.23) */
-	for (int attempt = 0; !r && attempt < DISCOVERY_RETRIES; attempt++) {
-		_cleanup_free_ struct nvme_discovery_entry *entries = calloc(n + 1, sizeof(*entries));
-		size_t kept = 0, skipped = 0;
-
-		if (!entries)
-			return error_set(err, ENOMEM, "%s: no memory for %" PRIu64 " records", i->options.addr.text, n);
-		r = discovery_read(i, entries, n, &kept, &skipped, err);
-		if (!r)
-			r = discovery_header(i, &after, &n_after, err);
-		if (r)
-			return r;
-		if (after == generation && n_after == n) {
-			*ret_entries = TAKE_PTR(entries);
-			*ret_n = kept;
-			*ret_skipped = skipped;
-			return 0;
-		}
-		generation = after;
-		n = n_after;
-	}
-	return r ? r
-		 : error_set(err, EAGAIN, "%s: the discovery log changed during each of %d attempts; try again",
-			     i->options.addr.text, DISCOVERY_RETRIES);
+	return initiator_execute(i, &io, err);
 }
 
 /* ---- keep-alive, I/O queues ---- */
@@ -577,7 +500,7 @@ int initiator_tend(struct initiator *i, struct error *err)
 	if (!i->options.kato_ms || now - last_ns < half_ms * 1000000ull)
 		return 0;
 	i->last_alive_ns = now;
-	return execute(i, &io, err);
+	return initiator_execute(i, &io, err);
 }
 
 /* One attempt; *ret_status is the target's answer to Connect, 0 if it gave none. */

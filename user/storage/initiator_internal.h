@@ -1,9 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What initiator_admin.c needs of initiator_queue.c beyond initiator.h: a queue before its Fabrics Connect. */
+/*
+ * What the files of an initiator's controller (initiator_admin.c, initiator_discovery.c, initiator_auth.c) share, and what
+ * they need of initiator_queue.c beyond initiator.h: a queue before its Fabrics Connect.
+ */
 #ifndef SLUICE_STORAGE_INITIATOR_INTERNAL_H
 #define SLUICE_STORAGE_INITIATOR_INTERNAL_H
 
 #include "storage/initiator.h"
+
+struct initiator {
+	struct initiator_options options;
+	struct initiator_queue *admin;
+	uint64_t cap;
+	uint16_t cntlid;
+	struct nvme_ctrl_view view;
+	uint64_t last_admin_ns, last_alive_ns; /* last_alive_ns: Keep Alive, or what else starts its time anew */
+	struct tls_psk generated;	       /* options.psk, with concat; a secret */
+	/* for admin commands with data, one at a time */
+	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
+};
+
+/* One admin command, and its answer; not waited for longer than the keep-alive timeout. */
+int initiator_execute(struct initiator *i, struct initiator_io *io, struct error *err);
 
 /*
  * TCP connection, ICReq, ICResp. in_capsule: most data bytes that a command may carry in its capsule; Connect's

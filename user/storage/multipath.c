@@ -57,9 +57,10 @@ int multipath_identify(struct multipath *m, const char *place, const struct iden
 	for (unsigned int k = 0; k < o->n_nsids && !r; k++)
 		r = compare(&m->identities[k], &found[k], place, o->nsids[k], err);
 	if (!r && max_transfer < m->max_transfer)
-		r = error_set(err, ESTALE,
-			      "%s: takes %u bytes a command, the path that was connected first %u; put the smaller first",
-			      place, max_transfer, m->max_transfer);
+		r = error_set(
+			err, ESTALE,
+			"%s: takes %u bytes a command, the path that was connected first %u; put the smaller first",
+			place, max_transfer, m->max_transfer);
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }
@@ -74,6 +75,23 @@ const struct nvme_ns_view *multipath_namespace(const struct multipath *m, unsign
 uint32_t multipath_max_transfer(const struct multipath *m)
 {
 	return m->max_transfer;
+}
+
+void multipath_limit(struct multipath *m, const struct nvme_dsm_limits *dsm)
+{
+	pthread_mutex_lock(&m->lock);
+	nvme_dsm_limits_both(&m->dsm, dsm);
+	pthread_mutex_unlock(&m->lock);
+}
+
+struct nvme_dsm_limits multipath_dsm_limits(struct multipath *m)
+{
+	struct nvme_dsm_limits limits;
+
+	pthread_mutex_lock(&m->lock);
+	limits = m->dsm;
+	pthread_mutex_unlock(&m->lock);
+	return limits;
 }
 
 unsigned int multipath_paths(const struct multipath *m)
@@ -198,6 +216,7 @@ int multipath_open(const struct multipath_options *options, struct multipath **r
 	if (!m)
 		return error_set(err, ENOMEM, "no memory for %u paths", options->n_addrs);
 	m->options = *options;
+	m->dsm = (struct nvme_dsm_limits)NVME_DSM_NO_LIMITS;
 	m->patience_ms = max(options->ctrl_loss_ms, PATIENCE_MS);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_condattr_init(&attr);

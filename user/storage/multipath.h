@@ -58,6 +58,9 @@ const struct nvme_ns_view *multipath_namespace(const struct multipath *m, unsign
 /* Bytes that one command may carry. */
 uint32_t multipath_max_transfer(const struct multipath *m);
 
+/* What one Dataset Management command may carry, whichever of the paths that have been live so far it takes. */
+struct nvme_dsm_limits multipath_dsm_limits(struct multipath *m);
+
 enum path_state {
 	PATH_CONNECTING,
 	PATH_LIVE,

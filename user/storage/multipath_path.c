@@ -153,6 +153,19 @@ static int identify(struct path *p, struct initiator *i, struct error *err)
 	return r ? r : multipath_identify(p->m, p->options.addr.text, found, initiator_max_transfer(i), err);
 }
 
+static int read_limits(struct path *p, struct initiator *i, struct error *err)
+{
+	struct nvme_dsm_limits dsm;
+	int r;
+
+	if (!initiator_controller(i)->dsm)
+		return 0;
+	r = initiator_dsm_limits(i, &dsm, err);
+	if (!r)
+		multipath_limit(p->m, &dsm);
+	return r;
+}
+
 static void arm_event(struct path *p, struct initiator *i)
 {
 	p->event = (struct initiator_io){.sqe = nvme_sqe_make(NVME_ADM_ASYNC_EVENT, 0, 0, 0, 0)};
@@ -169,6 +182,8 @@ static int prepare(struct path *p, struct initiator *i, struct error *err)
 		r = initiator_set_queues(i, p->m->options.queues, &granted, err);
 	if (!r)
 		r = identify(p, i, err);
+	if (!r)
+		r = read_limits(p, i, err);
 	if (!r && events)
 		r = initiator_set_events(i, events, err);
 	if (!r && events)

@@ -54,6 +54,7 @@ struct multipath {
 	bool stop;	      /* atomic */
 	bool known;	      /* identities, under lock */
 	uint32_t max_transfer;
+	struct nvme_dsm_limits dsm; /* under lock */
 	uint32_t patience_ms; /* atomic; how long a command waits for a path */
 	struct identity identities[MULTIPATH_NAMESPACES];
 	struct path paths[MULTIPATH_MAX];
@@ -68,6 +69,9 @@ void multipath_changed(struct multipath *m);
 /* Compares with what is known, or makes it known. -ESTALE. */
 int multipath_identify(struct multipath *m, const char *place, const struct identity *found, uint32_t max_transfer,
 		       struct error *err);
+
+/* A controller's limits, too, are limits from now on. */
+void multipath_limit(struct multipath *m, const struct nvme_dsm_limits *dsm);
 
 void *path_main(void *path);
 
