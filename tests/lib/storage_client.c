@@ -45,7 +45,8 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 					 .stall_timeout_ms = how->stall_timeout_ms,
 					 .ring_without = how->ring_without,
 					 .rx_buffers = how->rx_buffers,
-					 .pool_part = how->pool_part};
+					 .pool_part = how->pool_part,
+					 .spin_us = how->spin_us};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};
 

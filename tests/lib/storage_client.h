@@ -38,6 +38,7 @@ struct fixture_options {
 	int (*open_backend)(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 	const char *state_dir; /* as of the target; NULL: none */
 	unsigned int reactors;	      /* one a CPU, at most so many as there are */
+	unsigned int spin_us;	      /* as of the target */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
 	unsigned int ring_without, rx_buffers, pool_part;  /* as in target_options */

@@ -18,18 +18,24 @@ static struct fixture fixture;
 static struct client admin, io;
 static uint8_t data[NS_BLOCK], other_data[NS_BLOCK];
 
-static void start(uint64_t iops, uint64_t bandwidth, unsigned int pool_part)
+static void start_as(uint64_t iops, uint64_t bandwidth, struct fixture_options how)
 {
 	static struct policy_storage_limit limit;
 
 	limit = (struct policy_storage_limit){
 		.name = (char *)"all", .any_host = true, .iops = iops, .bandwidth = bandwidth};
-	fixture_start_as(&fixture, &(struct fixture_options){
-					   .reactors = 1, .limits = &limit, .n_limits = 1, .pool_part = pool_part});
+	how.reactors = how.n_limits = 1;
+	how.limits = &limit;
+	fixture_start_as(&fixture, &how);
 	client_admin(&admin, &fixture, 0);
 	client_open(&io, fixture.port, 0);
 	io.cntlid = admin.cntlid;
 	cr_assert_eq(client_connect(&io, &(struct client_connect){.qid = 1, .entries = 128}), 0);
+}
+
+static void start(uint64_t iops, uint64_t bandwidth, unsigned int pool_part)
+{
+	start_as(iops, bandwidth, (struct fixture_options){.pool_part = pool_part});
 }
 
 static void stop(void)
@@ -303,5 +309,20 @@ Test(storage_qos, pairs_wait)
 	cr_expect_geq(time_now_ns() - began, 1075 * MS, "%llu ms", (time_now_ns() - began) / MS);
 	cr_expect_eq(count("commands"), 2 * PAIRS);
 	cr_expect_eq(count("throttled"), 2 * PAIRS - 1);
+	stop();
+}
+
+/* A reactor that looks for work without sleeping looks at the clock, too. */
+Test(storage_qos, spinning)
+{
+	uint64_t began;
+	unsigned int i;
+
+	start_as(100, 0, (struct fixture_options){.spin_us = 1000000});
+	began = time_now_ns();
+	for (i = 0; i < 25; i++)
+		cr_assert_eq(client_rw(&io, NVME_IO_READ, NS_FILE, 0, 1, data, NS_BLOCK, false), 0);
+	/* 10 ms each; none waits for the second after which the reactor would sleep. */
+	cr_expect_leq(time_now_ns() - began, 1000 * MS, "%llu ms", (time_now_ns() - began) / MS);
 	stop();
 }

@@ -380,13 +380,14 @@ static void settle(struct reactor *r)
 
 /*
  * Sleeping and being woken costs more than many waits last. So a reactor whose work has lately come at short intervals
- * looks for more for a while before it sleeps; one with nothing to do, or with rare work, sleeps at once.
+ * looks for more for a while before it sleeps; one with nothing to do, or with rare work, sleeps at once. Whose turn
+ * comes under a limit is no completion: the clock says so.
  */
 static bool spin(struct reactor *r)
 {
 	uint64_t limit_ns = r->target->options.spin_us * 1000ull;
 
-	return r->gap_ns <= limit_ns && ring_spin(&r->ring, r->busy_ns + limit_ns);
+	return r->gap_ns <= limit_ns && ring_spin(&r->ring, min(r->busy_ns + limit_ns, r->limits.wake_ns));
 }
 
 /* Submits, and waits only if submitting has completed nothing. */
