@@ -371,3 +371,38 @@ Test(tls, key_update)
 	cr_expect_eq(p.client.len, 5);
 	pair_close(&p);
 }
+
+/* Each request for new keys has an answer. Who takes none of them does not fill the memory with them. */
+static size_t asks_for_keys(struct end *asker, struct end *asked, struct pair *p, unsigned int n)
+{
+	for (unsigned int i = 0; i < n && asked->result == TLS_MORE; i++) {
+		cr_assert_eq(SSL_key_update(asker->tls->ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+		cr_assert_eq(SSL_do_handshake(asker->tls->ssl), 1);
+		carry(p, asker, asked);
+	}
+	return asked->tls->out[asked->tls->filling].len;
+}
+
+Test(tls, endless_key_updates)
+{
+	struct tls_psk psk = psk_of(1, 1);
+
+	for (int at_target = 0; at_target < 2; at_target++) {
+		struct pair p;
+		struct end *asker = at_target ? &p.client : &p.target, *asked = at_target ? &p.target : &p.client;
+		size_t unsent;
+
+		pair_open(&p, &psk);
+		exchange(&p);
+		/* As many as one may like, where they are taken. */
+		for (int i = 0; i < 40; i++) {
+			cr_assert_leq(asks_for_keys(asker, asked, &p, 50), 50 * 64);
+			exchange(&p);
+		}
+		cr_assert_eq(asked->result, TLS_MORE, "%s", tls_fault(asked->tls));
+		unsent = asks_for_keys(asker, asked, &p, 4000);
+		cr_expect_eq(asked->result, TLS_BAD, "%zu bytes wait to be sent", unsent);
+		cr_expect_leq(unsent, 64u << 10, "%zu", unsent);
+		pair_close(&p);
+	}
+}

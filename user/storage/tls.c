@@ -15,7 +15,8 @@
 #include "base/util.h"
 #include "storage/tls_internal.h"
 
-#define OUT_STEP (32u << 10) /* what the buffers grow by: they are to be no larger than they must */
+#define OUT_STEP    (32u << 10) /* what the buffers grow by: they are to be no larger than they must */
+#define ANSWERS_MAX (32u << 10) /* bytes of answers to requests for new keys that the peer has not taken */
 
 /* ---- between OpenSSL and the stream ---- */
 
@@ -161,6 +162,7 @@ static enum tls_result bad(struct tls *t)
 enum tls_result tls_receive(struct tls *t, const void *in, size_t len, size_t *ret_used, const uint8_t **ret_plain,
 			    size_t *ret_plain_len)
 {
+	size_t before = t->out[t->filling].len;
 	int n;
 
 	if (t->fault)
@@ -172,6 +174,11 @@ enum tls_result tls_receive(struct tls *t, const void *in, size_t len, size_t *r
 	*ret_used = len - t->in_len;
 	t->in = NULL;
 	t->in_len = 0;
+	t->answers += t->out[t->filling].len - before;
+	if (t->answers > ANSWERS_MAX) {
+		t->fault = "the peer asks for new keys again and again, and takes no answer";
+		return TLS_BAD;
+	}
 	if (n > 0) {
 		*ret_plain = t->plain;
 		*ret_plain_len = (size_t)n;
@@ -260,6 +267,6 @@ bool tls_output(struct tls *t, struct iovec *ret_piece)
 		return false;
 	*ret_piece = (struct iovec){.iov_base = t->out[full].bytes, .iov_len = t->out[full].len};
 	t->filling = !full;
-	t->out[t->filling].len = 0;
+	t->out[t->filling].len = t->answers = 0;
 	return true;
 }

@@ -31,6 +31,7 @@ struct tls {
 		size_t len, room;
 	} out[2];
 	unsigned int filling;
+	size_t answers;	 /* bytes of it that tls_receive() had to say */
 	bool out_failed; /* no memory */
 	uint8_t plain[TLS_RECORD];
 	uint8_t gather[TLS_RECORD]; /* small pieces become one record */
