@@ -46,6 +46,7 @@ void fixture_start_as(struct fixture *f, const struct fixture_options *how)
 					 .ring_without = how->ring_without,
 					 .rx_buffers = how->rx_buffers,
 					 .pool_part = how->pool_part,
+					 .kept_max = how->kept_max,
 					 .spin_us = how->spin_us};
 	unsigned int cpus[TARGET_MAX_REACTORS], n;
 	struct error err = {};

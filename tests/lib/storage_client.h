@@ -41,7 +41,7 @@ struct fixture_options {
 	unsigned int spin_us;	      /* as of the target */
 	unsigned int connect_timeout_ms, stall_timeout_ms; /* 0: the target's own */
 	struct policy_transport transport;		   /* all 0: the usual */
-	unsigned int ring_without, rx_buffers, pool_part;  /* as in target_options */
+	unsigned int ring_without, rx_buffers, pool_part, kept_max; /* as in target_options */
 	struct policy_storage_limit *limits;		   /* the caller's */
 	size_t n_limits;
 };

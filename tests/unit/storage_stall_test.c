@@ -203,15 +203,15 @@ static void flood(struct client *c, unsigned int n)
 	}
 }
 
-/* Until a batch of answers cannot leave: for so long nothing more comes. */
-static void wait_full(const struct client *c)
+/* Until neither end's socket takes more: for so long nothing comes (SIOCINQ), or leaves (SIOCOUTQ). */
+static void wait_full(const struct client *c, unsigned long direction)
 {
 	int before, now = -1;
 
 	do {
 		before = now;
 		poll(NULL, 0, 200);
-		cr_assert_eq(ioctl(c->fd, SIOCINQ, &now), 0);
+		cr_assert_eq(ioctl(c->fd, direction, &now), 0);
 	} while (now != before);
 }
 
@@ -221,26 +221,32 @@ static void wait_full(const struct client *c)
  * Takes no answer, and sends more commands than it may: as many as are being answered. Then none is free, and what it
  * goes on to send cannot be worked off.
  */
-Test(storage_stall, who_reads_nothing_leaves_receives_to_others)
+static void deaf_open(struct client *deaf, struct client *deaf_admin)
 {
 	enum { ENTRIES = 128, READS = ENTRIES - 1 }; /* 32 MiB: more than sockets take */
-	struct client admin, io, deaf_admin, deaf;
 	unsigned int i;
 
-	fixture_start_as(&fixture, &(struct fixture_options){.reactors = 1, .rx_buffers = RECEIVES});
-	admin_open(&deaf_admin, TEST_OTHER, 1);
-	queue_open(&deaf, &deaf_admin, TEST_OTHER, 1, ENTRIES);
+	admin_open(deaf_admin, TEST_OTHER, 1);
+	queue_open(deaf, deaf_admin, TEST_OTHER, 1, ENTRIES);
 	for (i = 0; i < READS; i++) {
 		struct nvme_sqe sqe = transfer(NVME_IO_READ, i, NS_NULL);
 
-		cr_assert_eq(client_capsule(&deaf, &sqe, NULL, 0), 0);
+		cr_assert_eq(client_capsule(deaf, &sqe, NULL, 0), 0);
 	}
-	wait_full(&deaf);
+	wait_full(deaf, SIOCINQ);
 	for (i = 0; i < ENTRIES && !queues_that(UNANSWERED); i++) {
-		flood(&deaf, 1);
+		flood(deaf, 1);
 		poll(NULL, 0, 10);
 	}
 	cr_assert_eq(queues_that(UNANSWERED), 1, "after %u", i);
+}
+
+Test(storage_stall, who_reads_nothing_leaves_receives_to_others)
+{
+	struct client admin, io, deaf_admin, deaf;
+
+	fixture_start_as(&fixture, &(struct fixture_options){.reactors = 1, .rx_buffers = RECEIVES});
+	deaf_open(&deaf, &deaf_admin);
 	flood(&deaf, 8 * RECEIVES);
 	bystander_open(&admin, &io);
 	bystander_works(&io);
@@ -251,6 +257,59 @@ Test(storage_stall, who_reads_nothing_leaves_receives_to_others)
 	client_close(&io);
 	client_close(&admin);
 	fixture_stop(&fixture);
+}
+
+/*
+ * What is kept is bounded for all connections of a reactor together, and who sends still more is reset. The first piece
+ * of each does not count: here they alone are more than that.
+ */
+static void keep(unsigned int kept_max, bool deaf_stays)
+{
+	enum { CONNS = 8, EACH = 20 };
+	struct policy_storage_limit limit = {.name = (char *)"slow", .iops = 1};
+	char *throttled = (char *)TEST_HOSTNQN;
+	static struct client admins[CONNS], slow[CONNS];
+	struct client deaf_admin, deaf;
+	unsigned int i, k;
+
+	limit.hosts = &throttled;
+	limit.n_hosts = 1;
+	fixture_start_as(&fixture, &(struct fixture_options){.reactors = 1,
+							     .pool_part = 32,
+							     .kept_max = kept_max,
+							     .limits = &limit,
+							     .n_limits = 1});
+	deaf_open(&deaf, &deaf_admin);
+	for (i = 0; i < CONNS; i++) {
+		admin_open(&admins[i], TEST_HOSTNQN, i);
+		queue_open(&slow[i], &admins[i], TEST_HOSTNQN, i, 32);
+		for (k = 0; k < EACH; k++) {
+			struct nvme_sqe sqe = capsule_write(k);
+
+			cr_assert_eq(client_capsule(&slow[i], &sqe, data, CAPSULE), 0);
+		}
+	}
+	cr_assert(comes_to(queues_that, "waits for its turn under a limit", CONNS));
+	flood(&deaf, 8 * RECEIVES);
+	wait_full(&deaf, SIOCOUTQ);
+	cr_expect_eq(queues_that(UNANSWERED), deaf_stays);
+	for (i = 0; i < CONNS; i++) {
+		client_close(&slow[i]);
+		client_close(&admins[i]);
+	}
+	client_close(&deaf);
+	client_close(&deaf_admin);
+	fixture_stop(&fixture);
+}
+
+Test(storage_stall, first_pieces_do_not_count)
+{
+	keep(100 << 10, true);
+}
+
+Test(storage_stall, who_sends_still_more_is_reset)
+{
+	keep(1, false);
 }
 
 /* ---- fused ---- */

@@ -219,10 +219,12 @@ static void stop_receiving(struct conn *c)
 	ring_cancel(&c->reactor->ring, conn_token(c, REACTOR_OP_RECV));
 }
 
-/* One piece anybody may have; more of them only while there is room for all. */
+/* One piece anybody may have; more of them only while there is room for all, and these count. */
 static bool may_keep(const struct conn *c, uint32_t len)
 {
-	return !c->kept || c->reactor->kept_bytes + len <= REACTOR_KEPT_MAX;
+	unsigned int most = c->reactor->target->options.kept_max;
+
+	return !c->kept || c->reactor->kept_bytes + len <= (most ? most : REACTOR_KEPT_MAX);
 }
 
 static void keep(struct conn *c, const uint8_t *in, uint32_t len)
@@ -235,9 +237,10 @@ static void keep(struct conn *c, const uint8_t *in, uint32_t len)
 	}
 	*k = (struct kept){.len = len};
 	memcpy(k->data, in, len);
+	if (c->kept)
+		c->reactor->kept_bytes += len;
 	*c->kept_tail = k;
 	c->kept_tail = &k->next;
-	c->reactor->kept_bytes += len;
 	if (++c->n_kept < CONN_KEPT_MAX)
 		return;
 	/* What comes at once when it has gone on may be as much again. */
@@ -250,10 +253,11 @@ static void unkeep(struct conn *c)
 	struct kept *k = c->kept;
 
 	c->kept = k->next;
-	if (!c->kept)
+	if (c->kept)
+		c->reactor->kept_bytes -= c->kept->len; /* it is the first now */
+	else
 		c->kept_tail = &c->kept;
 	c->n_kept--;
-	c->reactor->kept_bytes -= k->len;
 	free(k);
 }
 
@@ -286,7 +290,6 @@ void conn_resume(struct conn *c)
 			break;
 		k->offset += n;
 		k->len -= n;
-		c->reactor->kept_bytes -= n;
 		if (!k->len)
 			unkeep(c);
 	}

@@ -165,7 +165,7 @@ struct reactor {
 	/* The rest is the thread's own. */
 	struct ring ring;
 	struct ring_buffers rx;
-	size_t kept_bytes; /* that connections have received and cannot work off yet */
+	size_t kept_bytes; /* that connections have received and cannot work off yet, but for the first piece of each */
 	struct buffer_pool pool;
 	bool pool_registered; /* with the ring, as buffer 0 */
 	bool pool_tried;

@@ -55,9 +55,9 @@ struct target_options {
 	unsigned int stall_timeout_ms;
 	/*
 	 * For tests: what the rings are not to use (enum ring_without), receive buffers a reactor (0: 256), how many
-	 * times fewer data buffers (0: 1), and entries of a ring's submission queue (0: 1024).
+	 * times fewer data buffers (0: 1), entries of a ring's submission queue (0: 1024), and REACTOR_KEPT_MAX (0).
 	 */
-	unsigned int ring_without, rx_buffers, pool_part, ring_entries;
+	unsigned int ring_without, rx_buffers, pool_part, ring_entries, kept_max;
 	/* What opens the backend of a namespace; NULL: backend_open(). */
 	int (*open_backend)(const struct policy_namespace *config, struct error *err, struct backend **ret_backend);
 	const char *state_dir; /* folder for reservations that outlive the target, made if need be; NULL: none do */
