@@ -154,6 +154,23 @@ Test(multipath_retry, fused_commands_are_the_callers)
 	stop();
 }
 
+/* Both halves say when they were sent, as any command does. */
+Test(multipath_retry, pairs_are_timed)
+{
+	uint64_t before = time_now_ns();
+
+	start(1);
+	fake_controller_set(&fakes[0], io_status, NVME_ST_INTERNAL | NVME_STATUS_DNR);
+	prepare(&ios[0], NVME_IO_COMPARE, 0);
+	prepare(&ios[1], NVME_IO_WRITE, 0);
+	cr_assert_eq(lane_execute_pair(lane, &ios[0], &ios[1], &err), -EIO, "%s", err.text);
+	for (unsigned int k = 0; k < 2; k++) {
+		cr_expect_geq(ios[k].io.submitted_ns, before, "%u: %llu", k, (unsigned long long)ios[k].io.submitted_ns);
+		cr_expect_leq(ios[k].io.submitted_ns, ios[k].io.finished_ns);
+	}
+	stop();
+}
+
 /* ---- delays that the controller names ---- */
 
 static double timed_run(void)

@@ -500,6 +500,7 @@ static int submit_pair(struct lane *lane, struct path_io *first, struct path_io 
 		return -ENOTCONN;
 	begin(lane, first);
 	begin(lane, second);
+	first->first_ns = second->first_ns = time_now_ns();
 	first->path = second->path = (uint8_t)(lp - lane->paths);
 	if (initiator_queue_submit(lp->q, &first->io)) {
 		finish_unsent(lane, first, ENOTCONN);
