@@ -378,6 +378,31 @@ Test(concatenation_patience, shows_out_who_stays, .init = start_impatient, .fini
 	client_close(&c);
 }
 
+/* Nor does it help to begin to authenticate again, and again. */
+Test(concatenation_patience, shows_out_who_begins_again, .init = start_impatient, .fini = stop, .timeout = 60)
+{
+	uint8_t data[4096] __attribute__((aligned(8)));
+	uint64_t began, ms;
+	struct client c;
+	int r = 0;
+
+	cr_assert_eq(connect_as(&c, ALLOWED, &(struct client_connect){.subnqn = KEYED, .hostnqn = ONE}), 0);
+	cr_expect_eq(authenticate(&c, DHCHAP_NEWTLSPSK, NULL), 0);
+	for (began = time_now_ns(), ms = 0; !r && ms < 4 * AUTH_MS; ms = (time_now_ns() - began) / 1000000) {
+		struct dhchap_host h = {.parties = {ONE, KEYED, &auth.host, NULL},
+					.hashes = 1 << DHCHAP_SHA256,
+					.groups = 1 << DHCHAP_FFDHE2048,
+					.concatenation = DHCHAP_NEWTLSPSK};
+		uint32_t len = (uint32_t)dhchap_host_give(&h, data);
+
+		r = client_run(&c, nvme_auth_sqe_make(NVME_FC_AUTH_SEND, 0, len), data, len, true, NULL);
+		dhchap_host_end(&h);
+		usleep(AUTH_MS * 1000 / 5); /* well within the time for a message */
+	}
+	cr_expect(r < 0 && ms <= AUTH_MS + 2500, "%d after %llu ms", r, (unsigned long long)ms);
+	client_close(&c);
+}
+
 /* A key serves as long as a controller that came by it is there, on any portal with TLS, and not longer. */
 Test(concatenation_target, a_key_goes_with_its_controller)
 {

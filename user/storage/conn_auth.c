@@ -104,7 +104,7 @@ const char *conn_auth_tick(struct conn *conn)
 		return age > FAILED_TIMEOUT_NS ? "authentication failed" : NULL;
 	if ((!auth->state.authenticated || dhchap_controller_waits(&auth->state)) && age > limit_ns)
 		return "no authentication in time";
-	if (auth->is_to_return && age > limit_ns)
+	if (auth->made_ns && conn->reactor->now_ns - auth->made_ns > limit_ns)
 		return "its host has not come back by TLS in time";
 	return NULL;
 }
@@ -130,7 +130,7 @@ static void tell(struct conn *conn, bool was_authenticated)
 
 	if (d->step == DHCHAP_FAILURE || d->step == DHCHAP_FAILED)
 		log_warn(conn->name, "%s: authentication failed: %s", d->parties.hostnqn, dhchap_fault_name(d->fault));
-	else if (d->authenticated && conn->auth->is_to_return)
+	else if (d->authenticated && conn->auth->made_ns)
 		log_info(conn->name, "%s is authenticated, and is to come back by TLS", d->parties.hostnqn);
 	else if (d->authenticated && !was_authenticated)
 		log_info(conn->name, "%s is authenticated", d->parties.hostnqn);
@@ -151,7 +151,8 @@ static bool keep_psk(struct conn *conn)
 	else
 		r = generated_keys_make(all, &d->psk, d->parties.hostnqn, d->parties.subnqn, conn->reactor->now_ns);
 	secret_wipe(&d->psk, sizeof(d->psk));
-	auth->is_to_return = !r && !auth->key;
+	if (!r && !auth->key && !auth->made_ns)
+		auth->made_ns = conn->reactor->now_ns;
 	if (!r)
 		return true;
 	log_warn(conn->name, "%s: its key for TLS cannot be kept: %s", d->parties.hostnqn, strerror(-r));

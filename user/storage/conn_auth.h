@@ -23,7 +23,7 @@ struct conn_auth {
 	struct dhchap_controller state;
 	struct host_keys keys;	   /* a copy, wiped at the end */
 	uint64_t since_ns;	   /* when the host was last told to go on */
-	bool is_to_return;	   /* by TLS: this connection was for making a key */
+	uint64_t made_ns;	   /* the first key for TLS, by which the host is to return; 0: none */
 	struct generated_key *key; /* that this admin queue came by; held. NULL: another, or none */
 };
 
