@@ -21,18 +21,22 @@
 static void answer_fabrics(struct fake_connection *n, const struct nvme_sqe *sqe)
 {
 	const struct nvme_property_sqe *property = (const void *)sqe;
+	const struct nvme_connect_sqe *connect = (const void *)sqe;
+	uint16_t status = 0;
 	uint64_t value = 0;
 
 	if (property->fctype == NVME_FC_CONNECT) {
 		n->c->connects++;
 		value = 5;
+		if (connect->qid && n->c->refuses_queues)
+			status = NVME_ST_CONNECT_BUSY;
 	} else if (property->fctype == NVME_FC_PROPERTY_GET) {
 		if (le32toh(property->offset) == NVME_PROP_CAP)
 			value = 127 | 1ull << 24 | NVME_CAP_CSS_NVM;
 		else
 			value = le32toh(property->offset) == NVME_PROP_VS ? NVME_VS_1_4 : NVME_CSTS_RDY;
 	}
-	fake_respond_with(&n->fake, sqe->cid, 0, value);
+	fake_respond_with(&n->fake, sqe->cid, status, value);
 }
 
 static void answer_identify(struct fake_connection *n, const struct nvme_sqe *sqe)

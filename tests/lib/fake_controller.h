@@ -41,6 +41,7 @@ struct fake_controller {
 	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
 	unsigned int io_status_left; /* only so many of them; 0: all */
 	bool mute; /* connections stay, and nothing is answered */
+	bool refuses_queues; /* Connect of I/O queues fails */
 	unsigned int cut_at;  /* the so many-th I/O command from now is answered by half and all connections end; 0: none */
 	bool cut_always;
 	/* what it saw */

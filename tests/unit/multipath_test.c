@@ -75,6 +75,46 @@ static double failing_run(int expected)
 	return (double)(time_now_ns() - before) / 1e9;
 }
 
+/* It connects, and is of no use: as good as away. Attempts grow rarer, and come to an end. */
+Test(multipath, connects_without_queues_for_longer_than_the_limit)
+{
+	double seconds;
+
+	options.ctrl_loss_ms = 1500;
+	start(1);
+	write_and_read(6);
+	fake_controller_set(&fakes[0], refuses_queues, true);
+	fake_controller_cut(&fakes[0]);
+	seconds = failing_run(EIO);
+	cr_assert(seconds >= 1 && seconds < 10, "%g s", seconds);
+	cr_assert(strstr(err.text, "Connect"), "%s", err.text);
+	cr_assert_eq(info(0).state, PATH_LOST);
+	cr_assert_leq(fakes[0].connects, 2 + 2 * 10, "%u", fakes[0].connects); /* after 10, 20, 40 .. ms */
+	stop();
+}
+
+static void *admit(void *arg)
+{
+	usleep(300000); /* so that it was refused more than once */
+	fake_controller_set((struct fake_controller *)arg, refuses_queues, false);
+	return NULL;
+}
+
+Test(multipath, connects_without_queues_for_a_while)
+{
+	pthread_t thread;
+
+	start(1);
+	write_and_read(7);
+	fake_controller_set(&fakes[0], refuses_queues, true);
+	fake_controller_cut(&fakes[0]);
+	cr_assert_eq(pthread_create(&thread, NULL, admit, &fakes[0]), 0);
+	write_and_read(8);
+	pthread_join(thread, NULL);
+	cr_assert_gt(info(0).reconnects, 1);
+	stop();
+}
+
 Test(multipath, away_for_longer_than_the_limit)
 {
 	double seconds;

@@ -310,7 +310,7 @@ static void open_queue(struct lane *lane, unsigned int k, const struct initiator
 		r = initiator_queue_notify(q, lane->wake, &err);
 	if (r) {
 		initiator_queue_close(q);
-		path_report(&lane->m->paths[k], generation, -r, &err);
+		path_report(&lane->m->paths[k], generation, true, -r, &err);
 	} else {
 		initiator_queue_spin(q, lane->spin_us);
 		memcpy(lp->crdt, initiator_controller(i)->crdt, sizeof(lp->crdt));
@@ -387,7 +387,7 @@ static void poll_path(struct lane *lane, unsigned int k, bool wait)
 
 	if (!r)
 		return;
-	path_report(&lane->m->paths[k], lp->generation, -r, &why);
+	path_report(&lane->m->paths[k], lp->generation, false, -r, &why);
 	drop_queue(lp);
 }
 

@@ -216,7 +216,8 @@ static bool attempt(struct path *p)
 		p->why_errno = 0;
 		p->why = (struct error){0};
 		p->i = i;
-		p->failed = false;
+		p->failed = p->unusable = false;
+		p->live_ns = time_now_ns();
 		__atomic_store_n(&m->patience_ms, max(m->patience_ms, initiator_controller(i)->anatt * 1000u),
 				 __ATOMIC_RELAXED);
 		p->reconnects += p->generation > 0;
@@ -273,8 +274,9 @@ static void reconnect(struct path *p)
 {
 	uint64_t end = p->lost_ns + p->m->options.ctrl_loss_ms * 1000000ull;
 
-	for (p->attempts = 0; p->state == PATH_CONNECTING && !stopped(p); p->attempts++) {
+	while (p->state == PATH_CONNECTING && !stopped(p)) {
 		pause_until(p, min(time_now_ns() + pause_ns(p), end));
+		p->attempts++;
 		if (stopped(p) || attempt(p))
 			return;
 		if (p->state == PATH_CONNECTING && time_now_ns() >= end)
@@ -283,6 +285,22 @@ static void reconnect(struct path *p)
 }
 
 /* ---- while it is live ---- */
+
+/*
+ * Whether it may be tried again. One that has just come back, and had no queue for a lane, is away for as long as before;
+ * lanes ask for queues at once, and know after a timeout.
+ */
+static bool may_return(struct path *p)
+{
+	const struct multipath_options *o = &p->m->options;
+	uint64_t now = time_now_ns(), new_ns = ((uint64_t)o->target.timeout_ms + MULTIPATH_DELAY_MAX_MS) * 1000000;
+
+	if (!p->unusable || now - p->live_ns > new_ns) {
+		p->lost_ns = now;
+		p->attempts = 0;
+	}
+	return p->why_errno != ESTALE && now - p->lost_ns < o->ctrl_loss_ms * 1000000ull;
+}
 
 /* Takes the connection down, once no lane opens a queue of it any more. */
 static void lose(struct path *p, int errnum, const struct error *why)
@@ -296,13 +314,12 @@ static void lose(struct path *p, int errnum, const struct error *why)
 		p->why = *why;
 		p->why_errno = errnum;
 	}
-	p->state = m->options.ctrl_loss_ms && p->why_errno != ESTALE ? PATH_CONNECTING : PATH_LOST;
+	p->state = may_return(p) ? PATH_CONNECTING : PATH_LOST;
 	multipath_changed(m);
 	while (p->users)
 		pthread_cond_wait(&m->changed, &m->lock);
 	pthread_mutex_unlock(&m->lock);
 	initiator_drop(i);
-	p->lost_ns = time_now_ns();
 }
 
 /* Something changed at the controller: reads what it names, which lets it tell the next. */
@@ -416,11 +433,12 @@ void path_give(struct path *p)
 	pthread_mutex_unlock(&p->m->lock);
 }
 
-void path_report(struct path *p, unsigned int generation, int errnum, const struct error *why)
+void path_report(struct path *p, unsigned int generation, bool unusable, int errnum, const struct error *why)
 {
 	pthread_mutex_lock(&p->m->lock);
 	if (p->state == PATH_LIVE && p->generation == generation && !p->failed) {
 		p->failed = true;
+		p->unusable = unusable;
 		p->why = *why;
 		p->why_errno = errnum;
 		eventfd_write(p->wake, 1);

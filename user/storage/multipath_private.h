@@ -23,7 +23,8 @@ struct path {
 	unsigned int generation; /* counts connections */
 	unsigned int users;	 /* lanes that are opening a queue with i */
 	struct initiator *i;	 /* LIVE only */
-	bool failed;		 /* a lane lost its queue */
+	bool failed;		 /* a lane lost its queue, or could open none: */
+	bool unusable;
 	int why_errno;
 	struct error why;
 	uint64_t reconnects, commands, resubmitted, ana_timeouts;
@@ -33,9 +34,10 @@ struct path {
 	/* the thread's */
 	struct initiator_io event;
 	bool event_armed, ana_unsettled;
-	uint64_t ana_read_ns, lost_ns;
+	uint64_t ana_read_ns, live_ns;
+	uint64_t lost_ns; /* since when it is away, or of no use */
 	uint64_t change_ns; /* when a namespace was first seen in a change of state that goes on; 0: none is */
-	unsigned int attempts;
+	unsigned int attempts; /* since then */
 	uint8_t *log;
 	size_t log_size;
 };
@@ -81,8 +83,8 @@ void *path_main(void *path);
 struct initiator *path_take(struct path *p, unsigned int *ret_generation);
 void path_give(struct path *p);
 
-/* The connection of this number is lost for a lane: the whole path connects again. */
-void path_report(struct path *p, unsigned int generation, int errnum, const struct error *why);
+/* The connection of this number is lost for a lane, or has no queue for it: the whole path connects again. */
+void path_report(struct path *p, unsigned int generation, bool unusable, int errnum, const struct error *why);
 
 /* A command was answered with a status of the path. */
 void path_stale(struct path *p, unsigned int ns);
