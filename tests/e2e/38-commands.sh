@@ -159,6 +159,18 @@ flips() {
 	told 'any(.event == "ana-changed")'
 }
 case_if "event: ANA" "$(cat "$tmp/events" "$tmp/events.err")" wait_for 10 flips
+# A pair that finds no usable path waits as a pair; the file says that it was executed once it had one.
+tell_ana inaccessible
+connections() { grep -c 'connected to' "$tmp/target.log"; }
+before=$(connections)
+head -c 4096 "$tmp/disk.img" >"$tmp/old"
+head -c 4096 /dev/urandom >"$tmp/new"
+topology_start storage "$SLUICE" io command compare-write --to "$STORAGE4:4420" --nqn "$NQN" --expect "$tmp/old" --file "$tmp/new" >"$tmp/out" 2>&1
+case_if "compare-write: connected by a path that is inaccessible" "$(cat "$tmp/out")" wait_for 10 eval '(($(connections) > before))'
+case_ok "nothing is written" same 0 0 4096 "$tmp/old"
+tell_ana optimized
+case_if "but when it is usable" "$(cat "$tmp/out")" wait_for 10 grep 'compare-write: 3 commands' "$tmp/out"
+case_ok "and lies in the file" same 0 0 4096 "$tmp/new"
 policy optimized 48MiB >"$tmp/target.yaml"
 case_ok "a namespace grows" sluice_in storage apply "$tmp/target.yaml"
 case_if "event: namespace, and which" "$(cat "$tmp/events" "$tmp/events.err")" \

@@ -158,6 +158,15 @@ static void answer_half(struct fake_connection *n, const struct nvme_sqe *sqe, c
 	cut(n->c);
 }
 
+/* Counts halves that are alone. Whether this is a second half whose first failed. */
+static bool fused_over(struct fake_connection *n, const struct nvme_sqe *sqe)
+{
+	bool second = nvme_fuse(sqe) == NVME_SQE_FUSE_SECOND;
+
+	n->c->alone += second != (n->fused != FUSED_NONE);
+	return second && n->fused == FUSED_FAILED;
+}
+
 static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, const uint8_t *data)
 {
 	const struct nvme_rw_sqe *rw = (const void *)sqe;
@@ -165,12 +174,24 @@ static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, con
 	uint32_t len = (le16toh(rw->nlb) + 1u) * 512;
 
 	n->c->commands++;
-	if (n->c->io_status) {
+	if (fused_over(n, sqe)) {
+		n->fused = FUSED_NONE;
+		fake_respond(&n->fake, sqe->cid, NVME_ST_FUSED_FAILED | NVME_STATUS_DNR);
+		return;
+	}
+	n->fused = nvme_fuse(sqe) == NVME_SQE_FUSE_FIRST ? FUSED_FAILED : FUSED_NONE;
+	if (n->c->io_status && (!n->c->io_status_opcode || n->c->io_status_opcode == sqe->opcode)) {
 		fake_respond_with(&n->fake, sqe->cid, n->c->io_status, 0);
 		if (n->c->io_status_left && !--n->c->io_status_left)
 			n->c->io_status = 0;
 		return;
 	}
+	if (sqe->opcode == NVME_IO_COMPARE && memcmp(at, data, len)) {
+		fake_respond(&n->fake, sqe->cid, NVME_ST_COMPARE_FAILED);
+		return;
+	}
+	if (n->fused)
+		n->fused = FUSED_PASSED;
 	if (sqe->opcode == NVME_IO_WRITE)
 		memcpy(at, data, len);
 	if (n->c->cut_always || (n->c->cut_at && !--n->c->cut_at))

@@ -19,11 +19,15 @@
 
 struct fake_controller;
 
+/* What became of the last command, if it was a first half. */
+enum fake_fused { FUSED_NONE, FUSED_FAILED, FUSED_PASSED };
+
 struct fake_connection {
 	struct fake_controller *c;
 	struct fake fake; /* fd and framing only */
 	pthread_t thread;
 	bool open;
+	enum fake_fused fused;
 };
 
 struct fake_controller {
@@ -39,12 +43,14 @@ struct fake_controller {
 	struct nvme_id_ctrl_nvm limits; /* CNS 06h */
 	bool no_csi;		/* it has no such page */
 	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
+	uint8_t io_status_opcode;    /* to these alone; 0: to all */
 	unsigned int io_status_left; /* only so many of them; 0: all */
 	bool mute; /* connections stay, and nothing is answered */
 	bool refuses_queues; /* Connect of I/O queues fails */
 	unsigned int cut_at;  /* the so many-th I/O command from now is answered by half and all connections end; 0: none */
 	bool cut_always;
 	/* what it saw */
+	unsigned int alone; /* halves of pairs without the other right before or behind */
 	unsigned int commands, connects, logs, keep_alives;
 	uint8_t acre; /* that Host Behavior Support was set to; 0xff: it was not */
 	/* its own */

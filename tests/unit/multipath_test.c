@@ -182,27 +182,6 @@ Test(multipath, what_may_not_be_repeated_is_not)
 	stop();
 }
 
-Test(multipath, a_fused_pair_is_one_behind_the_other_and_sent_once)
-{
-	struct path_io first, second;
-
-	start(1);
-	fill(9);
-	prepare(&first, NVME_IO_COMPARE, 0);
-	prepare(&second, NVME_IO_WRITE, 0);
-	cr_assert_eq(lane_execute_pair(lane, &first, &second, &err), 0, "%s", err.text);
-	cr_assert_eq(nvme_fuse(&first.io.sqe), NVME_SQE_FUSE_FIRST);
-	cr_assert_eq(nvme_fuse(&second.io.sqe), NVME_SQE_FUSE_SECOND);
-	cr_assert_eq(memcmp(memory, data[0], XFER), 0);
-	fake_controller_set(&fakes[0], cut_at, 2);
-	cr_assert_lt(lane_execute_pair(lane, &first, &second, &err), 0);
-	cr_assert(first.io.finished && second.io.finished && second.io.lost);
-	cr_assert_eq(fake_controller_commands(&fakes[0]), 4);
-	write_and_read(10);
-	cr_assert_eq(lane_outstanding(lane), 0);
-	stop();
-}
-
 /* ---- another one than before ---- */
 
 static void expect_stranger(const char *word)

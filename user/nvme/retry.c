@@ -13,22 +13,28 @@
 
 /*
  * What a command says that was not executed, or not to the end, for a reason that passes. Left out on purpose: media
- * errors, which the controller has retried itself; reservation conflicts; an abort that the host asked for; fused
- * commands, which only both together could be sent again.
+ * errors, which the controller has retried itself; reservation conflicts; an abort that the host asked for; what a half
+ * of a fused pair says of the other (multipath_pair.c looks at the half that says why).
  */
 static const struct rule {
 	__u16 status;
 	enum nvme_retry_where where;
 	__u16 pause_ms; /* the first; doubled each time */
+	bool unbegun;	/* nothing of it was done; else it may have been, in part */
 } rules[] = {
-	{NVME_ST_DATA_TRANSFER, NVME_RETRY_HERE, 0},   {NVME_ST_POWER_LOSS, NVME_RETRY_ELSEWHERE, 0},
-	{NVME_ST_INTERNAL, NVME_RETRY_HERE, 20},       {NVME_ST_ABORTED_SQ_DELETED, NVME_RETRY_ELSEWHERE, 0},
-	{NVME_ST_INTERRUPTED, NVME_RETRY_HERE, 1},     {NVME_ST_TRANSIENT_TRANSPORT, NVME_RETRY_HERE, 0},
-	{NVME_ST_NS_NOT_READY, NVME_RETRY_HERE, 50},   {NVME_ST_ANA_PERSISTENT_LOSS, NVME_RETRY_ANA, 0},
-	{NVME_ST_ANA_INACCESSIBLE, NVME_RETRY_ANA, 0}, {NVME_ST_ANA_TRANSITION, NVME_RETRY_ANA, 0},
+	{NVME_ST_DATA_TRANSFER, NVME_RETRY_HERE, 0, false},
+	{NVME_ST_POWER_LOSS, NVME_RETRY_ELSEWHERE, 0, false},
+	{NVME_ST_INTERNAL, NVME_RETRY_HERE, 20, false},
+	{NVME_ST_ABORTED_SQ_DELETED, NVME_RETRY_ELSEWHERE, 0, false},
+	{NVME_ST_INTERRUPTED, NVME_RETRY_HERE, 1, false},
+	{NVME_ST_TRANSIENT_TRANSPORT, NVME_RETRY_HERE, 0, false},
+	{NVME_ST_NS_NOT_READY, NVME_RETRY_HERE, 50, true},
+	{NVME_ST_ANA_PERSISTENT_LOSS, NVME_RETRY_ANA, 0, true},
+	{NVME_ST_ANA_INACCESSIBLE, NVME_RETRY_ANA, 0, true},
+	{NVME_ST_ANA_TRANSITION, NVME_RETRY_ANA, 0, true},
 };
 
-static const struct rule other_path = {NVME_STATUS_SCT_PATH, NVME_RETRY_ELSEWHERE, 0};
+static const struct rule other_path = {NVME_STATUS_SCT_PATH, NVME_RETRY_ELSEWHERE, 0, false};
 
 static const struct rule *find(__u16 code)
 {
@@ -58,4 +64,11 @@ struct nvme_retry nvme_retry_of(__u16 status, unsigned int attempts, const __u16
 	if (delay_ms && retry.where == NVME_RETRY_HERE)
 		retry.pause_ms = delay_ms;
 	return retry;
+}
+
+bool nvme_retry_unbegun(__u16 status)
+{
+	const struct rule *rule = find(status & NVME_STATUS_CODE);
+
+	return rule && rule->unbegun;
 }

@@ -6,6 +6,8 @@
 #ifndef SLUICE_NVME_RETRY_H
 #define SLUICE_NVME_RETRY_H
 
+#include <stdbool.h>
+
 #include <sluice/nvme_tcp.h>
 
 /* Where it may do better. */
@@ -26,5 +28,8 @@ struct nvme_retry {
  * Command Retry Delay Times, units of 100 ms; zeros unless Advanced Command Retry is enabled.
  */
 struct nvme_retry nvme_retry_of(__u16 status, unsigned int attempts, const __u16 crdt[3]);
+
+/* Whether a status that passes also says that nothing of the command was done, not even in part. */
+bool nvme_retry_unbegun(__u16 status);
 
 #endif /* SLUICE_NVME_RETRY_H */

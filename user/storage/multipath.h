@@ -14,7 +14,7 @@
  * What is sent again after its connection was lost, when nobody knows whether it was executed: Read, Write, Flush, Write
  * Zeroes, Write Uncorrectable, Dataset Management and Verify, not fused; as the host of Linux does. Everything else is done
  * with the error. A command that comes back with a status that passes (nvme/retry.h), or whose data came with a wrong
- * digest, is sent again whatever it is, unless fused. Each at most MULTIPATH_RETRIES times, those that an ANA state holds
+ * digest, is sent again whatever it is; of fused pairs see lane_submit_pair(). Each at most MULTIPATH_RETRIES times, those that an ANA state holds
  * back as long as a path may be away. Other statuses are the caller's.
  */
 #ifndef SLUICE_STORAGE_MULTIPATH_H
@@ -102,6 +102,7 @@ struct path_io {
 	void *owner;
 	/* the lane's */
 	struct path_io *next;
+	struct path_io *other; /* of a pair that is under way: the other half */
 	uint64_t first_ns, due_ns, ana_ns;
 	uint8_t path, retries;
 };
@@ -125,9 +126,18 @@ int lane_poll(struct lane *lane, bool wait, struct error *err);
 int lane_execute(struct lane *lane, struct path_io *io, struct error *err);
 
 /*
- * Two commands as one: a fused Compare and Write, first and second half, whose done must be NULL. Sent once, by one path;
- * -EAGAIN unless the lane has room for two. Error of the half that failed; the statuses say more (COMPARE_FAILED).
+ * Two commands as one: a fused Compare and Write, first and second half. By one path, one right behind the other. Sent
+ * again, both halves, when a status that passes says that nothing was written; not when a connection was lost. Both are done
+ * at the same time, the first one's done() first; until then io.finished and the rest mean nothing, and `other` is not
+ * NULL. As lane_submit(); -EAGAIN unless the lane has room for two.
  */
+int lane_submit_pair(struct lane *lane, struct path_io *first, struct path_io *second);
+
+/* What became of a pair that is done: 0, it was written; else the error of the half that failed, or that nobody knows. */
+int lane_pair_check(const struct lane *lane, const struct path_io *first, const struct path_io *second,
+		    struct error *err);
+
+/* Submits a pair and polls until it is done; error as lane_pair_check(). The statuses say more (COMPARE_FAILED). */
 int lane_execute_pair(struct lane *lane, struct path_io *first, struct path_io *second, struct error *err);
 
 /* NULL is fine. Outstanding commands are done with -ECANCELED. */

@@ -5,7 +5,8 @@
  * looks at it whenever multipath.version has changed.
  *
  * What always holds: a command of the caller's is in one queue or in the waiting line; lane->outstanding counts both.
- * Queues are as deep as the lane, so that a queue always has room.
+ * Queues are as deep as the lane, so that a queue always has room. Fused pairs are one command here, as far as possible:
+ * the first half waits and is sent with the second behind it; what becomes of the two is multipath_pair.c's.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,35 +16,9 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "nvme/retry.h"
-#include "storage/multipath_private.h"
+#include "storage/multipath_lane.h"
 
 #define WAIT_MS 100
-
-struct lane_path {
-	struct initiator_queue *q; /* NULL: none now */
-	unsigned int generation;   /* of the path's connection that q, or the last failure to open one, belongs to */
-	bool failed;		   /* q is good for closing alone */
-	uint16_t crdt[3];	   /* of the controller that q leads to */
-	uint64_t commands, resubmitted;
-	struct retry_count retries[MULTIPATH_STATUSES];
-};
-
-struct lane {
-	struct multipath *m;
-	uint16_t qid;
-	unsigned int depth, spin_us;
-	unsigned int n_paths;
-	struct lane_path paths[MULTIPATH_MAX];
-	struct path_io *waiting, **waiting_end;
-	unsigned int outstanding;
-	unsigned int seen; /* multipath.version */
-	int wake;	   /* eventfd of all queues; -1: there is one path, and its queue can be waited for */
-	unsigned int turn; /* round robin: where the next search begins */
-	uint64_t moved;	   /* counts commands that were done, and that were put into the waiting line */
-	bool dead, closing;
-	int fault_errno;
-	struct error fault;
-};
 
 /* ---- choosing ---- */
 
@@ -82,7 +57,7 @@ static struct lane_path *choose(struct lane *lane, unsigned int ns)
 
 /* ---- one command ---- */
 
-static void finish(struct lane *lane, struct path_io *io)
+static void finish_one(struct lane *lane, struct path_io *io)
 {
 	io->io.submitted_ns = io->first_ns;
 	lane->outstanding--;
@@ -91,19 +66,35 @@ static void finish(struct lane *lane, struct path_io *io)
 		io->done(io);
 }
 
-/* Ends a command that no queue has, with what it has come to so far. */
-static void finish_unsent(struct lane *lane, struct path_io *io, int errnum)
+void lane_finish(struct lane *lane, struct path_io *io)
 {
-	io->io.finished_ns = time_now_ns();
-	io->io.finished = true;
-	if (!io->io.error && !io->io.status)
-		io->io.error = -errnum;
-	finish(lane, io);
+	struct path_io *second = io->other;
+
+	io->other = NULL;
+	if (second)
+		second->other = NULL;
+	finish_one(lane, io);
+	if (second)
+		finish_one(lane, second);
 }
 
-static void wait_push(struct lane *lane, struct path_io *io, uint64_t pause_ns)
+/* Ends a command, or pair, that no queue has, with what it has come to so far. */
+static void finish_unsent(struct lane *lane, struct path_io *io, int errnum)
+{
+	for (struct path_io *half = io; half; half = half == io ? io->other : NULL) {
+		half->io.finished_ns = time_now_ns();
+		half->io.finished = true;
+		if (!half->io.error && !half->io.status)
+			half->io.error = -errnum;
+	}
+	lane_finish(lane, io);
+}
+
+void lane_wait(struct lane *lane, struct path_io *io, uint64_t pause_ns)
 {
 	io->io.finished = false;
+	if (io->other)
+		io->other->io.finished = false;
 	io->due_ns = time_now_ns() + pause_ns;
 	lane->moved++;
 	io->next = NULL;
@@ -129,11 +120,9 @@ static uint64_t patience_ns(const struct lane *lane)
 	return __atomic_load_n(&lane->m->patience_ms, __ATOMIC_RELAXED) * 1000000ull;
 }
 
-/* Whether it is sent again because of how it was answered, and after which pause. */
-static bool again_answered(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns)
+bool lane_again_status(struct lane *lane, struct path_io *io, uint16_t status, uint64_t *ret_pause_ns)
 {
 	struct lane_path *lp = &lane->paths[io->path];
-	uint16_t status = io->io.error == -EBADMSG ? NVME_ST_TRANSIENT_TRANSPORT : io->io.status;
 	struct nvme_retry retry = nvme_retry_of(status, io->retries, lp->crdt);
 	uint64_t now = time_now_ns(), pause_ns = retry.pause_ms * 1000000ull;
 
@@ -163,7 +152,7 @@ static bool again(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns)
 		return repeatable(&io->io.sqe) && io->retries++ < MULTIPATH_RETRIES;
 	if (io->io.error && io->io.error != -EBADMSG)
 		return false;
-	return again_answered(lane, io, ret_pause_ns);
+	return lane_again_status(lane, io, io->io.error ? NVME_ST_TRANSIENT_TRANSPORT : io->io.status, ret_pause_ns);
 }
 
 static void io_done(struct initiator_io *inner)
@@ -172,37 +161,55 @@ static void io_done(struct initiator_io *inner)
 	struct lane *lane = inner->owner;
 	uint64_t pause_ns;
 
+	if (io->other) {
+		pair_done(lane, io);
+		return;
+	}
 	if (again(lane, io, &pause_ns)) {
 		lane->paths[io->path].resubmitted++;
-		wait_push(lane, io, pause_ns);
+		lane_wait(lane, io, pause_ns);
 		return;
 	}
 	lane->paths[io->path].commands++;
-	finish(lane, io);
+	lane_finish(lane, io);
 }
 
-/* -ENOTCONN: there is no path for it just now. */
-static int send_io(struct lane *lane, struct path_io *io)
+static int submit(struct lane_path *lp, unsigned int path, struct path_io *io)
 {
-	struct lane_path *lp = choose(lane, io->ns);
 	int r;
 
-	if (!lp)
-		return -ENOTCONN;
-	io->path = (uint8_t)(lp - lane->paths);
+	io->path = (uint8_t)path;
 	r = initiator_queue_submit(lp->q, &io->io);
 	if (!r && !io->first_ns)
 		io->first_ns = io->io.submitted_ns;
 	return r;
 }
 
-static void begin(struct lane *lane, struct path_io *io)
+int lane_send(struct lane *lane, struct path_io *io)
+{
+	struct lane_path *lp = choose(lane, io->ns);
+	unsigned int path = (unsigned int)(lp - lane->paths);
+	int r;
+
+	if (!lp)
+		return -ENOTCONN;
+	r = submit(lp, path, io);
+	if (!r && io->other && submit(lp, path, io->other)) {
+		/* cannot be: the queue has room, and took the first just now. The target aborts a half that is alone */
+		io->other->io.error = -ENOTCONN;
+		io->other->io.finished = true;
+	}
+	return r;
+}
+
+void lane_begin(struct lane *lane, struct path_io *io)
 {
 	io->io.done = io_done;
 	io->io.owner = lane;
 	io->io.error = 0;
 	io->io.status = 0;
-	io->io.finished = false;
+	io->io.finished = io->io.lost = false;
+	io->other = NULL;
 	io->retries = 0;
 	io->first_ns = io->ana_ns = 0;
 	lane->outstanding++;
@@ -214,11 +221,11 @@ int lane_submit(struct lane *lane, struct path_io *io)
 		return -ENOTCONN;
 	if (lane->outstanding == lane->depth)
 		return -EAGAIN;
-	begin(lane, io);
-	if (!send_io(lane, io))
+	lane_begin(lane, io);
+	if (!lane_send(lane, io))
 		return 0;
 	io->first_ns = time_now_ns();
-	wait_push(lane, io, 0);
+	lane_wait(lane, io, 0);
 	return 0;
 }
 
@@ -247,7 +254,7 @@ static void drain(struct lane *lane)
 
 	for (; io; io = next) {
 		next = io->next;
-		if (now >= io->due_ns && !send_io(lane, io))
+		if (now >= io->due_ns && !lane_send(lane, io))
 			continue;
 		if (now >= io->due_ns && now - io->due_ns > limit) {
 			finish_unsent(lane, io, ETIMEDOUT);
@@ -454,14 +461,11 @@ int lane_poll(struct lane *lane, bool wait, struct error *err)
 	return lane->dead ? error_set(err, lane->fault_errno, "%s", lane->fault.text) : 0;
 }
 
-/* Why nothing was submitted, in words. */
-static int refuse(const struct lane *lane, int r, struct error *err)
+int lane_refuse(const struct lane *lane, int r, struct error *err)
 {
 	switch (r) {
 	case -ENOTCONN:
 		return error_set(err, lane->fault_errno, "%s", lane->fault.text);
-	case -ETIMEDOUT:
-		return error_set(err, ETIMEDOUT, "no path to the namespace was usable in time");
 	default:
 		return error_set(err, EAGAIN, "%u commands are outstanding already", lane->depth);
 	}
@@ -480,50 +484,7 @@ int lane_execute(struct lane *lane, struct path_io *io, struct error *err)
 {
 	int r = lane_submit(lane, io);
 
-	return r ? refuse(lane, r, err) : await(lane, io, err);
-}
-
-/* One right behind the other in one queue, which always has room for what the lane has. */
-static int submit_pair(struct lane *lane, struct path_io *first, struct path_io *second)
-{
-	uint64_t until = time_now_ns() + patience_ns(lane);
-	struct lane_path *lp = NULL;
-
-	if (lane->outstanding + 2 > lane->depth)
-		return -EAGAIN;
-	for (refresh(lane); !lane->dead && !(lp = choose(lane, first->ns)); refresh(lane)) {
-		if (time_now_ns() > until)
-			return -ETIMEDOUT;
-		wait_change(lane);
-	}
-	if (lane->dead)
-		return -ENOTCONN;
-	begin(lane, first);
-	begin(lane, second);
-	first->first_ns = second->first_ns = time_now_ns();
-	first->path = second->path = (uint8_t)(lp - lane->paths);
-	if (initiator_queue_submit(lp->q, &first->io)) {
-		finish_unsent(lane, first, ENOTCONN);
-		finish_unsent(lane, second, ENOTCONN);
-	} else if (initiator_queue_submit(lp->q, &second->io)) {
-		finish_unsent(lane, second, ENOTCONN); /* the target aborts a first half that is alone */
-	}
-	return 0;
-}
-
-int lane_execute_pair(struct lane *lane, struct path_io *first, struct path_io *second, struct error *err)
-{
-	struct error of_first = {0};
-	int r, r2;
-
-	first->io.sqe.flags |= NVME_SQE_FUSE_FIRST;
-	second->io.sqe.flags |= NVME_SQE_FUSE_SECOND;
-	r = submit_pair(lane, first, second);
-	if (r)
-		return refuse(lane, r, err);
-	r = await(lane, first, &of_first);
-	r2 = await(lane, second, err); /* also when the first has failed: the caller wants both back */
-	return r ? error_set(err, -r, "%s", of_first.text) : r2;
+	return r ? lane_refuse(lane, r, err) : await(lane, io, err);
 }
 
 /* ---- opening and closing ---- */
