@@ -3,8 +3,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -325,6 +328,27 @@ Test(storage_backend, file_is_made)
 	cr_expect_eq(st.st_mode & 0777, 0600);
 	backend_close(b);
 	unlink(path);
+}
+
+/* A file system that refuses O_DIRECT, as a tmpfs did before 6.6, has made the file by then. */
+Test(storage_backend, file_is_made_without_direct_io)
+{
+	char folder[] = "/tmp/storage_parts_test.XXXXXX", path[64];
+	struct policy_namespace config = {.id = 1, .backend = POLICY_BACKEND_FILE, .path = path, .size = 1 << 20};
+	struct error err = {};
+	struct backend *b;
+
+	cr_assert(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/file", folder);
+	cr_assert(!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	cr_assert(!mount("ramfs", folder, "ramfs", 0, NULL), "%s", strerror(errno));
+	cr_assert_eq(open(path, O_RDONLY | O_CREAT | O_DIRECT, 0600), -1, "a ramfs takes direct I/O");
+	cr_assert_eq(unlink(path), 0, "O_CREAT made no file");
+	cr_assert_eq(backend_open(&config, &err, &b), 0, "%s", err.text);
+	cr_expect_eq(b->size, 1 << 20);
+	cr_expect_not_null(strstr(b->details, "page cache"));
+	backend_close(b);
+	cr_expect(!umount(folder) && !rmdir(folder));
 }
 
 Test(storage_backend, file_that_exists)

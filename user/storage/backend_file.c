@@ -38,16 +38,15 @@ static struct file *file_of(const struct backend *b)
 
 /* ---- open ---- */
 
-static int open_path(const struct policy_namespace *config, int extra, bool *ret_created)
+static int open_path(const struct policy_namespace *config, bool *ret_created)
 {
-	int flags = (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | extra;
-	int fd = open(config->path, flags);
+	int fd = open(config->path, (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 
 	*ret_created = false;
 	if (fd >= 0 || errno != ENOENT || !config->size)
 		return fd;
 	/* The creator needs to write even if hosts may not. */
-	fd = open(config->path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL | extra, 0600);
+	fd = open(config->path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
 	*ret_created = fd >= 0;
 	return fd;
 }
@@ -89,6 +88,13 @@ static int file_size(int fd, const struct policy_namespace *config, const struct
 	return 0;
 }
 
+static int set_direct(int fd, bool direct)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -1 : fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
 /* Whether direct I/O of single blocks works on this descriptor: an answer that no flag gives. */
 static bool direct_works(int fd, uint32_t block)
 {
@@ -98,27 +104,23 @@ static bool direct_works(int fd, uint32_t block)
 	return buffer && pread(fd, buffer, block, 0) >= 0;
 }
 
-/* Opens with O_DIRECT if that works, without if not. */
+/*
+ * O_DIRECT if that works, without if not. It is asked for after the opening: some file systems make the file first and
+ * refuse the flag then.
+ */
 static int open_best(const struct policy_namespace *config, struct error *err, bool *ret_created, bool *ret_direct)
 {
-	bool created;
-	int fd;
+	_cleanup_close_ int fd = open_path(config, ret_created);
 
-	fd = open_path(config, O_DIRECT, &created);
-	*ret_created = created;
-	*ret_direct = fd >= 0 && direct_works(fd, config->block);
-	if (*ret_direct)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	fd = open_path(config, 0, &created);
-	*ret_created |= created;
 	if (fd < 0)
 		return error_system(err, errno,
 				    errno == ENOENT ? "%s: no such file; create it, or give `size` to have it made"
 						    : "%s: cannot be opened",
 				    config->path);
-	return fd;
+	*ret_direct = !set_direct(fd, true) && direct_works(fd, config->block);
+	if (!*ret_direct && set_direct(fd, false))
+		return error_system(err, errno, "%s: cannot be used without direct I/O", config->path);
+	return TAKE_FD(fd);
 }
 
 /* Asks for a hole behind the end, which changes nothing. */
