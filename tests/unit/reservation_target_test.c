@@ -6,6 +6,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,11 @@ static struct peer {
 	uint8_t host;
 } a, b, c;
 
-static void peer_open(struct peer *p, uint8_t host)
+static void peer_open_as(struct peer *p, uint8_t host, const char *hostnqn)
 {
 	p->host = host;
 	client_open(&p->admin, fixture.port, 0);
-	cr_assert_eq(client_connect(&p->admin, &(struct client_connect){.host = host}), 0);
+	cr_assert_eq(client_connect(&p->admin, &(struct client_connect){.host = host, .hostnqn = hostnqn}), 0);
 	cr_assert_eq(client_enable(&p->admin), 0);
 	cr_assert_eq(client_run(&p->admin,
 				nvme_sqe_features(NVME_ADM_SET_FEATURES, 0, NVME_FID_NUM_QUEUES, 3 << 16 | 3), NULL, 0,
@@ -46,7 +47,12 @@ static void peer_open(struct peer *p, uint8_t host)
 		     0);
 	client_open(&p->io, fixture.port, 0);
 	p->io.cntlid = p->admin.cntlid;
-	cr_assert_eq(client_connect(&p->io, &(struct client_connect){.qid = 1, .host = host}), 0);
+	cr_assert_eq(client_connect(&p->io, &(struct client_connect){.qid = 1, .host = host, .hostnqn = hostnqn}), 0);
+}
+
+static void peer_open(struct peer *p, uint8_t host)
+{
+	peer_open_as(p, host, NULL);
 }
 
 static void peer_close(struct peer *p)
@@ -381,6 +387,42 @@ Test(reservation_target, preempt_and_abort_under_way)
 	status = receive_status(&b.io, 9100);
 	cr_expect(!status || status == NVME_ST_ABORTED_PREEMPT, "%x", status);
 	cr_expect_eq(rw(&b, NVME_IO_WRITE, NS_MEMORY), 0, "nobody holds a reservation");
+}
+
+static int64_t throttled_commands(void)
+{
+	struct json_object *all = target_stats(fixture.target), *list = json_object_object_get(all, "limits");
+	int64_t n = json_object_get_int64(json_object_object_get(json_object_array_get_idx(list, 0), "waiting"));
+
+	json_object_put(all);
+	return n;
+}
+
+/* Nor does a command outlive it that waits for its turn under a limit: its host may be back by then. */
+Test(reservation_throttled, preempt_and_abort, .timeout = 60)
+{
+	char *throttled = (char *)TEST_OTHER;
+	struct policy_storage_limit limit = {
+		.name = (char *)"slow", .bandwidth = 64, .hosts = &throttled, .n_hosts = 1}; /* a block a minute */
+	struct nvme_sqe write = nvme_sqe_rw(NVME_IO_WRITE, 9000, NS_MEMORY, 0, 1);
+	static uint8_t data[4096];
+
+	fixture_start_as(&fixture, &(struct fixture_options){.reactors = 2, .limits = &limit, .n_limits = 1});
+	peer_open(&a, 1);
+	peer_open_as(&b, 2, TEST_OTHER);
+	cr_assert_eq(join(&a), 0);
+	cr_assert_eq(join(&b), 0);
+	cr_assert_eq(rw(&b, NVME_IO_READ, NS_MEMORY), 0);
+	write.sgl = nvme_sgl_in_capsule(512);
+	cr_assert_eq(client_capsule(&b.io, &write, data, 512), 0);
+	while (!throttled_commands())
+		;
+	cr_assert_eq(preempt(&a, PREEMPT_ABORT, 1, &b), 0);
+	cr_expect_eq(receive_status(&b.io, 9000), NVME_ST_ABORTED_PREEMPT);
+	cr_expect_eq(throttled_commands(), 0);
+	peer_close(&a);
+	peer_close(&b);
+	fixture_stop(&fixture);
 }
 
 /* ---- kept ---- */

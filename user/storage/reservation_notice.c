@@ -149,6 +149,7 @@ static bool end_command(struct command *cmd, bool first)
 
 	switch (cmd->state) {
 	case COMMAND_CAPSULE:
+	case COMMAND_LIMITED:
 	case COMMAND_WAITING:
 	case COMMAND_H2C:
 	case COMMAND_FUSED:
