@@ -121,7 +121,7 @@ void reactor_retire(struct reactor *r)
 			link = &one->next;
 			continue;
 		}
-		*link = one->next;
+		__atomic_store_n(link, one->next, __ATOMIC_RELAXED); /* drain() looks whether there is one */
 		if (one->whole)
 			reactor_namespace_remove(r, one->ns);
 		namespace_put(one->ns);

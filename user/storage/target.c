@@ -208,6 +208,7 @@ static void target_free(struct target *t)
 {
 	unsigned int i, p;
 
+	reservation_saver_stop(t->saver); /* it may just be waking a reactor, which has gone meanwhile */
 	for (i = 0; i < t->n_reactors; i++) {
 		retire_all(t->reactors[i]);
 		for (p = 0; p < TARGET_MAX_PORTALS; p++)
@@ -217,7 +218,6 @@ static void target_free(struct target *t)
 		free(t->reactors[i]);
 	}
 	limit_table_free(t->limits);
-	reservation_saver_stop(t->saver);
 	catalog_close(t);
 	tls_server_close(t->tls);
 	generated_keys_clear(&t->generated);
