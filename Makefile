@@ -95,16 +95,23 @@ $(UNIT) $(BPF_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB) $(BUILD)/l
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-# The live target takes more than the pure parts.
-$(BUILD)/tests/fuzz/fuzz_target: FUZZ_MORE = $(filter user/storage/%,$(LIB_SRCS)) tests/lib/storage_client.c
-$(BUILD)/tests/fuzz/fuzz_target: tests/lib/storage_client.c
+# What harnesses drive, instrumented; each links what it needs of it.
+FUZZ_FLAGS := -O1 -g -std=gnu11 -Wall -fsanitize=address,undefined -fno-sanitize-recover=undefined -Itests/lib
+FUZZ_LIB   := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(filter-out user/dataplane/% user/control/%,$(LIB_SRCS)) tests/lib/storage_client.c)
 
-$(FUZZERS): $(BUILD)/%: %.c $(LIB_SRCS) $(wildcard include/sluice/* user/*/*.h) | $(SKELETONS)
+$(BUILD)/fuzz/%.o: %.c | $(SKELETONS)
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS) -O1 -g -std=gnu11 -Wall -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -Itests/lib $< $(FUZZ_MORE) \
-		$(filter user/base/% user/policy/% user/nvme/%,$(LIB_SRCS)) \
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(BUILD)/fuzz/libfuzzed.a: $(FUZZ_LIB)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(FUZZERS): $(BUILD)/%: $(BUILD)/fuzz/%.o $(BUILD)/fuzz/libfuzzed.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $^ \
 		-lyaml -ljson-c -luring -lisal -lssl -lcrypto -lpcap -lpthread -lm -o $@
 
 tests: all $(UNIT) $(BPF_TESTS) ## all that `make test` runs, built
@@ -158,4 +165,4 @@ clean: ## removes build/
 	$(Q)rm -rf $(BUILD)
 
 -include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(BPF_OBJS:.o=.d) $(TEST_BPF_OBJS:.o=.d) $(TEST_LIB:.o=.d) \
-	 $(UNIT:=.d) $(BPF_TESTS:=.d) $(BENCHES:=.d)
+	 $(UNIT:=.d) $(BPF_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_LIB:.o=.d) $(FUZZERS:$(BUILD)/%=$(BUILD)/fuzz/%.d)
