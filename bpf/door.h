@@ -242,15 +242,7 @@ static __always_inline bool frame_is6(struct xdp_md *ctx)
 /* How the mark of the packet's flow reads now; false: there is none. */
 static __always_inline bool door_mark(const struct door_key *key, __u64 *ret_mark)
 {
-	__u32 number = sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port);
-	const volatile __u64 *mark;
-
-	number &= SLUICE_FLOW_MARKS - 1;
-	mark = bpf_map_lookup_elem(&flow_marks, &number);
-	if (!mark)
-		return false;
-	*ret_mark = *mark;
-	return true;
+	return flow_mark_read(sluice_flow_mark_of(key->source ^ key->dest, key->source_port, key->dest_port), ret_mark);
 }
 
 /*

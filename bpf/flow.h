@@ -158,12 +158,10 @@ static __always_inline bool flow_is_possible(const struct pkt *pkt)
  */
 static __always_inline bool flow_may_be(struct pkt *pkt)
 {
-	__u32 number = sluice_flow_mark(&pkt->key) & (SLUICE_FLOW_MARKS - 1);
-	__u64 *mark = bpf_map_lookup_elem(&flow_marks, &number), now;
+	__u64 now;
 
-	if (!mark)
+	if (!flow_mark_read(sluice_flow_mark(&pkt->key), &now))
 		return true;
-	now = *(volatile __u64 *)mark;
 	pkt->flows_made = now;
 	return mark_lives(now);
 }

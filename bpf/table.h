@@ -51,6 +51,18 @@ static __always_inline void flow_mark_add(__u32 mark, __u64 what)
 	barrier_var(old);
 }
 
+/* How a mark reads now; false: there is none. */
+static __always_inline bool flow_mark_read(__u32 mark, __u64 *ret_now)
+{
+	__u32 number = mark & (SLUICE_FLOW_MARKS - 1);
+	const volatile __u64 *word = bpf_map_lookup_elem(&flow_marks, &number);
+
+	if (!word)
+		return false;
+	*ret_now = *word;
+	return true;
+}
+
 /* Whether some flow is alive of a mark that reads so. */
 static __always_inline bool mark_lives(__u64 mark)
 {
