@@ -241,7 +241,7 @@ Test(policy_yaml, tenants_of_rules)
 #define LIMITS(text)                                                                                                   \
 	SUBSYSTEM("{id: 2, backend: null, size: 1TiB}") "  limits: [" text "]\n"
 
-Test(policy_yaml, conntrack_and_storage)
+Test(policy_yaml, conntrack)
 {
 	static const struct row rows[] = {
 		{"sluice: 1\nconntrack: {max: 0, udp: 30, on-full: evict, syn-cookies: on}\n",
@@ -253,6 +253,14 @@ Test(policy_yaml, conntrack_and_storage)
 		 E("2:28", "syn-threshold: 0 is out of range; use 1-67108864")
 			 E("2:47", "syn-per-source: 'many' is no count; write a whole number, or one with k, M or G, as in 10k")},
 		{"sluice: 1\nconntrack: {max: 1M, pickup: 0s, syn-cookies: auto}\n", ""},
+	};
+
+	rows_check(rows, ARRAY_SIZE(rows));
+}
+
+Test(policy_yaml, storage)
+{
+	static const struct row rows[] = {
 		{SUBSYSTEM("{id: 3, backend: null, size: 1TiB}"), ""},
 		{SUBSYSTEM("{id: 0, backend: null, size: 1TiB}"), E("4:66", "id 0 is out of range; use 1-1024")},
 		{SUBSYSTEM("{id: 1, backend: file}"),
@@ -263,6 +271,27 @@ Test(policy_yaml, conntrack_and_storage)
 		 E("4:92", "size must be a multiple of the block size 4096, and not 0; change one")},
 		{STORAGE("access: []\n  limits: []\n  subsystems: []"),
 		 E("4:3", "'access' is not in this version of sluice; remove it")},
+		{STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
+		 E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
+			 E("5:17", "CPU 0 is here twice; remove one")},
+		{STORAGE("transport: {in-capsule: 3000, r2ts: 9, alignment: 6, r2t: 0, max-h2c-data: much}\n  subsystems: []"),
+		 E("4:27", "in-capsule: 3000 is not usable; use a multiple of 4096 from 0 to 262144")
+			 E("4:39", "r2ts 9 is out of range; use 1-8")
+				 E("4:53", "alignment: 6 is not usable; use a multiple of 4 from 4 to 128") E(
+					 "4:61", "r2t: 0 is not usable; use a multiple of 4096 from 4096 to 262144")
+					 E("4:78", "max-h2c-data: 'much' is no size; write a whole number and B, KiB, MiB, "
+						   "GiB or TiB, as in 10GiB")},
+		{STORAGE("transport: {in-capsule: 0, r2ts: 1, alignment: 128, r2t: 4KiB, max-h2c-data: 256KiB}\n  "
+			 "subsystems: []"),
+		 ""},
+	};
+
+	rows_check(rows, ARRAY_SIZE(rows));
+}
+
+Test(policy_yaml, storage_limits)
+{
+	static const struct row rows[] = {
 		{LIMITS("{name: a, iops: 1k}, {name: b, bandwidth: 10MiB/s, from: [10.0.0.0/8], hosts: any},\n"
 			"    {name: c, iops: 1, bandwidth: 1TiB/s, hosts: ['nqn.2026-11.io.example:h'], namespace: 2,\n"
 			"    subsystem: nqn.2026-11.io.example:x}"),
@@ -306,6 +335,14 @@ Test(policy_yaml, conntrack_and_storage)
 		   "no subsystem of this policy is 'nqn.2026-11.io.example:y'; name one of 'subsystems'")
 		 E("9:75",
 		   "host 'q' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")},
+	};
+
+	rows_check(rows, ARRAY_SIZE(rows));
+}
+
+Test(policy_yaml, storage_tls)
+{
+	static const struct row rows[] = {
 		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
 			 "    hosts: [{nqn: nqn.2026-11.io.example:h, psk: /k}]}]"),
 		 E("5:50", "psk is for TLS, which no portal has; add 'tls: allowed' or 'tls: required' to one")},
@@ -328,6 +365,14 @@ Test(policy_yaml, conntrack_and_storage)
 			 E("7:42", "psk 'retained' is no absolute path; write it from / on, or 'generated'")},
 		{"sluice: 1\ninterfaces: []\nstorage:\n  portals: [{address: 10.0.0.1, tls: perhaps}]\n  subsystems: []\n",
 		 E("4:38", "tls cannot be 'perhaps'; choose none | allowed | required")},
+	};
+
+	rows_check(rows, ARRAY_SIZE(rows));
+}
+
+Test(policy_yaml, storage_hosts)
+{
+	static const struct row rows[] = {
 		{STORAGE("subsystems: [{nqn: nqn.2026-11.io.example:a, namespaces: [],\n"
 			 "    hosts: [nqn.2026-11.io.example:h, {nqn: nqn.2026-11.io.example:h},\n"
 			 "      {nqn: nqn.2026-11.io.example:i, dhchap-key: 'DHHC-1:00:abc:'},\n"
@@ -346,19 +391,6 @@ Test(policy_yaml, conntrack_and_storage)
 		 E("4:22", "nqn 'x' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")
 			 E("4:33",
 			   "host 'y' is no NQN; write it as in nqn.2026-11.io.example:name, at most 223 characters")},
-		{STORAGE("steering: fast\n  reactors: [0, 0]\n  subsystems: []"),
-		 E("4:13", "steering cannot be 'fast'; choose auto | reuseport | cpumap | none")
-			 E("5:17", "CPU 0 is here twice; remove one")},
-		{STORAGE("transport: {in-capsule: 3000, r2ts: 9, alignment: 6, r2t: 0, max-h2c-data: much}\n  subsystems: []"),
-		 E("4:27", "in-capsule: 3000 is not usable; use a multiple of 4096 from 0 to 262144")
-			 E("4:39", "r2ts 9 is out of range; use 1-8")
-				 E("4:53", "alignment: 6 is not usable; use a multiple of 4 from 4 to 128") E(
-					 "4:61", "r2t: 0 is not usable; use a multiple of 4096 from 4096 to 262144")
-					 E("4:78", "max-h2c-data: 'much' is no size; write a whole number and B, KiB, MiB, "
-						   "GiB or TiB, as in 10GiB")},
-		{STORAGE("transport: {in-capsule: 0, r2ts: 1, alignment: 128, r2t: 4KiB, max-h2c-data: 256KiB}\n  "
-			 "subsystems: []"),
-		 ""},
 	};
 
 	rows_check(rows, ARRAY_SIZE(rows));
