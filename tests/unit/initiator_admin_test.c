@@ -25,6 +25,7 @@ static struct bend {
 	uint16_t identify_status;
 	uint64_t queues; /* result of Set Features */
 	uint32_t nsids[3];
+	bool endless; /* after each namespace there are more */
 } bend;
 
 static void answer_fabrics(struct fake *f, const struct nvme_sqe *sqe)
@@ -56,7 +57,7 @@ static void answer_identify(struct fake *f, const struct nvme_sqe *sqe)
 		.max_cmds = 64,
 	};
 	const struct nvme_ns_desc ns = {.subnqn = ctrl.subnqn, .nsid = 1, .blocks = 1000, .block_shift = 9};
-	uint8_t page[NVME_IDENTIFY_LEN] = {0};
+	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(8))) = {0};
 	uint32_t nsid = le32toh(sqe->nsid);
 
 	if (bend.identify_status) {
@@ -65,6 +66,9 @@ static void answer_identify(struct fake *f, const struct nvme_sqe *sqe)
 	}
 	if (le32toh(sqe->cdw10) == NVME_CNS_CTRL)
 		nvme_identify_ctrl(page, &ctrl);
+	else if (le32toh(sqe->cdw10) == NVME_CNS_ACTIVE_NS && bend.endless)
+		for (uint32_t k = 0, *list = (uint32_t *)page; k < sizeof(page) / sizeof(*list); k++)
+			list[k] = htole32(nsid + 1 + k);
 	else if (le32toh(sqe->cdw10) == NVME_CNS_ACTIVE_NS)
 		memcpy(page, bend.nsids, sizeof(bend.nsids));
 	else
@@ -148,6 +152,19 @@ Test(initiator_admin, namespaces_out_of_order_are_refused)
 	cr_assert_eq(open_bent((struct bend){.csts = NVME_CSTS_RDY, .nsids = {htole32(7), htole32(1)}}, 5000, &i), 0);
 	cr_assert_eq(initiator_namespaces(i, &nsids, &n, &err), -EPROTO, "%s", err.text);
 	initiator_close(i);
+	fake_stop(&fake);
+}
+
+Test(initiator_admin, an_endless_list_of_namespaces_is_refused)
+{
+	struct initiator *i;
+	uint32_t *nsids;
+	size_t n;
+
+	cr_assert_eq(open_bent((struct bend){.csts = NVME_CSTS_RDY, .endless = true}, 2000, &i), 0, "%s", err.text);
+	cr_assert_eq(initiator_namespaces(i, &nsids, &n, &err), -EPROTO);
+	cr_assert(strstr(err.text, "more than 65536 active namespaces"), "%s", err.text);
+	initiator_drop(i);
 	fake_stop(&fake);
 }
 

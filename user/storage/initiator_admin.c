@@ -16,8 +16,9 @@
 #include "storage/initiator.h"
 #include "storage/initiator_internal.h"
 
-#define ADMIN_DEPTH 31
-#define REOPEN_MS   1000u /* for a queue whose last connection the target has not yet let go */
+#define ADMIN_DEPTH    31
+#define REOPEN_MS      1000u /* for a queue whose last connection the target has not yet let go */
+#define NAMESPACES_MAX 65536 /* active ones; more is a broken controller */
 
 /* ---- what went wrong, in words ---- */
 
@@ -382,8 +383,14 @@ int initiator_namespaces(struct initiator *i, uint32_t **ret_nsids, size_t *ret_
 	int r;
 
 	do {
-		uint32_t *more = realloc(nsids, (n + page) * sizeof(*nsids));
+		uint32_t *more;
 
+		if (n > NAMESPACES_MAX)
+			return error_set(err, EPROTO,
+					 "%s: the controller lists more than %u active namespaces; reset or restart the "
+					 "target",
+					 i->options.addr.text, NAMESPACES_MAX);
+		more = realloc(nsids, (n + page) * sizeof(*nsids));
 		if (!more)
 			return error_set(err, ENOMEM, "%s: no memory for %zu namespaces", i->options.addr.text, n);
 		nsids = more;

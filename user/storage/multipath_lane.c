@@ -188,11 +188,12 @@ static int submit(struct lane_path *lp, unsigned int path, struct path_io *io)
 int lane_send(struct lane *lane, struct path_io *io)
 {
 	struct lane_path *lp = choose(lane, io->ns);
-	unsigned int path = (unsigned int)(lp - lane->paths);
+	unsigned int path;
 	int r;
 
 	if (!lp)
 		return -ENOTCONN;
+	path = (unsigned int)(lp - lane->paths);
 	r = submit(lp, path, io);
 	if (!r && io->other && submit(lp, path, io->other)) {
 		/* cannot be: the queue has room, and took the first just now. The target aborts a half that is alone */
