@@ -27,6 +27,8 @@ storage:
       namespaces:
         - {id: 1, backend: file, path: $tmp/disk.img, size: $2, block: 4096}
         - {id: 2, backend: memory, size: 16MiB, block: 512}
+        - {id: 3, backend: memory, size: 16MiB, block: 512}
+  limits: [{name: slow, hosts: any, namespace: 3, iops: 4}]
 EOP
 }
 
@@ -106,6 +108,22 @@ fi
 case_if "what changes a namespace wants to be told how much" "it was done" not range zero
 case_if "a range past the end is refused" "it was done" not range zero --offset 31MiB --length 2MiB
 
+# ------------------------------------------------------------------------------------------------------------------- Abort
+
+# Four commands a second are let through: of eight some are not answered within a second, and wait again after their Abort.
+case_ok "what is not answered in time is aborted and sent again, by the same connection" \
+	says '.errors == 0 and .total.ios == 8 and .reconnects == 0 and (.paths[0] | .aborts > 0 and .aborted > 0 and
+	      .aborted <= .aborts and .resubmitted == .aborted and .retries == [{status: 7, name: "command abort requested", count: .aborted}])' \
+	io bench --namespaces 3 --count 8 --depth 8 --timeout 1s --json
+head -c 512 /dev/zero >"$tmp/zero"
+topology_start storage "$SLUICE" io bench --to "$STORAGE4:4420" --nqn "$NQN" --namespaces 3 --time 60s --depth 32 >/dev/null 2>&1
+busy=$started
+waits() { range compare --namespace 3 --file "$tmp/zero" --timeout 200ms >"$tmp/out" 2>"$tmp/err"; (($? == 1)); }
+case_if "what may not be sent again is given back, with why" "$(cat "$tmp/out" "$tmp/err")" wait_for 10 waits
+case_if "and it is said that it did not answer" "$(cat "$tmp/err")" grep 'Compare: command abort requested.*not answered in time.*--timeout' "$tmp/err"
+kill "$busy"
+wait_for 10 topology_process_gone "$busy"
+
 # -------------------------------------------------------------------------------------------------------- reservations
 
 case_ok "nobody is registered" says '.type == "none" and .registered == []' reserve "$A" report
@@ -132,7 +150,7 @@ case_ok "log: what there is" says '.supported | contains([1, 2, 3, 5, 12])' io l
 case_ok "log: smart counts" says '.units_read > 0 and .units_written > 0 and .critical_warning == 0' io log smart --json
 case_ok "log: firmware" says ".active_slot == 1 and .slot_1 != \"\"" io log firmware --json
 case_ok "log: effects" says '(.io_opcodes | contains([0, 1, 2, 5, 8, 9, 12, 25])) and (.admin_opcodes | contains([2, 6, 10]))' io log effects --json
-case_ok "log: ana" says '[.groups[] | select(.group == 1)] == [{group: 1, state: "optimized", namespaces: [1, 2]}]' io log ana --json
+case_ok "log: ana" says '[.groups[] | select(.group == 1)] == [{group: 1, state: "optimized", namespaces: [1, 2, 3]}]' io log ana --json
 case_ok "log: features" says '.supported | contains([6, 7, 11, 15])' io log features --json
 case_ok "log: errors, changes, notices" eval 'io log error && io log changed && io log reservation'
 case_ok "feature: write cache" says '.fid == 6 and .changeable != null' io feature write-cache --json

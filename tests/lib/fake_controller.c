@@ -49,7 +49,7 @@ static void answer_identify(struct fake_connection *n, const struct nvme_sqe *sq
 		.max_transfer = 65536,
 		.in_capsule = 4096,
 		.max_cmds = 64,
-		.aborts = 1,
+		.aborts = n->c->aborts_at_once ? n->c->aborts_at_once : 1,
 		.events = 1,
 		.errors = 1,
 		.oaes = n->c->ana ? NVME_OAES_ANA : 0,
@@ -106,30 +106,6 @@ static void take_behavior(struct fake_connection *n, const struct nvme_sqe *sqe)
 	fake_r2t(&n->fake, sqe->cid, 1, 0, sizeof(behavior));
 	fake_h2c(&n->fake, behavior);
 	n->c->acre = behavior[0];
-}
-
-static void answer_admin(struct fake_connection *n, const struct nvme_sqe *sqe)
-{
-	switch (sqe->opcode) {
-	case NVME_ADM_IDENTIFY:
-		answer_identify(n, sqe);
-		break;
-	case NVME_ADM_GET_LOG_PAGE:
-		answer_log(n, sqe);
-		break;
-	case NVME_ADM_ASYNC_EVENT:
-		n->c->event_conn = n;
-		n->c->event_cid = sqe->cid;
-		break;
-	case NVME_ADM_KEEP_ALIVE:
-		n->c->keep_alives++;
-		fake_respond(&n->fake, sqe->cid, 0);
-		break;
-	default: /* Set Features */
-		if ((le32toh(sqe->cdw10) & 0xff) == NVME_FID_HOST_BEHAVIOR)
-			take_behavior(n, sqe);
-		fake_respond_with(&n->fake, sqe->cid, 0, 7 << 16 | 7);
-	}
 }
 
 static void cut(struct fake_controller *c)
@@ -202,6 +178,73 @@ static void answer_io(struct fake_connection *n, const struct nvme_sqe *sqe, con
 		fake_respond_with(&n->fake, sqe->cid, 0, 0);
 }
 
+/* Whether the command is one that is not answered; it is kept. */
+static bool hangs(struct fake_connection *n, const struct nvme_sqe *sqe)
+{
+	struct fake_hanging *h = n->c->hanging;
+
+	if (!n->c->hang || (n->c->hang_opcode && n->c->hang_opcode != sqe->opcode))
+		return false;
+	n->c->hang--;
+	n->c->commands++;
+	while (h->n)
+		h++;
+	if (h == n->c->hanging + FAKE_HANGING)
+		abort();
+	*h = (struct fake_hanging){n, *sqe};
+	n->fused = nvme_fuse(sqe) == NVME_SQE_FUSE_FIRST ? FUSED_FAILED : FUSED_NONE;
+	return true;
+}
+
+/* Answered as aborted before the Abort is, as sluice's target does. */
+static void answer_abort(struct fake_connection *n, const struct nvme_sqe *sqe)
+{
+	uint32_t cdw10 = le32toh(sqe->cdw10);
+	struct fake_controller *c = n->c;
+	uint64_t result = 1;
+
+	c->aborts++;
+	for (struct fake_hanging *h = c->hanging; h < c->hanging + FAKE_HANGING; h++) {
+		if (!h->n || h->n->qid != (cdw10 & 0xffff) || le16toh(h->sqe.cid) != cdw10 >> 16 ||
+		    c->abort == ABORT_REFUSED)
+			continue;
+		result = c->abort == ABORT_LATE;
+		if (c->abort == ABORT_LATE)
+			answer_io(h->n, &h->sqe, NULL);
+		else
+			fake_respond(&h->n->fake, h->sqe.cid, NVME_ST_ABORTED);
+		h->n = NULL;
+	}
+	fake_respond_with(&n->fake, sqe->cid, 0, result);
+}
+
+static void answer_admin(struct fake_connection *n, const struct nvme_sqe *sqe)
+{
+	switch (sqe->opcode) {
+	case NVME_ADM_IDENTIFY:
+		answer_identify(n, sqe);
+		break;
+	case NVME_ADM_GET_LOG_PAGE:
+		answer_log(n, sqe);
+		break;
+	case NVME_ADM_ASYNC_EVENT:
+		n->c->event_conn = n;
+		n->c->event_cid = sqe->cid;
+		break;
+	case NVME_ADM_ABORT:
+		answer_abort(n, sqe);
+		break;
+	case NVME_ADM_KEEP_ALIVE:
+		n->c->keep_alives++;
+		fake_respond(&n->fake, sqe->cid, 0);
+		break;
+	default: /* Set Features */
+		if ((le32toh(sqe->cdw10) & 0xff) == NVME_FID_HOST_BEHAVIOR)
+			take_behavior(n, sqe);
+		fake_respond_with(&n->fake, sqe->cid, 0, 7 << 16 | 7);
+	}
+}
+
 /* ---- connections ---- */
 
 static void *serve(void *arg)
@@ -223,10 +266,12 @@ static void *serve(void *arg)
 			const struct nvme_connect_sqe *connect = (const void *)&sqe;
 
 			if (connect->fctype == NVME_FC_CONNECT)
-				io = connect->qid;
+				n->qid = le16toh(connect->qid);
+			io = n->qid;
 			answer_fabrics(n, &sqe);
 		} else if (io) {
-			answer_io(n, &sqe, data);
+			if (!hangs(n, &sqe))
+				answer_io(n, &sqe, data);
 		} else {
 			answer_admin(n, &sqe);
 		}
@@ -235,6 +280,9 @@ static void *serve(void *arg)
 	pthread_mutex_lock(&n->c->lock);
 	if (n->c->event_conn == n)
 		n->c->event_conn = NULL;
+	for (unsigned int k = 0; k < FAKE_HANGING; k++)
+		if (n->c->hanging[k].n == n)
+			n->c->hanging[k].n = NULL;
 	n->open = false;
 	close(n->fake.fd);
 	pthread_mutex_unlock(&n->c->lock);

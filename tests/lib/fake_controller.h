@@ -22,11 +22,27 @@ struct fake_controller;
 /* What became of the last command, if it was a first half. */
 enum fake_fused { FUSED_NONE, FUSED_FAILED, FUSED_PASSED };
 
+/* What becomes of an Abort of a command that hangs. */
+enum fake_abort {
+	ABORT_DONE,    /* the command is answered as aborted */
+	ABORT_REFUSED, /* it goes on hanging */
+	ABORT_LATE,    /* it is executed and answered just then */
+};
+
+/* A command that is not answered. */
+struct fake_hanging {
+	struct fake_connection *n; /* NULL: no entry */
+	struct nvme_sqe sqe;
+};
+
+#define FAKE_HANGING 64
+
 struct fake_connection {
 	struct fake_controller *c;
 	struct fake fake; /* fd and framing only */
 	pthread_t thread;
 	bool open;
+	uint16_t qid;
 	enum fake_fused fused;
 };
 
@@ -45,11 +61,16 @@ struct fake_controller {
 	uint16_t io_status;   /* answer to I/O commands, which are then not executed */
 	uint8_t io_status_opcode;    /* to these alone; 0: to all */
 	unsigned int io_status_left; /* only so many of them; 0: all */
+	unsigned int hang;    /* so many of the next I/O commands are not answered, unless they are aborted */
+	uint8_t hang_opcode;  /* of these alone; 0: of all */
+	enum fake_abort abort;
+	uint8_t aborts_at_once; /* ACL, NOT 0-based; 0: 1 */
 	bool mute; /* connections stay, and nothing is answered */
 	bool refuses_queues; /* Connect of I/O queues fails */
 	unsigned int cut_at;  /* the so many-th I/O command from now is answered by half and all connections end; 0: none */
 	bool cut_always;
 	/* what it saw */
+	unsigned int aborts;
 	unsigned int alone; /* halves of pairs without the other right before or behind */
 	unsigned int commands, connects, logs, keep_alives;
 	uint8_t acre; /* that Host Behavior Support was set to; 0xff: it was not */
@@ -60,6 +81,7 @@ struct fake_controller {
 	pthread_t thread;
 	struct fake_connection connections[FAKE_CONNECTIONS];
 	unsigned int n_connections;
+	struct fake_hanging hanging[FAKE_HANGING];
 	struct fake_connection *event_conn; /* where a request for events waits */
 	__le16 event_cid;
 };

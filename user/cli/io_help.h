@@ -50,7 +50,7 @@ static const char io_help_bench[] =
 	"\"per_queue\": [{\"qid\", \"cpu\", \"ios\", \"iops\"}], \"reconnects\", \"paths\": [PATH]}\n"
 	"PATH: {\"address\", \"state\": live, connecting or lost, \"ana\": [a state for each namespace],\n"
 	"\"reconnects\", \"commands\", \"resubmitted\", \"retries\": [{\"status\", \"name\", \"count\"}] of these by status,\n"
-	"\"ana_timeouts\", \"why\": null or text}\n"
+	"\"aborts\", \"aborted\", \"ana_timeouts\", \"why\": null or text}\n"
 	"PART: {\"ios\", \"bytes\", \"iops\", \"mib_per_s\", \"latency_us\": {\"mean\", \"min\", \"p50\", \"p90\",\n"
 	"\"p99\", \"p999\", \"max\"}}; cpu -1: not pinned; status below 0: no answer, -errno\n";
 
@@ -68,7 +68,8 @@ static const char io_help_command[] =
 	"  sluice io command copy --to 10.20.0.5 --nqn NQN --from 0 --offset 1GiB --length 64MiB\n"
 	"  sluice io command deallocate --to 10.20.0.5 --nqn NQN --ranges 0+64KiB,1MiB+4KiB\n\n"
 	"JSON: {\"command\", \"nsid\", \"offset\" (of the first range), \"length\" (of all), \"ranges\", \"commands\",\n"
-	"\"bytes\", \"differs_at\": null or a byte, \"reconnects\", \"paths\": [PATH]}; PATH as of `bench`. length 0: none (flush)\n";
+	"\"bytes\", \"differs_at\": null or a byte, \"reconnects\", \"paths\": [PATH]}; PATH as of `bench`.\n"
+	"length 0: none (flush)\n";
 
 static const char io_help_reserve[] =
 	"Persistent reservations as one host sees them. ACTION is register, replace (the key), unregister, acquire,\n"

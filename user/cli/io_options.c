@@ -409,7 +409,7 @@ static const struct option_row options[] = {
 	{"alignment", "BYTES", set_hpda, ALL, "of received data within PDUs, 4-128 (HPDA; default 4)"},
 	{"keep-alive", "DURATION", set_keep_alive, ALL,
 	 "a controller that says nothing for so long is lost, and so is this host to it; 0s: none (default 30s)"},
-	{"timeout", "DURATION", set_timeout, ALL, "most time for connecting and for each command (default 10s)"},
+	{"timeout", "DURATION", set_timeout, ALL, "most time for connecting and for each command, which is then aborted (default 10s)"},
 	{"help", NULL, set_help, ALL, "this text"},
 };
 

@@ -126,6 +126,8 @@ void io_paths_add_json(struct json_object *to, const struct io_options *o, struc
 		json_object_object_add(path, "commands", json_object_new_int64((int64_t)info.commands));
 		json_object_object_add(path, "resubmitted", json_object_new_int64((int64_t)info.resubmitted));
 		json_object_object_add(path, "retries", retries_json(&info));
+		json_object_object_add(path, "aborts", json_object_new_int64((int64_t)info.aborts));
+		json_object_object_add(path, "aborted", json_object_new_int64((int64_t)info.aborted));
 		json_object_object_add(path, "ana_timeouts", json_object_new_int64((int64_t)info.ana_timeouts));
 		json_object_object_add(path, "why", *info.why.text ? json_object_new_string(info.why.text) : NULL);
 		json_object_array_add(list, path);
@@ -141,7 +143,7 @@ void io_paths_print(struct multipath *m)
 
 	for (unsigned int k = 0; k < n; k++) {
 		multipath_path_info(m, k, &info);
-		if (n == 1 && !info.reconnects && !info.resubmitted && info.state == PATH_LIVE)
+		if (n == 1 && !info.reconnects && !info.resubmitted && !info.aborts && info.state == PATH_LIVE)
 			return; /* nothing has happened that is worth a line */
 		printf("%spath %s: %s, %" PRIu64 " commands, %" PRIu64 " reconnects, %" PRIu64 " commands sent again\n",
 		       k ? "" : "\n", info.addr, path_state_name(info.state), info.commands, info.reconnects,
@@ -149,6 +151,9 @@ void io_paths_print(struct multipath *m)
 		for (const struct retry_count *c = info.retries; c < info.retries + MULTIPATH_STATUSES && c->count; c++)
 			printf("  %" PRIu64 " of them for: %s (0x%03x)\n", c->count, nvme_status_name(c->status),
 			       c->status);
+		if (info.aborts)
+			printf("  not answered in time: %" PRIu64 " Aborts, %" PRIu64 " commands aborted\n", info.aborts,
+			       info.aborted);
 		if (*info.why.text)
 			printf("  %s\n", info.why.text);
 	}

@@ -272,6 +272,11 @@ struct nvme_sqe nvme_sqe_keep_alive(__u16 cid)
 	return nvme_sqe_make(NVME_ADM_KEEP_ALIVE, cid, 0, 0, 0);
 }
 
+struct nvme_sqe nvme_sqe_abort(__u16 cid, __u16 qid, __u16 of)
+{
+	return nvme_sqe_make(NVME_ADM_ABORT, cid, 0, qid | (__u32)of << 16, 0);
+}
+
 struct nvme_sqe nvme_sqe_flush(__u16 cid, __u32 nsid)
 {
 	return nvme_sqe_make(NVME_IO_FLUSH, cid, nsid, 0, 0);

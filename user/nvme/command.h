@@ -163,6 +163,8 @@ struct nvme_sqe nvme_sqe_identify(__u16 cid, __u8 cns, __u32 nsid);
 struct nvme_sqe nvme_sqe_get_log(__u16 cid, __u8 lid, __u64 offset, __u32 len);
 struct nvme_sqe nvme_sqe_features(__u8 opcode, __u16 cid, __u8 fid, __u32 cdw11);
 struct nvme_sqe nvme_sqe_keep_alive(__u16 cid);
+/* Of command `of` of queue qid. Result bit 0: it was NOT aborted (Base 2.0, section 5.1). */
+struct nvme_sqe nvme_sqe_abort(__u16 cid, __u16 qid, __u16 of);
 struct nvme_sqe nvme_sqe_flush(__u16 cid, __u32 nsid);
 /*
  * Read, Write, Compare, Write Zeroes, Verify of `blocks` (1 .. 65536); the caller sets sqe.sgl for

@@ -297,6 +297,7 @@ struct nvme_ctrl_view {
 	__u64	max_transfer;	/* bytes per command; 0: no limit */
 	__u32	in_capsule;	/* bytes of in-capsule data on I/O queues */
 	__u16	max_cmds;	/* per queue; 0: not said */
+	__u16	aborts;		/* Abort commands that may be under way (ACL, here NOT 0-based) */
 	__u16	kas_100ms;
 	__u32	oaes;		/* NVME_OAES_* that it may send */
 	__u16	crdt[3];	/* Command Retry Delay Times, units of 100 ms; 0: no advanced retry */

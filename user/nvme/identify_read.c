@@ -46,6 +46,7 @@ int nvme_ctrl_read(const void *identify, struct nvme_ctrl_view *ret_ctrl)
 		.nn = le32toh(id->nn),
 		.max_transfer = max_transfer(id->mdts),
 		.max_cmds = le16toh(id->maxcmd),
+		.aborts = id->acl + 1,
 		.kas_100ms = le16toh(id->kas),
 		.oaes = le32toh(id->oaes),
 		.crdt = { le16toh(id->crdt[0]), le16toh(id->crdt[1]), le16toh(id->crdt[2]) },

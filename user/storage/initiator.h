@@ -108,6 +108,8 @@ struct initiator_io {
 	uint64_t submitted_ns, finished_ns; /* CLOCK_MONOTONIC */
 	bool finished;
 	bool lost; /* error is the connection's: whether the command was executed is not known */
+	/* It was not answered in time, and an Abort asked for; status NVME_ST_ABORTED is what came of that. */
+	bool called_back;
 };
 
 /* Whether it went wrong, in words: "Read: LBA out of range (0x080)". 0, or -EIO / io->error with err set. */
@@ -151,12 +153,21 @@ void initiator_queue_spin(struct initiator_queue *q, unsigned int spin_us);
 
 /*
  * For those who wait for several queues, or for something else besides: counts up this eventfd when there is something
- * for initiator_queue_poll() to do, as long as the queue is armed. It is not if the last poll handled something; then poll
- * again before sleeping. (The ring's own descriptor will not do: a ring with IORING_SETUP_DEFER_TASKRUN wakes nobody who
- * polls it; seen on 6.18.) Once in a queue's life; the eventfd stays the caller's.
+ * for initiator_queue_poll() to do, as long as the queue is armed. It is not if the last poll handled something; then
+ * poll again before sleeping. (The ring's own descriptor will not do: a ring with IORING_SETUP_DEFER_TASKRUN wakes
+ * nobody who polls it; seen on 6.18.) Once in a queue's life; the eventfd stays the caller's.
  */
 int initiator_queue_notify(struct initiator_queue *q, int eventfd, struct error *err);
 bool initiator_queue_armed(const struct initiator_queue *q);
+
+/*
+ * Who has a command aborted that was not answered within its timeout: called from initiator_queue_poll() with the
+ * command's identifier, in host order. True: an Abort is on its way; false: not now, it is asked again soon. The
+ * command may then take INITIATOR_ABORT_MS longer, at most its timeout again, before the queue fails. If nobody is set,
+ * the queue fails at once.
+ */
+#define INITIATOR_ABORT_MS 2000u
+void initiator_queue_on_timeout(struct initiator_queue *q, bool (*expired)(void *owner, uint16_t cid), void *owner);
 
 /* Submits io and polls until it is done; its done() must be NULL. Error as initiator_io_check(). */
 int initiator_queue_execute(struct initiator_queue *q, struct initiator_io *io, struct error *err);
@@ -210,6 +221,26 @@ int initiator_set_events(struct initiator *i, uint32_t events, struct error *err
 int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_entries, size_t *ret_n,
 		       size_t *ret_skipped, struct error *err);
 
+/* One Abort: the caller's, from submit until done. */
+struct initiator_abort {
+	/* Called once, while the admin queue is polled, also when it is lost; may submit another. NULL: see io.finished. */
+	void (*done)(struct initiator_abort *a);
+	void *owner;	 /* the caller's, as done */
+	bool aborted;	 /* set before done(): the command is answered as aborted, or just was */
+	struct initiator_io io;
+	struct initiator *i;
+};
+
+/*
+ * Asks the controller to abort a command of queue qid, cid in host order; by the thread that has the admin queue.
+ * -EAGAIN: the controller takes no more Aborts just now (ACL), or the queue no command; -ENOTCONN: the queue has
+ * failed.
+ */
+int initiator_abort_submit(struct initiator *i, struct initiator_abort *a, uint16_t qid, uint16_t cid);
+
+/* The same, until it is answered. The command itself is done as always, by polling its queue. */
+int initiator_abort(struct initiator *i, uint16_t qid, uint16_t cid, bool *ret_aborted, struct error *err);
+
 /*
  * Authenticates a queue of this initiator's again, as a host may at any time. A failure ends the connection. With
  * concat, and of the admin queue, it makes a new key, by which queues are opened from then on; none while it runs.
@@ -218,8 +249,8 @@ int initiator_discover(struct initiator *i, struct nvme_discovery_entry **ret_en
 int initiator_authenticate(struct initiator *i, struct initiator_queue *q, struct error *err);
 
 /*
- * Sends a Keep Alive when half of options.kato_ms has passed since the last one, or, where any traffic counts (TBKAS), since
- * the last admin command, and waits for the answer at most the other half: a controller that is gone is noticed
+ * Sends a Keep Alive when half of options.kato_ms has passed since the last one, or, where any traffic counts (TBKAS),
+ * since the last admin command, and waits for the answer at most the other half: a controller that is gone is noticed
  * within kato_ms. Call it at least that often.
  */
 int initiator_tend(struct initiator *i, struct error *err);

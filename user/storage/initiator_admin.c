@@ -30,6 +30,7 @@ static const struct {
 			       "there comes by TLS (--psk, or --concat where it is generated)"},
 	{NVME_ST_CONNECT_BUSY, "the target is out of controllers or queues; try again later"},
 	{NVME_ST_AUTH_REQUIRED, "the target wants authentication; give the host's key with --dhchap-key"},
+	{NVME_ST_ABORTED, "it was not answered in time, and was called back; raise --timeout if the target is slow"},
 	{NVME_ST_INVALID_NS, "`sluice io connect --identify` lists the namespaces"},
 	{NVME_ST_LBA_RANGE, "the range ends past the namespace; `sluice io connect --identify` shows its size"},
 	{NVME_ST_NS_WRITE_PROTECTED, "the namespace is read-only"},
@@ -68,11 +69,18 @@ int initiator_io_check(const struct initiator_io *io, const char *place, bool ad
 
 /* ---- one admin command ---- */
 
+uint32_t initiator_admin_limit_ms(const struct initiator *i)
+{
+	const struct initiator_options *o = &i->options;
+
+	return o->kato_ms && o->kato_ms < o->timeout_ms ? o->kato_ms : 0;
+}
+
 int initiator_execute(struct initiator *i, struct initiator_io *io, struct error *err)
 {
 	i->last_admin_ns = time_now_ns();
-	if (i->options.kato_ms && i->options.kato_ms < i->options.timeout_ms && !io->timeout_ms)
-		io->timeout_ms = i->options.kato_ms; /* longer than that the controller does not wait either */
+	if (!io->timeout_ms)
+		io->timeout_ms = initiator_admin_limit_ms(i);
 	return initiator_queue_execute(i->admin, io, err);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of an initiator's controller (initiator_admin.c, initiator_discovery.c, initiator_auth.c) share, and what
+ * What the files of an initiator's controller (initiator_admin.c, _discovery.c, _abort.c, _auth.c) share, and what
  * they need of initiator_queue.c beyond initiator.h: a queue before its Fabrics Connect.
  */
 #ifndef SLUICE_STORAGE_INITIATOR_INTERNAL_H
@@ -14,11 +14,15 @@ struct initiator {
 	uint64_t cap;
 	uint16_t cntlid;
 	struct nvme_ctrl_view view;
+	unsigned int aborts; /* under way */
 	uint64_t last_admin_ns, last_alive_ns; /* last_alive_ns: Keep Alive, or what else starts its time anew */
 	struct tls_psk generated;	       /* options.psk, with concat; a secret */
 	/* for admin commands with data, one at a time */
 	uint8_t page[NVME_IDENTIFY_LEN] __attribute__((aligned(64)));
 };
+
+/* timeout_ms of an admin command: longer than the keep-alive timeout the controller does not wait either. */
+uint32_t initiator_admin_limit_ms(const struct initiator *i);
 
 /* One admin command, and its answer; not waited for longer than the keep-alive timeout. */
 int initiator_execute(struct initiator *i, struct initiator_io *io, struct error *err);

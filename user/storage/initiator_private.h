@@ -101,6 +101,8 @@ struct initiator_queue {
 	struct slot *slots;
 	uint16_t *free_slots;
 	unsigned int n_free;
+	bool (*expired)(void *owner, uint16_t cid);
+	void *expired_owner;
 	struct tls *tls; /* NULL: plain */
 	bool icreq_due;	 /* the handshake is done */
 	struct tx tx;

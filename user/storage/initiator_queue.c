@@ -131,7 +131,7 @@ int initiator_queue_submit(struct initiator_queue *q, struct initiator_io *io)
 		io->sqe.sgl = nvme_sgl_in_capsule(io->len);
 	else
 		io->sqe.sgl = nvme_sgl_transport(io->len);
-	io->finished = io->lost = false;
+	io->finished = io->lost = io->called_back = false;
 	io->submitted_ns = q->dispatching ? q->now_ns : time_now_ns();
 	tx_put(q, (struct tx_item){.slot = slot});
 	return 0;
@@ -162,6 +162,30 @@ static bool waits_for_event(const struct initiator_queue *q, const struct initia
 	return !q->qid && io->sqe.opcode == NVME_ADM_ASYNC_EVENT;
 }
 
+/*
+ * A command that is not answered in time is called back, if there is somebody who does it; what is not answered then
+ * either ends the connection.
+ */
+static void check_slot(struct initiator_queue *q, uint16_t slot)
+{
+	const struct slot *s = &q->slots[slot];
+	struct initiator_io *io = s->io;
+	uint32_t limit_ms = io->timeout_ms ? io->timeout_ms : q->options.timeout_ms;
+	uint64_t limit_ns = limit_ms * 1000000ull, more_ns = min(limit_ms, INITIATOR_ABORT_MS) * 1000000ull;
+	uint64_t waited_ns = q->now_ns - io->submitted_ns;
+
+	if (waits_for_event(q, io) || waited_ns <= limit_ns)
+		return;
+	if (q->expired && !s->responded && waited_ns <= limit_ns + more_ns) {
+		if (!io->called_back)
+			io->called_back = q->expired(q->expired_owner, le16toh(io->sqe.cid));
+		return;
+	}
+	queue_fail(q, ETIMEDOUT, "no answer to %s within %g s%s; raise --%s if the target is slow",
+		   nvme_opcode_name(&io->sqe, !q->qid), limit_ms / 1000.0,
+		   io->called_back ? ", nor after an Abort" : "", io->timeout_ms ? "keep-alive" : "timeout");
+}
+
 /* Whether something has waited for longer than the timeout. */
 static void check_timeouts(struct initiator_queue *q)
 {
@@ -179,15 +203,15 @@ static void check_timeouts(struct initiator_queue *q)
 			   seconds);
 		return;
 	}
-	for (unsigned int slot = 0; slot < q->depth && q->state == QUEUE_READY; slot++) {
-		const struct initiator_io *io = q->slots[slot].io;
-		uint32_t limit_ms = io && io->timeout_ms ? io->timeout_ms : q->options.timeout_ms;
+	for (unsigned int slot = 0; slot < q->depth && q->state == QUEUE_READY; slot++)
+		if (q->slots[slot].io)
+			check_slot(q, (uint16_t)slot);
+}
 
-		if (io && !waits_for_event(q, io) && q->now_ns - io->submitted_ns > limit_ms * 1000000ull)
-			queue_fail(q, ETIMEDOUT, "no answer to %s within %g s; raise --%s if the target is slow",
-				   nvme_opcode_name(&io->sqe, !q->qid), limit_ms / 1000.0,
-				   io->timeout_ms ? "keep-alive" : "timeout");
-	}
+void initiator_queue_on_timeout(struct initiator_queue *q, bool (*expired)(void *owner, uint16_t cid), void *owner)
+{
+	q->expired = expired;
+	q->expired_owner = owner;
 }
 
 /* ---- the loop ---- */

@@ -118,6 +118,8 @@ void multipath_path_info(struct multipath *m, unsigned int path, struct multipat
 		.reconnects = p->reconnects,
 		.commands = p->commands,
 		.resubmitted = p->resubmitted,
+		.aborts = p->aborts_sent,
+		.aborted = p->aborted,
 		.ana_timeouts = p->ana_timeouts,
 		.why = p->why,
 	};

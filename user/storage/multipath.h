@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A subsystem through one or more controllers ("paths"), which may go and come back. Each path has a thread that
- * connects, keeps alive, hears of events and connects again with growing pauses; each thread that does I/O has a lane: one
- * I/O queue on every path. A command goes to the best path for its namespace, and, if the connection is lost or the
+ * connects, keeps alive, hears of events and connects again with growing pauses; each thread that does I/O has a lane:
+ * one I/O queue on every path. A command goes to the best path for its namespace, and, if the connection is lost or the
  * answer is a path's status, to another path or to the same one once it is back, so that the caller sees it done once.
  *
  *	multipath_open()	all paths try; one must come up
@@ -11,11 +11,13 @@
  *	lane_close()
  *	multipath_close()
  *
- * What is sent again after its connection was lost, when nobody knows whether it was executed: Read, Write, Flush, Write
- * Zeroes, Write Uncorrectable, Dataset Management and Verify, not fused; as the host of Linux does. Everything else is done
- * with the error. A command that comes back with a status that passes (nvme/retry.h), or whose data came with a wrong
- * digest, is sent again whatever it is; of fused pairs see lane_submit_pair(). Each at most MULTIPATH_RETRIES times, those that an ANA state holds
- * back as long as a path may be away. Other statuses are the caller's.
+ * What is sent again after its connection was lost, when nobody knows whether it was executed: Read, Write, Flush,
+ * Write Zeroes, Write Uncorrectable, Dataset Management and Verify, not fused; as the host of Linux does. Everything
+ * else is done with the error. A command that comes back with a status that passes (nvme/retry.h), or whose data came
+ * with a wrong digest, is sent again whatever it is; of fused pairs see lane_submit_pair(). A command that is not
+ * answered in time is called back (Abort), and then sent again if it would be after a lost connection. Each at most
+ * MULTIPATH_RETRIES times, those that an ANA state holds back as long as a path may be away. Other statuses are the
+ * caller's.
  */
 #ifndef SLUICE_STORAGE_MULTIPATH_H
 #define SLUICE_STORAGE_MULTIPATH_H
@@ -81,6 +83,8 @@ struct multipath_info {
 	uint64_t commands;    /* done by way of it; of lanes that are closed */
 	uint64_t resubmitted; /* taken from it, to be sent again; for whatever reason */
 	struct retry_count retries[MULTIPATH_STATUSES]; /* of these, by status; the last one counts all further ones */
+	uint64_t aborts;       /* Abort commands sent, for commands that were not answered in time */
+	uint64_t aborted;      /* of these, how many had the command aborted */
 	uint64_t ana_timeouts; /* connected again, because a change of ANA state took longer than the controller says */
 	struct error why;     /* not live: the last failure */
 };
@@ -127,9 +131,9 @@ int lane_execute(struct lane *lane, struct path_io *io, struct error *err);
 
 /*
  * Two commands as one: a fused Compare and Write, first and second half. By one path, one right behind the other. Sent
- * again, both halves, when a status that passes says that nothing was written; not when a connection was lost. Both are done
- * at the same time, the first one's done() first; until then io.finished and the rest mean nothing, and `other` is not
- * NULL. As lane_submit(); -EAGAIN unless the lane has room for two.
+ * again, both halves, when a status that passes says that nothing was written; not when a connection was lost. Both are
+ * done at the same time, the first one's done() first; until then io.finished and the rest mean nothing, and `other` is
+ * not NULL. As lane_submit(); -EAGAIN unless the lane has room for two.
  */
 int lane_submit_pair(struct lane *lane, struct path_io *first, struct path_io *second);
 

@@ -5,8 +5,9 @@
  * looks at it whenever multipath.version has changed.
  *
  * What always holds: a command of the caller's is in one queue or in the waiting line; lane->outstanding counts both.
- * Queues are as deep as the lane, so that a queue always has room. Fused pairs are one command here, as far as possible:
- * the first half waits and is sent with the second behind it; what becomes of the two is multipath_pair.c's.
+ * Queues are as deep as the lane, so that a queue always has room. Fused pairs are one command here, as far as
+ * possible: the first half waits and is sent with the second behind it; what becomes of the two is multipath_pair.c's.
+ * Whether a command is sent again is multipath_again.c's.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,7 +16,6 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "nvme/retry.h"
 #include "storage/multipath_lane.h"
 
 #define WAIT_MS 100
@@ -102,59 +102,6 @@ void lane_wait(struct lane *lane, struct path_io *io, uint64_t pause_ns)
 	lane->waiting_end = &io->next;
 }
 
-/* Whether it may be sent again though nobody knows whether it was executed. */
-static bool repeatable(const struct nvme_sqe *sqe)
-{
-	static const bool opcodes[256] = {
-		[NVME_IO_READ] = true,	       [NVME_IO_WRITE] = true, [NVME_IO_FLUSH] = true,
-		[NVME_IO_WRITE_ZEROES] = true, [NVME_IO_DSM] = true,   [NVME_IO_VERIFY] = true,
-		[NVME_IO_WRITE_UNCOR] = true,
-	};
-
-	return opcodes[sqe->opcode];
-}
-
-/* How long a command waits for a path. */
-static uint64_t patience_ns(const struct lane *lane)
-{
-	return __atomic_load_n(&lane->m->patience_ms, __ATOMIC_RELAXED) * 1000000ull;
-}
-
-bool lane_again_status(struct lane *lane, struct path_io *io, uint16_t status, uint64_t *ret_pause_ns)
-{
-	struct lane_path *lp = &lane->paths[io->path];
-	struct nvme_retry retry = nvme_retry_of(status, io->retries, lp->crdt);
-	uint64_t now = time_now_ns(), pause_ns = retry.pause_ms * 1000000ull;
-
-	if (retry.where == NVME_RETRY_NEVER || pause_ns > patience_ns(lane))
-		return false;
-	if (retry.where == NVME_RETRY_ANA) {
-		io->ana_ns = io->ana_ns ? io->ana_ns : now;
-		if (now - io->ana_ns > patience_ns(lane))
-			return false;
-	} else if (io->retries++ >= MULTIPATH_RETRIES) {
-		return false;
-	}
-	if (retry.where != NVME_RETRY_HERE)
-		path_stale(&lane->m->paths[io->path], io->ns);
-	multipath_count(lp->retries, status & NVME_STATUS_CODE, 1);
-	*ret_pause_ns = pause_ns;
-	return true;
-}
-
-/* Whether the lane takes it on itself to send it again. */
-static bool again(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns)
-{
-	*ret_pause_ns = 0;
-	if (lane->dead || lane->closing || nvme_fuse(&io->io.sqe))
-		return false;
-	if (io->io.lost)
-		return repeatable(&io->io.sqe) && io->retries++ < MULTIPATH_RETRIES;
-	if (io->io.error && io->io.error != -EBADMSG)
-		return false;
-	return lane_again_status(lane, io, io->io.error ? NVME_ST_TRANSIENT_TRANSPORT : io->io.status, ret_pause_ns);
-}
-
 static void io_done(struct initiator_io *inner)
 {
 	struct path_io *io = (struct path_io *)((char *)inner - offsetof(struct path_io, io));
@@ -165,7 +112,7 @@ static void io_done(struct initiator_io *inner)
 		pair_done(lane, io);
 		return;
 	}
-	if (again(lane, io, &pause_ns)) {
+	if (lane_again(lane, io, &pause_ns)) {
 		lane->paths[io->path].resubmitted++;
 		lane_wait(lane, io, pause_ns);
 		return;
@@ -250,7 +197,7 @@ static struct path_io *waiting_take(struct lane *lane)
 /* Sends what is due and can be sent, and ends what has waited for longer than a path may be away. */
 static void drain(struct lane *lane)
 {
-	uint64_t limit = patience_ns(lane), now = time_now_ns();
+	uint64_t limit = lane_patience_ns(lane), now = time_now_ns();
 	struct path_io *io = waiting_take(lane), *next;
 
 	for (; io; io = next) {
@@ -304,6 +251,14 @@ static void drop_queue(struct lane_path *lp)
 	lp->failed = false;
 }
 
+static bool call_back(void *owner, uint16_t cid)
+{
+	const struct lane_path *lp = owner;
+	struct lane *lane = lp->lane;
+
+	return path_abort(&lane->m->paths[lp - lane->paths], lp->generation, lane->qid, cid);
+}
+
 /* The queue of a connection that is new to the lane. */
 static void open_queue(struct lane *lane, unsigned int k, const struct initiator *i, unsigned int generation)
 {
@@ -321,6 +276,7 @@ static void open_queue(struct lane *lane, unsigned int k, const struct initiator
 		path_report(&lane->m->paths[k], generation, true, -r, &err);
 	} else {
 		initiator_queue_spin(q, lane->spin_us);
+		initiator_queue_on_timeout(q, call_back, lp);
 		memcpy(lp->crdt, initiator_controller(i)->crdt, sizeof(lp->crdt));
 		lp->q = q;
 	}
@@ -554,6 +510,8 @@ int lane_open(struct multipath *m, unsigned int index, unsigned int depth, unsig
 		.seen = __atomic_load_n(&m->version, __ATOMIC_ACQUIRE) - 1,
 	};
 	lane->waiting_end = &lane->waiting;
+	for (unsigned int k = 0; k < lane->n_paths; k++)
+		lane->paths[k].lane = lane;
 	if (lane->n_paths > 1) {
 		lane->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (lane->wake < 0) {

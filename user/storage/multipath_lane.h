@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a lane: multipath_lane.c and multipath_pair.c (fused pairs) only. */
+/* The inside of a lane: multipath_lane.c, multipath_again.c and multipath_pair.c (fused pairs) only. */
 #ifndef SLUICE_STORAGE_MULTIPATH_LANE_H
 #define SLUICE_STORAGE_MULTIPATH_LANE_H
 
 #include "storage/multipath_private.h"
 
 struct lane_path {
+	struct lane *lane;
 	struct initiator_queue *q; /* NULL: none now */
 	unsigned int generation;   /* of the path's connection that q, or the last failure to open one, belongs to */
 	bool failed;		   /* q is good for closing alone */
@@ -43,8 +44,21 @@ void lane_wait(struct lane *lane, struct path_io *io, uint64_t pause_ns);
 /* Back to its caller; of a pair both halves, of which io is the first. */
 void lane_finish(struct lane *lane, struct path_io *io);
 
+/* How long a command waits for a path. */
+static inline uint64_t lane_patience_ns(const struct lane *lane)
+{
+	return __atomic_load_n(&lane->m->patience_ms, __ATOMIC_RELAXED) * 1000000ull;
+}
+
+/* Whether a command that came back is sent again, and after which pause. */
+bool lane_again(struct lane *lane, struct path_io *io, uint64_t *ret_pause_ns);
+
 /* Whether what was answered so is sent again, and after which pause; io counts. */
 bool lane_again_status(struct lane *lane, struct path_io *io, uint16_t status, uint64_t *ret_pause_ns);
+
+/* Whether a command came back aborted, and whether it, or its pair, is sent again; io counts. */
+bool lane_aborted(const struct initiator_io *io);
+bool lane_again_aborted(struct lane *lane, struct path_io *io);
 
 /* Why nothing was submitted, in words. */
 int lane_refuse(const struct lane *lane, int r, struct error *err);

@@ -45,6 +45,9 @@ static bool again(struct lane *lane, struct path_io *first, const struct path_io
 
 	if (lane->dead || lane->closing || !said)
 		return false;
+	*ret_pause_ns = 0;
+	if (lane_aborted(said))
+		return lane_again_aborted(lane, first);
 	return lane_again_status(lane, first, said->status, ret_pause_ns);
 }
 

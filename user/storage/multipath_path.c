@@ -383,6 +383,7 @@ static int attend(struct path *p, struct error *err)
 		r = check_transition(p, err);
 	if (r)
 		return r;
+	path_send_aborts(p);
 	if (!initiator_queue_armed(initiator_admin(p->i)))
 		return 0; /* a command went by meanwhile */
 	poll(&fd, 1, -1); /* the queue's own clock ends it after 100 ms */

@@ -9,7 +9,14 @@
 #include "storage/multipath.h"
 
 #define PATIENCE_MS 1000u /* least time that a command waits for a path; a path that is given up ends it sooner */
+#define ABORTS_MAX  64 /* of one path, that wait to be sent; and under way at most */
 #define ANA_STALE 0 /* a command said that the state is not what the log said; not used until the log was read again */
+
+/* A command that is to be aborted. */
+struct abort_request {
+	unsigned int generation; /* of the connection that it belongs to */
+	uint16_t qid, cid;
+};
 
 struct path {
 	struct multipath *m;
@@ -29,11 +36,15 @@ struct path {
 	struct error why;
 	uint64_t reconnects, commands, resubmitted, ana_timeouts;
 	struct retry_count retries[MULTIPATH_STATUSES];
+	struct abort_request requests[ABORTS_MAX]; /* of lanes; the oldest first */
+	unsigned int n_requests;
+	uint64_t aborts_sent, aborted;
 	/* atomic; written by the path's thread, set stale by lanes */
 	uint8_t ana[MULTIPATH_NAMESPACES];
 	/* the thread's */
 	struct initiator_io event;
 	bool event_armed, ana_unsettled;
+	struct initiator_abort aborts[ABORTS_MAX]; /* owner NULL: free */
 	uint64_t ana_read_ns, live_ns;
 	uint64_t lost_ns; /* since when it is away, or of no use */
 	uint64_t change_ns; /* when a namespace was first seen in a change of state that goes on; 0: none is */
@@ -85,6 +96,12 @@ void path_give(struct path *p);
 
 /* The connection of this number is lost for a lane, or has no queue for it: the whole path connects again. */
 void path_report(struct path *p, unsigned int generation, bool unusable, int errnum, const struct error *why);
+
+/* Has a command aborted that came by the connection of this number. False: that is not possible. */
+bool path_abort(struct path *p, unsigned int generation, uint16_t qid, uint16_t cid);
+
+/* multipath_abort.c, for the path's thread: sends what lanes want aborted, as far as the controller takes it. */
+void path_send_aborts(struct path *p);
 
 /* A command was answered with a status of the path. */
 void path_stale(struct path *p, unsigned int ns);
