@@ -349,7 +349,7 @@ static __always_inline void flow_begin(struct pkt *pkt, struct sluice_flow_bucke
 
 	if (pkt->from ^ (pkt->pickup == PICKUP_REVERSE))
 		facts |= SLUICE_FLOW_SECOND;
-	*(volatile __u64 *)&word[1] = 0;
+	store_first(&word[1], 0);
 	word[0] = p->word[0];
 	flow->state = pkt->decision.slot << SLUICE_FLOW_SLOT | facts;
 	flow->generation = pkt->generation;

@@ -40,11 +40,15 @@ static __always_inline void lane_place(struct lane *l, const struct door_key *ke
 	sluice_flow_place(&l->probe, l->probe.word[0] ^ flow_seed, SLUICE_TAG_LIVE, flow_buckets);
 }
 
-static __always_inline bool lane_is(const struct lane *l, const struct sluice_flow *flow)
+/* The flow in a unit, if it is the packet's. What is read of it then is no older than the word by which it was found. */
+static __always_inline struct sluice_flow *lane_match(const struct lane *l, struct sluice_flow_bucket *b, __u32 unit)
 {
-	const volatile __u64 *word = (const volatile __u64 *)flow;
+	struct sluice_flow *flow = &b->unit[unit].flow;
 
-	return word[0] == l->probe.word[0] && word[1] == l->probe.word[1];
+	if (*unit_published(b, unit) != l->probe.word[1])
+		return NULL;
+	flow = (void *)flow + zero_of(unit_published(b, unit));
+	return *(const volatile __u64 *)flow == l->probe.word[0] ? flow : NULL;
 }
 
 static __always_inline bool lane_may_be(const struct door_key *key)
@@ -68,17 +72,14 @@ static __always_inline struct sluice_flow *lane_find(const struct lane *l, const
 		return NULL;
 	unit = sluice_flow_liked(l->probe.tag);
 	barrier_var(unit); /* as in unit_liked() */
-	flow = &home->unit[unit].flow;
-	if (lane_is(l, flow))
+	flow = lane_match(l, home, unit);
+	if (flow || !lane_may_be(key))
 		return flow;
-	if (!lane_may_be(key))
-		return NULL;
 	mask = bucket_mask(home, l->probe.tag, ~SLUICE_TAG_AWAY);
 	unit = mask_first(mask);
 	if (!mask || unit >= SLUICE_FLOW_UNITS)
 		return NULL;
-	flow = &home->unit[unit].flow;
-	return lane_is(l, flow) ? flow : NULL;
+	return lane_match(l, home, unit);
 }
 
 /* Facts that the packet would add, or ~0: it is of a kind that takes the long way. No `tcp`: UDP. */

@@ -79,14 +79,14 @@ static __always_inline struct sluice_flow *lane6_find(const struct lane6 *l)
 {
 	struct sluice_flow_bucket *home = bucket_at(l->probe.bucket[0]);
 	__u32 unit = sluice_flow_liked6(l->probe.tag);
-	const volatile __u64 *word, *address;
+	const volatile __u64 *address;
 
 	barrier_var(unit); /* as in unit_liked() */
-	if (!home)
+	if (!home || *unit_published(home, unit) != l->probe.word[1])
 		return NULL;
-	word = (const volatile __u64 *)&home->unit[unit];
+	home = (void *)home + zero_of(unit_published(home, unit)); /* as in lane_match() */
 	address = unit_addresses6(home, unit);
-	if (word[1] != l->probe.word[1] || word[0] || address[0] != l->address[0] || address[1] != l->address[1] ||
+	if (*(const volatile __u64 *)&home->unit[unit] || address[0] != l->address[0] || address[1] != l->address[1] ||
 	    address[2] != l->address[2] || address[3] != l->address[3])
 		return NULL;
 	return &home->unit[unit].flow;

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "flow_state.h"
+#include "order.h"
 #include "pkt.h"
 
 #define UNIT_NONE SLUICE_FLOW_UNITS
@@ -81,12 +82,22 @@ static __always_inline void probe_fill(struct sluice_flow_probe *p, const struct
 
 /* ------------------------------------------------------------------- find */
 
+/* A flow's second word is written last: see flow_begin(). Whatever else is read, of it or by its number, is no older. */
+static __always_inline const volatile __u64 *unit_published(const struct sluice_flow_bucket *b, __u32 i)
+{
+	return (const volatile __u64 *)&b->unit[i] + 1;
+}
+
 static __always_inline bool unit_is(const struct sluice_flow_bucket *b, __u32 i, const struct sluice_flow_key *key,
 				    const struct sluice_flow_probe *p)
 {
-	const __u64 *word = (const __u64 *)&b->unit[i], *wanted = (const __u64 *)key->addr;
+	const __u64 *word, *wanted = (const __u64 *)key->addr;
 
-	if (word[0] != p->word[0] || word[1] != p->word[1])
+	if (*unit_published(b, i) != p->word[1])
+		return false;
+	b = (const void *)b + zero_of(unit_published(b, i));
+	word = (const __u64 *)&b->unit[i];
+	if (word[0] != p->word[0])
 		return false;
 	if (!probe_is6(p))
 		return true;
@@ -138,6 +149,12 @@ static __always_inline __u32 bucket_mask(const struct sluice_flow_bucket *b, __u
 	return mask;
 }
 
+/* A unit that was found, for who will read of it. */
+static __always_inline __u32 unit_found(const struct sluice_flow_bucket *b, __u32 i, const struct sluice_flow_probe *p)
+{
+	return forget(i + (__u32)zero_of(unit_published(b, i)), p->tag);
+}
+
 /* The unit of the live flow in one bucket, not `but`; or UNIT_NONE. */
 static __always_inline __u32 bucket_find(const struct sluice_flow_bucket *b, const struct sluice_flow_key *key,
 					 const struct sluice_flow_probe *p, __u32 but)
@@ -148,7 +165,7 @@ static __always_inline __u32 bucket_find(const struct sluice_flow_bucket *b, con
 	for (i = 0; i < CANDIDATES; i++) {
 		unit = mask_first(mask);
 		if (mask && unit < SLUICE_FLOW_UNITS && unit_is(b, unit, key, p))
-			return forget(unit, p->tag);
+			return unit_found(b, unit, p);
 		mask &= mask - 1;
 	}
 	return UNIT_NONE;
@@ -204,7 +221,7 @@ static __always_inline __u32 home_find(const struct sluice_flow_bucket *home, co
 	__u32 unit = unit_liked(p);
 
 	if (*(const volatile __u32 *)&home->tag[unit] == p->tag && unit_is(home, unit, key, p))
-		return forget(unit, p->tag);
+		return unit_found(home, unit, p);
 	return bucket_find(home, key, p, UNIT_NONE);
 }
 
