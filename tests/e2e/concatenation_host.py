@@ -16,8 +16,9 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "vectors"))
-from concatenation import generated, tls  # noqa: E402
+from concatenation import generated  # noqa: E402
 from dhchap import GROUPS, HASHES, response  # noqa: E402
+from tls_psk import tls  # noqa: E402
 
 GROUP, TID = 1, 0x0102
 SEND, RECEIVE = 0x05, 0x06
@@ -121,7 +122,7 @@ def main():
     with open(key_file) as f:
         psk = authenticate(s, hostnqn, subnqn, f.read().strip(), int(concatenation), hash_id)
     s.close()
-    identity, key = tls(hash_id, psk, 1, hostnqn, subnqn)
+    identity, key = tls(b"G", hash_id, psk, 1, hostnqn, subnqn)
     os.umask(0o077)
     with open(out, "w") as f:
         f.write("%s\n%s\n" % (identity.decode(), key.hex()))
