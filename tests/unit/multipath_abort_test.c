@@ -7,7 +7,7 @@
 
 TestSuite(multipath_abort, .init = setup, .timeout = 60);
 
-#define TIMEOUT_MS 300
+#define TIMEOUT_MS 1000
 
 static void start_hanging(unsigned int paths, unsigned int commands, uint8_t opcode)
 {
