@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "storage/reactor.h"
 
@@ -29,6 +30,7 @@ static bool find_in(const struct subsystem_state *state, const char *identity, s
 			if (strlen(psk->identity) != len || memcmp(psk->identity, identity, len))
 				continue;
 			ret_client->psk = *psk;
+			ret_client->generated = false;
 			snprintf(ret_client->hostnqn, sizeof(ret_client->hostnqn), "%s", state->config->hosts[i].nqn);
 			snprintf(ret_client->subnqn, sizeof(ret_client->subnqn), "%s",
 				 own->discovery[k] ? NVME_DISCOVERY_NQN : state->config->nqn);
@@ -42,11 +44,17 @@ static bool find_in(const struct subsystem_state *state, const char *identity, s
 static bool find_generated(struct target *t, const char *identity, size_t len, struct tls_client *ret_client)
 {
 	const struct host_keys *keys;
+	struct tls_client client;
+	bool wanted;
 
-	if (!generated_keys_find(&t->generated, identity, len, time_now_ns(), ret_client))
+	if (!generated_keys_find(&t->generated, identity, len, time_now_ns(), &client))
 		return false;
-	keys = conn_auth_keys(target_subsystem(t, ret_client->subnqn), ret_client->hostnqn);
-	return keys && keys->generated;
+	keys = conn_auth_keys(target_subsystem(t, client.subnqn), client.hostnqn);
+	wanted = keys && keys->generated;
+	if (wanted)
+		*ret_client = client;
+	secret_wipe(&client, sizeof(client));
+	return wanted;
 }
 
 /* Keys belong to what is exported at this moment, and may change with it. */
