@@ -68,10 +68,10 @@ status_is "detach of nothing is fine" 0 detach --json
 json_is "detach --json says that there was nothing" '.detached == false and (.root | length > 0)'
 
 # The first policy ever, on trial, by a process that is killed: nothing is in force afterwards.
-status_is "a first policy on trial" 0 apply --confirm 2s --json "$tmp/none.yaml"
+status_is "a first policy on trial" 0 apply --confirm 8s --json "$tmp/none.yaml"
 json_is "its JSON says that it is pending" '.confirm.state == "pending" and .confirm.previous == 0 and .confirm.seconds_left > 0'
 case_ok "it is in force" denied dpu rule-deny tcp_connects trainer "$STORAGE4" 5000
-case_ok "and gone when its time is over" wait_for 10 tcp_echo trainer "$STORAGE4" 5000
+case_ok "and gone when its time is over" wait_for 20 tcp_echo trainer "$STORAGE4" 5000
 case_ok "which status tells" jq -e '.confirm.state == "expired" and .generation == 0 and .confirm.seconds_ago >= 0' \
 	<(sluice_in dpu status --json)
 
@@ -131,16 +131,16 @@ exec {to}>&-
 
 status_is "closed again, for good" 0 apply "$tmp/closed.yaml"
 # The process ends with its shell: killed as soon as its policy is in force.
-topology_start dpu "$SLUICE" --root "$(topology_root dpu)" apply --confirm 3s "$tmp/both.yaml" >/dev/null 2>&1
-case_ok "a policy on trial is in force" wait_for 5 live_is both
+topology_start dpu "$SLUICE" --root "$(topology_root dpu)" apply --confirm 8s "$tmp/both.yaml" >/dev/null 2>&1
+case_ok "a policy on trial is in force" wait_for 7 live_is both
 kill -KILL "$started" 2>/dev/null
 wait_for 5 topology_process_gone "$started"
 case_ok "after its process was killed" tcp_echo trainer "$STORAGE4" 5000
-case_ok "status shows it as pending" jq -e '.confirm.state == "pending" and .confirm.seconds_left > 0 and .confirm.seconds_left <= 3' \
+case_ok "status shows it as pending" jq -e '.confirm.state == "pending" and .confirm.seconds_left > 0 and .confirm.seconds_left <= 8' \
 	<(sluice_in dpu status --json)
 status_is "another apply is refused with status 3" 3 apply "$tmp/none.yaml"
 said "and the ways out" "sluice confirm.*sluice rollback"
-case_ok "it goes back by itself" wait_for 10 live_is closed
+case_ok "it goes back by itself" wait_for 20 live_is closed
 case_ok "and its verdicts with it" denied dpu rule-deny tcp_connects trainer "$STORAGE4" 5000
 case_ok "while allowed traffic passes" tcp_echo trainer "$STORAGE4" 4420
 sluice_in dpu status >"$tmp/out" 2>&1
