@@ -4,8 +4,33 @@
  * right, what may not be sent again is not, and a target that is another one than before gets no command.
  */
 #include "paths_frame.h"
+#include "storage/multipath_private.h"
 
 TestSuite(multipath, .init = setup, .timeout = 60);
+
+/* ---- pauses between attempts ---- */
+
+Test(multipath, pauses)
+{
+	static const struct {
+		uint32_t first_ms;
+		unsigned int attempts;
+		uint64_t ms;
+	} rows[] = {{10, 0, 10},	  {10, 1, 20},	       {10, 3, 80},
+		    {200, 5, 6400},	  {200, 6, 10000},     {200, 1000000, 10000},
+		    {10000, 3, 10000},	  {60000, 0, 60000},   {60000, 9, 60000},
+		    {UINT32_MAX, 0, UINT32_MAX}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (unsigned int quarter = 0; quarter <= 4; quarter++) {
+			uint32_t random = (uint32_t)(UINT32_MAX / 4.0 * quarter);
+			double least = rows[i].ms * (0.75 + 0.125 * quarter) - 1,
+			       ms = (double)path_pause_ns(rows[i].first_ms, rows[i].attempts, random) / 1e6;
+
+			cr_expect(ms >= least && ms <= least + 2, "%zu: %g of %g ms", i, ms, least);
+		}
+	}
+}
 
 /* ---- one path ---- */
 

@@ -246,17 +246,23 @@ static void pause_until(struct path *p, uint64_t until)
 	}
 }
 
-/* The pause before the next attempt: doubled each time, and a quarter more or less, so that many hosts spread out. */
-static uint64_t pause_ns(struct path *p)
+uint64_t path_pause_ns(uint32_t first_ms, unsigned int attempts, uint32_t random)
 {
-	uint64_t ms = p->m->options.reconnect_delay_ms, most = max(ms, (uint64_t)MULTIPATH_DELAY_MAX_MS);
+	uint64_t ms = first_ms, most = max(ms, (uint64_t)MULTIPATH_DELAY_MAX_MS);
+
+	for (unsigned int k = 0; k < attempts && ms < most; k++)
+		ms *= 2;
+	ms = min(ms, most);
+	return ms * 750000 + (ms * random >> 32) * 500000;
+}
+
+static uint64_t pause_ns(const struct path *p)
+{
 	uint32_t random = 0;
 
-	for (unsigned int k = 0; k < p->attempts && ms < most; k++)
-		ms *= 2;
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
 		random = 1u << 31; /* the middle; before the kernel has any randomness */
-	return min(ms, most) * 1000000 * 3 / 4 + min(ms, most) * 500000 * random / UINT32_MAX;
+	return path_pause_ns(p->m->options.reconnect_delay_ms, p->attempts, random);
 }
 
 static void give_up(struct path *p)
@@ -287,8 +293,8 @@ static void reconnect(struct path *p)
 /* ---- while it is live ---- */
 
 /*
- * Whether it may be tried again. One that has just come back, and had no queue for a lane, is away for as long as before;
- * lanes ask for queues at once, and know after a timeout.
+ * Whether it may be tried again. One that has just come back, and had no queue for a lane, is away for as long as
+ * before; lanes ask for queues at once, and know after a timeout.
  */
 static bool may_return(struct path *p)
 {

@@ -88,6 +88,12 @@ void multipath_limit(struct multipath *m, const struct nvme_dsm_limits *dsm);
 
 void *path_main(void *path);
 
+/*
+ * The pause before the next attempt: doubled each time, and up to a quarter more or less, as `random` (all its bits)
+ * says, so that many hosts spread out.
+ */
+uint64_t path_pause_ns(uint32_t first_ms, unsigned int attempts, uint32_t random);
+
 /* ---- for lanes ---- */
 
 /* The controller to open a queue of, and the number of its connection; NULL: not live. Give it back. */
