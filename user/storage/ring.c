@@ -7,6 +7,7 @@
 #include "storage/ring.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
+
+#define LET_GO_MS 20 /* that a file which left the table may take to be closed */
 
 /* ---- set-up ---- */
 
@@ -78,7 +81,6 @@ static void register_files(struct ring *r, unsigned int files)
 	for (i = 0; i < files; i++)
 		r->free_files[i] = files - 1 - i;
 	r->n_free_files = files;
-	r->features.registered_files = true;
 }
 
 /* A multishot receive is tried on a socket pair, for no probe tells. */
@@ -110,6 +112,60 @@ static void probe_multishot(struct ring *r)
 	r->features.accept_multishot = r->features.recv_multishot;
 }
 
+/*
+ * Before 6.13 the kernel keeps every file that leaves the table until all operations that began before have ended, on
+ * whichever file: with a receive that waits for days, closed sockets stay, unreset and in memory. No probe tells, so
+ * one is closed beside an operation that waits.
+ */
+static bool files_are_let_go(struct ring *r, const int waits[2], int goes[2])
+{
+	struct ring_completion c;
+	struct ring_file waiting, going;
+	struct io_uring_sqe *sqe;
+	struct pollfd end = {.fd = goes[1], .events = POLLIN};
+	bool gone;
+
+	ring_file_add(r, waits[0], &waiting);
+	sqe = ring_sqe(r);
+	io_uring_prep_poll_add(sqe, ring_file_fd(&waiting), POLLIN);
+	ring_file_flag(sqe, &waiting);
+	ring_push(sqe, (struct token){.op = UINT8_MAX});
+	ring_submit(r);
+	ring_file_add(r, goes[0], &going);
+	ring_file_remove(r, &going);
+	close(goes[0]);
+	goes[0] = -1;
+	gone = poll(&end, 1, LET_GO_MS) == 1;
+	shutdown(waits[1], SHUT_RDWR);
+	while (!ring_next(r, &c) && !ring_wait(r, NSEC_PER_SEC))
+		;
+	ring_file_remove(r, &waiting);
+	return gone;
+}
+
+/* A table of one file needs no probe: that stays until the ring is closed. */
+static void probe_files(struct ring *r)
+{
+	int waits[2] = {-1, -1}, goes[2] = {-1, -1};
+
+	r->features.registered_files =
+		r->n_free_files == 1 ||
+		(r->n_free_files > 1 && !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, waits) &&
+		 !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, goes) && files_are_let_go(r, waits, goes));
+	for (int i = 0; i < 2; i++) {
+		if (waits[i] >= 0)
+			close(waits[i]);
+		if (goes[i] >= 0)
+			close(goes[i]);
+	}
+	if (r->features.registered_files || !r->free_files)
+		return;
+	io_uring_unregister_files(&r->uring);
+	free(r->free_files);
+	r->free_files = NULL;
+	r->n_free_files = 0;
+}
+
 int ring_open(struct ring *r, const struct ring_options *options, struct error *err)
 {
 	int ret;
@@ -122,6 +178,7 @@ int ring_open(struct ring *r, const struct ring_options *options, struct error *
 	r->features.buffer_ring = !(options->without & RING_WITHOUT_BUFFER_RING);
 	r->features.registered_ring = io_uring_register_ring_fd(&r->uring) == 1;
 	register_files(r, options->without & RING_WITHOUT_FILES ? 0 : options->files);
+	probe_files(r);
 	if (!(options->without & RING_WITHOUT_MULTISHOT))
 		probe_multishot(r);
 	if (options->without & RING_DEAF && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->deaf))
