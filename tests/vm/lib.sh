@@ -50,6 +50,18 @@ wait_for() {
 	done
 }
 
+# two_at_once LANE: `LANE 0` and `LANE 1` side by side; each returns how many of its cases failed.
+two_at_once() {
+	local lanes=() pid lane
+	for lane in 0 1; do
+		"$1" "$lane" &
+		lanes+=($!)
+	done
+	for pid in "${lanes[@]}"; do
+		wait "$pid" || ((failures += $?))
+	done
+}
+
 # ------------------------------------------------------------------------------------------------------- guest's end
 
 # ask WORD ARG...: has the host do something, waits for it, says what it said; its status is the host's. By the first path, or ASK_BY.

@@ -20,13 +20,4 @@ lane() {
 	return "$failed"
 }
 
-guest() {
-	local lanes=() pid
-	lane 0 &
-	lanes+=($!)
-	lane 1 &
-	lanes+=($!)
-	for pid in "${lanes[@]}"; do
-		wait "$pid" || ((failures++))
-	done
-}
+guest() { two_at_once lane; }
