@@ -109,6 +109,7 @@ struct path_io {
 	struct path_io *other; /* of a pair that is under way: the other half */
 	uint64_t first_ns, due_ns, ana_ns;
 	uint8_t path, retries;
+	bool elsewhere; /* it came back from `path`, and is sent again by another one if there is one */
 };
 
 /* index: 0 .. options.queues - 1, each once. Succeeds if one path works. Only the calling thread may use the lane. */

@@ -40,6 +40,7 @@ bool lane_again_status(struct lane *lane, struct path_io *io, uint16_t status, u
 	}
 	if (retry.where != NVME_RETRY_HERE)
 		path_stale(&lane->m->paths[io->path], io->ns);
+	io->elsewhere = retry.where == NVME_RETRY_ELSEWHERE;
 	multipath_count(lp->retries, status & NVME_STATUS_CODE, 1);
 	*ret_pause_ns = pause_ns;
 	return true;
@@ -60,7 +61,7 @@ bool lane_again_aborted(struct lane *lane, struct path_io *io)
 
 	if (io->retries++ >= MULTIPATH_RETRIES)
 		return false;
-	path_stale(&lane->m->paths[io->path], io->ns); /* by another path, if there is one */
+	io->elsewhere = true;
 	multipath_count(lp->retries, NVME_ST_ABORTED, 1);
 	return true;
 }

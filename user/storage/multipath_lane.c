@@ -22,18 +22,27 @@
 
 /* ---- choosing ---- */
 
-static int rank(uint8_t state)
+#define RANK_BEST 3
+
+/* 0: it cannot go there. By the path that it came back from only if there is no other. */
+static int rank(const struct lane *lane, const struct path_io *io, unsigned int path)
 {
-	return state == NVME_ANA_OPTIMIZED ? 2 : state == NVME_ANA_NON_OPTIMIZED ? 1 : 0;
+	uint8_t state = path_ana(&lane->m->paths[path], io->ns);
+
+	if (state != NVME_ANA_OPTIMIZED && state != NVME_ANA_NON_OPTIMIZED)
+		return 0;
+	if (io->elsewhere && path == io->path)
+		return 1;
+	return state == NVME_ANA_OPTIMIZED ? RANK_BEST : 2;
 }
 
-/* The path for a namespace; NULL: none just now. */
-static struct lane_path *choose(struct lane *lane, unsigned int ns)
+/* The path for a command; NULL: none just now. */
+static struct lane_path *choose(struct lane *lane, const struct path_io *io)
 {
 	unsigned int best = 0, at = lane->turn;
 	int best_rank = 0;
 
-	for (unsigned int k = 0; k < lane->n_paths && best_rank < 2; k++, at++) {
+	for (unsigned int k = 0; k < lane->n_paths && best_rank < RANK_BEST; k++, at++) {
 		struct lane_path *lp;
 		int r;
 
@@ -42,7 +51,7 @@ static struct lane_path *choose(struct lane *lane, unsigned int ns)
 		lp = &lane->paths[at];
 		if (!lp->q || lp->failed)
 			continue;
-		r = rank(path_ana(&lane->m->paths[at], ns));
+		r = rank(lane, io, at);
 		if (r > best_rank) {
 			best = at;
 			best_rank = r;
@@ -126,6 +135,7 @@ static int submit(struct lane_path *lp, unsigned int path, struct path_io *io)
 	int r;
 
 	io->path = (uint8_t)path;
+	io->elsewhere = false;
 	r = initiator_queue_submit(lp->q, &io->io);
 	if (!r && !io->first_ns)
 		io->first_ns = io->io.submitted_ns;
@@ -134,7 +144,7 @@ static int submit(struct lane_path *lp, unsigned int path, struct path_io *io)
 
 int lane_send(struct lane *lane, struct path_io *io)
 {
-	struct lane_path *lp = choose(lane, io->ns);
+	struct lane_path *lp = choose(lane, io);
 	unsigned int path;
 	int r;
 
@@ -159,6 +169,7 @@ void lane_begin(struct lane *lane, struct path_io *io)
 	io->io.finished = io->io.lost = false;
 	io->other = NULL;
 	io->retries = 0;
+	io->elsewhere = false;
 	io->first_ns = io->ana_ns = 0;
 	lane->outstanding++;
 }
