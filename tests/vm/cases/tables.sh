@@ -11,8 +11,8 @@ lane() {
 	local i program said failed=0
 	for ((i = $1; i < ${#TABLES[@]}; i += 2)); do
 		program=${TABLES[i]}
-		if ! said=$(timeout 400 "$BUILD/tests/bpf/${program}_test" 2>&1); then
-			said+=$'\n'"not ok - tables: ${program}_test ends as it should: it said no or took more than 400 s"
+		if ! said=$(timeout 600 "$BUILD/tests/bpf/${program}_test" 2>&1); then
+			said+=$'\n'"not ok - tables: ${program}_test ends as it should: it said no or took more than 600 s"
 			failed=1
 		fi
 		echo "$said"
