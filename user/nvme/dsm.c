@@ -6,16 +6,13 @@
  */
 #include "nvme/dsm.h"
 
-static __u64 least(__u64 a, __u64 b)
-{
-	return a < b ? a : b;
-}
+#include "base/util.h"
 
 void nvme_dsm_limits_both(struct nvme_dsm_limits *limits, const struct nvme_dsm_limits *other)
 {
-	limits->ranges = (__u32)least(limits->ranges, other->ranges);
-	limits->range_blocks = (__u32)least(limits->range_blocks, other->range_blocks);
-	limits->blocks = least(limits->blocks, other->blocks);
+	limits->ranges = min(limits->ranges, other->ranges);
+	limits->range_blocks = min(limits->range_blocks, other->range_blocks);
+	limits->blocks = min(limits->blocks, other->blocks);
 }
 
 __u32 nvme_dsm_next(const struct nvme_dsm_span *spans, size_t n, const struct nvme_dsm_limits *limits,
@@ -27,13 +24,13 @@ __u32 nvme_dsm_next(const struct nvme_dsm_span *spans, size_t n, const struct nv
 
 	while (cursor->span < n && used < limits->ranges && blocks < limits->blocks) {
 		const struct nvme_dsm_span *span = &spans[cursor->span];
-		__u64 len = least(span->blocks - cursor->done, limits->range_blocks);
+		__u64 len = min(span->blocks - cursor->done, (__u64)limits->range_blocks);
 
 		if (!len) {
 			*cursor = (struct nvme_dsm_cursor){ .span = cursor->span + 1 };
 			continue;
 		}
-		len = least(len, limits->blocks - blocks);
+		len = min(len, limits->blocks - blocks);
 		ret_ranges[used++] = (struct nvme_dsm_range){
 			.nlb = htole32((__u32)len),
 			.slba = htole64(span->slba + cursor->done),
