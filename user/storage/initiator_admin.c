@@ -84,6 +84,18 @@ int initiator_execute(struct initiator *i, struct initiator_io *io, struct error
 	return initiator_queue_execute(i->admin, io, err);
 }
 
+/* A status is no failure, but an answer: *ret_done says which of the two it was. */
+static int execute_if_known(struct initiator *i, struct initiator_io *io, bool *ret_done, struct error *err)
+{
+	struct error refused = {0};
+	int r = initiator_execute(i, io, &refused);
+
+	if (r && (!io->finished || io->error))
+		return error_set(err, -r, "%s", refused.text);
+	*ret_done = !r;
+	return 0;
+}
+
 static int property_get(struct initiator *i, uint32_t offset, uint8_t size, uint64_t *ret_value, struct error *err)
 {
 	struct initiator_io io = {.sqe = nvme_property_get_make(0, offset, size)};
@@ -243,19 +255,17 @@ static int enable_retry(struct initiator *i, struct error *err)
 		.data = i->page,
 		.len = NVME_BEHAVIOR_LEN,
 	};
-	struct error refused = {0};
+	bool done;
 	int r;
 
 	if (!i->view.crdt[0])
 		return 0;
 	memset(i->page, 0, NVME_BEHAVIOR_LEN);
 	i->page[0] = NVME_BEHAVIOR_ACRE;
-	r = initiator_execute(i, &io, &refused);
-	if (r && (!io.finished || io.error))
-		return error_set(err, -r, "%s", refused.text);
-	if (r)
+	r = execute_if_known(i, &io, &done, err);
+	if (!r && !done)
 		memset(i->view.crdt, 0, sizeof(i->view.crdt));
-	return 0;
+	return r;
 }
 
 static int bring_up(struct initiator *i, struct error *err)
@@ -462,18 +472,16 @@ int initiator_dsm_limits(struct initiator *i, struct nvme_dsm_limits *ret_limits
 		.data = i->page,
 		.len = NVME_IDENTIFY_LEN,
 	};
-	struct error refused = {0};
-	int r = 0;
+	bool done;
+	int r;
 
 	*ret_limits = (struct nvme_dsm_limits)NVME_DSM_NO_LIMITS;
 	if (i->view.version < NVME_VS_1_4) /* such controllers have no command sets, nor this page */
 		return 0;
-	r = initiator_execute(i, &io, &refused);
-	if (r && (!io.finished || io.error))
-		return error_set(err, -r, "%s", refused.text);
-	if (!r)
+	r = execute_if_known(i, &io, &done, err);
+	if (!r && done) /* else it does not have the page */
 		nvme_dsm_limits_read(i->page, ret_limits);
-	return 0; /* a status: it does not have the page */
+	return r;
 }
 
 int initiator_set_events(struct initiator *i, uint32_t events, struct error *err)

@@ -431,12 +431,9 @@ int lane_poll(struct lane *lane, bool wait, struct error *err)
 
 int lane_refuse(const struct lane *lane, int r, struct error *err)
 {
-	switch (r) {
-	case -ENOTCONN:
+	if (r == -ENOTCONN)
 		return error_set(err, lane->fault_errno, "%s", lane->fault.text);
-	default:
-		return error_set(err, EAGAIN, "%u commands are outstanding already", lane->depth);
-	}
+	return error_set(err, EAGAIN, "%u commands are outstanding already", lane->depth);
 }
 
 static int await(struct lane *lane, const struct path_io *io, struct error *err)
