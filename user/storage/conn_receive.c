@@ -222,9 +222,7 @@ static void stop_receiving(struct conn *c)
 /* One piece anybody may have; more of them only while there is room for all, and these count. */
 static bool may_keep(const struct conn *c, uint32_t len)
 {
-	unsigned int most = c->reactor->target->options.kept_max;
-
-	return !c->kept || c->reactor->kept_bytes + len <= (most ? most : REACTOR_KEPT_MAX);
+	return !c->kept || c->reactor->kept_bytes + len <= c->reactor->target->options.kept_max;
 }
 
 static void keep(struct conn *c, const uint8_t *in, uint32_t len)

@@ -263,6 +263,8 @@ int target_start(const struct target_options *options, struct error *err, struct
 		t->options.stall_timeout_ms = STALL_TIMEOUT_MS;
 	if (!t->options.auth_timeout_ms)
 		t->options.auth_timeout_ms = AUTH_TIMEOUT_MS;
+	if (!t->options.kept_max)
+		t->options.kept_max = REACTOR_KEPT_MAX;
 	t->transport = options->storage->transport;
 	if (!t->transport.max_h2c_data)
 		t->transport = POLICY_TRANSPORT_DEFAULT;
